@@ -1,0 +1,75 @@
+"""One agreed order for processes that do not trust each other.
+
+Start an `Engine` in each process, send transactions, receive the same stream of `Event`s everywhere, final
+two message delays after they were made, with up to a third of the peers lying or dead.
+"""
+
+from . import base58
+from ._version import __version__
+from .backend import CoreInfo, core_info
+from .context import Context
+from .core.config import Network
+from .core.error import Reject
+from .core.status import Status
+from .engine import Engine, EngineStatus
+from .errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    Base58Error,
+    ContextError,
+    CoreUnavailable,
+    CorruptError,
+    DivergenceError,
+    EngineStopped,
+    KeyFileError,
+    KeyFormatError,
+    QueueFull,
+    SocketBindError,
+    StorageError,
+    SyncpointError,
+    TransactionTooLarge,
+)
+from .keys import KeyPublic, KeySecret
+from .message import Event, Message, Receipt, Transaction
+from .options import Options
+from .peers import Peer, PeerCapabilities, Peers
+from .socket import Socket
+
+__all__ = [
+    "ArgumentError",
+    "ArgumentTypeError",
+    "Base58Error",
+    "Context",
+    "ContextError",
+    "CoreInfo",
+    "CoreUnavailable",
+    "CorruptError",
+    "DivergenceError",
+    "Engine",
+    "EngineStatus",
+    "EngineStopped",
+    "Event",
+    "KeyFileError",
+    "KeyFormatError",
+    "KeyPublic",
+    "KeySecret",
+    "Message",
+    "Network",
+    "Options",
+    "Peer",
+    "PeerCapabilities",
+    "Peers",
+    "QueueFull",
+    "Receipt",
+    "Reject",
+    "Socket",
+    "SocketBindError",
+    "Status",
+    "StorageError",
+    "SyncpointError",
+    "Transaction",
+    "TransactionTooLarge",
+    "__version__",
+    "base58",
+    "core_info",
+]

@@ -1,0 +1,75 @@
+"""Who decides, and how many of them it takes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from .config import MAX_PEERS, Member, Network
+from .crypto import blake3
+
+__all__ = ["DOMAIN_GENESIS", "DOMAIN_SLOTS", "Committee"]
+
+DOMAIN_GENESIS = b"syncpoint/genesis/v1"
+DOMAIN_SLOTS = b"syncpoint/slots/v1"
+
+
+class Committee:
+    """The peers of one epoch in creator order, and every threshold that follows from their number (Q1)."""
+
+    __slots__ = ("_primaries", "epoch_id", "f", "fast", "members", "n", "p", "q", "qc", "t_exposed", "t_plain")
+
+    def __init__(self, n: int, f: int | None, epoch_id: bytes, members: tuple[Member, ...] = ()) -> None:
+        most = (n - 1) // 3
+        if not 1 <= n <= MAX_PEERS:
+            raise ValueError(f"a committee of {n} peers: 1 to {MAX_PEERS} are allowed")
+        if f is not None and not 0 <= f <= most:
+            raise ValueError(f"f = {f} liars among {n} peers: 0 to {most} can be tolerated")
+        self.n = n
+        self.f = most if f is None else f
+        self.q = n - self.f
+        self.p = 0 if self.f == 0 else (n - 3 * self.f + 1) // 2
+        self.fast = n - self.p
+        self.qc = (n + self.f + 2) // 2
+        self.t_plain = max(1, min(n - 2 * self.f - self.p, self.qc))
+        self.t_exposed = self.f + self.p
+        self.epoch_id = epoch_id
+        self.members = members
+        self._primaries: dict[int, int] = {}
+
+    @classmethod
+    def genesis(cls, network: Network, members: Sequence[Member]) -> Committee:
+        """The first committee of a network; members count in the order of their keys, however they are given."""
+        ordered = tuple(sorted(members, key=lambda member: member.public))
+        if len({member.public for member in ordered}) != len(ordered):
+            raise ValueError("the same key twice in the committee: every peer has one vote (Q1)")
+        encoded = b"".join(struct.pack("<32sB", member.public, member.flags) for member in ordered)
+        settings = network.encode()
+        epoch_id = blake3(DOMAIN_GENESIS + settings + struct.pack("<H", len(ordered)) + encoded)
+        return cls(len(ordered), network.f, epoch_id, ordered)
+
+    def index(self, public: bytes) -> int | None:
+        """The creator index of a key, None when it is not a member."""
+        for creator, member in enumerate(self.members):
+            if member.public == public:
+                return creator
+        return None
+
+    def primary(self, round: int) -> int:
+        """The creator whose slot comes first in the round (D4)."""
+        found = self._primaries.get(round)
+        if found is None:
+            seed = blake3(DOMAIN_SLOTS + self.epoch_id + struct.pack("<Q", round))
+            found = int.from_bytes(seed[:8], "little") % self.n
+            if len(self._primaries) >= PRIMARY_CACHE:
+                self._primaries.clear()
+            self._primaries[round] = found
+        return found
+
+    def slot_order(self, round: int) -> list[int]:
+        """The creators of a round, primary first, then in a circle (D4)."""
+        first = self.primary(round)
+        return [*range(first, self.n), *range(first)]
+
+
+PRIMARY_CACHE = 1024  # rounds; the cache is emptied when it is full

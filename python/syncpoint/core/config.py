@@ -1,0 +1,134 @@
+"""What a network agrees on before it starts, and what each peer may set for itself."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+__all__ = [
+    "MAX_GC_DEPTH",
+    "MAX_ITEMS",
+    "MAX_ITEM_BYTES",
+    "MAX_NAME_BYTES",
+    "MAX_PAYLOAD_BYTES",
+    "MAX_PEERS",
+    "ORDERS",
+    "PROTOCOL_VERSION",
+    "RULES",
+    "Local",
+    "MachineConfig",
+    "Member",
+    "Network",
+]
+
+PROTOCOL_VERSION = 1
+MAX_PEERS = 128
+MAX_NAME_BYTES = 64
+MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
+MAX_GC_DEPTH = 10_000
+MAX_ITEMS = 64
+MAX_ITEM_BYTES = 64 * 1024
+
+RULES = ("two_step", "three_step")
+ORDERS = ("fair", "fast")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """What all peers of a network must have set alike; its hash is part of every event (E1).
+
+    Raises ValueError or TypeError at construction for a value outside its range.
+    """
+
+    name: str = "syncpoint"
+    """Any text of 1 to 64 bytes; keeps apart networks that are otherwise alike."""
+
+    rule: str = "two_step"
+    """The decision rule: "two_step" (final in two message delays in the good case) or "three_step" (D5 to D8)."""
+
+    order: str = "fair"
+    """The delivery order: "fair" (median of first-seen times, one delay later) or "fast" (O4, O5)."""
+
+    f: int | None = None
+    """Liars and crashes tolerated: 0 to floor((n-1)/3); None takes the most (Q1)."""
+
+    gc_depth: int = 50
+    """Rounds, 4 to 10,000: how long an undelivered event may still be ordered (O2, V3)."""
+
+    max_payload_bytes: int = 1024 * 1024
+    """Bytes of transactions in one event, 1 KiB to 8 MiB; a transaction takes its length + 4."""
+
+    max_ahead: int = 200
+    """Rounds, 8 to 100,000: how far above its own round a peer holds events back (V7)."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not 1 <= len(self.name.encode()) <= MAX_NAME_BYTES:
+            raise ValueError(f"Network.name is {self.name!r}: give a text of 1 to {MAX_NAME_BYTES} bytes")
+        if self.rule not in RULES:
+            raise ValueError(f"Network.rule is {self.rule!r}: give one of {', '.join(RULES)}")
+        if self.order not in ORDERS:
+            raise ValueError(f"Network.order is {self.order!r}: give one of {', '.join(ORDERS)}")
+        if self.f is not None:
+            _check_range("Network.f", self.f, 0, MAX_PEERS // 3)
+        _check_range("Network.gc_depth", self.gc_depth, 4, MAX_GC_DEPTH)
+        _check_range("Network.max_payload_bytes", self.max_payload_bytes, 1024, MAX_PAYLOAD_BYTES)
+        _check_range("Network.max_ahead", self.max_ahead, 8, 100_000)
+
+    @property
+    def max_transaction_bytes(self) -> int:
+        """The largest transaction: what fills one event by itself."""
+        return self.max_payload_bytes - 4
+
+    def encode(self) -> bytes:
+        """The canonical bytes of these settings (docs/wire.md); equal networks, equal bytes."""
+        name = self.name.encode()
+        return struct.pack(
+            "<H%dsBBHIII" % len(name),
+            len(name),
+            name,
+            RULES.index(self.rule),
+            ORDERS.index(self.order),
+            0xFFFF if self.f is None else self.f,
+            self.gc_depth,
+            self.max_payload_bytes,
+            self.max_ahead,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One peer as the committee knows it."""
+
+    public: bytes  # 32 bytes
+    flags: int = 0  # its capabilities, one bit each
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Local:
+    """What one peer sets for itself; agreement never depends on it (P5)."""
+
+    min_event_interval_ns: int = 1_000_000
+    heartbeat_ns: int = 500_000_000
+    retain_events: int = 40_000  # about so many are kept in memory for peers that are behind (F4)
+    pool_bytes_per_creator: int = 4 * 1024 * 1024  # events that wait for their parents (V7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineConfig:
+    """Everything a machine is made from."""
+
+    network: Network
+    members: tuple[Member, ...]
+    seed: bytes  # 32 bytes: our Ed25519 secret
+    entropy: bytes  # 32 bytes: randomness comes in, it is never made here (L1)
+    local: Local = Local()
+
+    def __repr__(self) -> str:
+        return f"MachineConfig(network={self.network!r}, {len(self.members)} members)"
+
+
+def _check_range(what: str, value: int, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} is {value!r}: give an integer")
+    if not low <= value <= high:
+        raise ValueError(f"{what} is {value}: give {low} to {high}")

@@ -1,0 +1,282 @@
+"""Events that wait for their parents, and how the missing ones are obtained (F1 to F3, V7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from .dag import Dag
+from .error import Reject
+from .values import Event
+from .wire import MAX_REQUEST
+
+__all__ = ["Fetcher", "Server"]
+
+MS = 1_000_000
+GRACE_NS = 3 * MS  # before the first request: the parent is mostly on its way from its creator
+FIRST_RETRY_NS, MAX_RETRY_NS = 20 * MS, 2_000 * MS
+PULL_TIMEOUT_NS = 1_000 * MS  # an unanswered pull no longer stands in the way of another
+FIRST_PULL_PAUSE_NS, MAX_PULL_PAUSE_NS = 50 * MS, 5_000 * MS  # after a pull that brought nothing new
+MAX_WANTS = 4096  # missing parents; beyond, the events that miss them are not kept
+
+
+class Waiting:
+    """A checked event some of whose parents are missing."""
+
+    __slots__ = ("event", "missing", "sender", "size")
+
+    def __init__(self, event: Event, sender: int, missing: set[bytes]) -> None:
+        self.event = event
+        self.sender = sender
+        self.missing = missing
+        self.size = event_bytes(event)
+
+
+class Want:
+    """A missing event: who waits for it, whom to ask next, and when."""
+
+    __slots__ = ("asked", "children", "due", "hints", "retry")
+
+    def __init__(self, due: int) -> None:
+        self.children: list[bytes] = []
+        self.hints: list[int] = []  # peers that sent something that refers to it, so they have it
+        self.asked = 0
+        self.due = due
+        self.retry = FIRST_RETRY_NS
+
+
+class Fetcher:
+    """The pool of waiting events and the flights that bring what they miss."""
+
+    def __init__(self, n: int, own: int, pool_bytes_per_creator: int) -> None:
+        self.own = own
+        self.limit = pool_bytes_per_creator
+        self.linked: dict[int, None] = {}  # peers, oldest link first
+        self._waiting: dict[bytes, Waiting] = {}
+        self._wants: dict[bytes, Want] = {}
+        self._bytes = [0] * n  # per creator
+        self._slots: dict[tuple[int, int], int] = {}  # (round, creator) -> waiting events
+        self._pull: tuple[int, int] | None = None  # (peer, until) of the pull under way
+        self._pause: dict[int, tuple[int, int]] = {}  # peer -> (not before, next pause)
+        self._progress = 0  # accepted events ...
+        self._progress_at_pull: dict[int, int] = {}  # ... when a peer was last pulled from
+
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._waiting
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait."""
+        return len(self._waiting)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of events that wait."""
+        return sum(self._bytes)
+
+    @property
+    def wanted(self) -> int:
+        """Events that are missing."""
+        return len(self._wants)
+
+    def wants(self, digest: bytes) -> bool:
+        """Whether a waiting event refers to it."""
+        return digest in self._wants
+
+    def waits_in(self, round: int, creator: int) -> bool:
+        """Whether an event of this slot waits."""
+        return (round, creator) in self._slots
+
+    # -- the pool -----------------------------------------------------------------------------------
+
+    def hold(self, event: Event, sender: int, missing: set[bytes], now: int) -> Reject | None:
+        """Keep an event until its missing parents are here; a reject when there is no room (V7)."""
+        size = event_bytes(event)
+        if not self._make_room(event, size):
+            return Reject.POOL_FULL
+        if len(self._wants) + len(missing) > MAX_WANTS:
+            return Reject.POOL_FULL
+        self._waiting[event.digest] = Waiting(event, sender, missing)
+        self._bytes[event.creator] += size
+        slot = (event.round, event.creator)
+        self._slots[slot] = self._slots.get(slot, 0) + 1
+        for digest in sorted(missing):
+            want = self._wants.get(digest)
+            if want is None:
+                want = self._wants[digest] = Want(now + GRACE_NS)
+            want.children.append(event.digest)
+            if sender != self.own and sender not in want.hints:
+                want.hints.append(sender)
+        return None
+
+    def accepted(self, digest: bytes) -> list[tuple[Event, int]]:
+        """An event entered the DAG: the waiting events (and their senders) that miss nothing any more."""
+        self._progress += 1
+        ready = []
+        want = self._wants.pop(digest, None)
+        for child in want.children if want is not None else ():
+            waiting = self._waiting.get(child)
+            if waiting is None:
+                continue
+            waiting.missing.discard(digest)
+            if not waiting.missing:
+                self._remove(waiting)
+                ready.append((waiting.event, waiting.sender))
+        return ready
+
+    def refused(self, digest: bytes) -> list[tuple[Event, int]]:
+        """An event is invalid: the waiting events, with their senders, that thereby are invalid too."""
+        dropped = []
+        want = self._wants.pop(digest, None)
+        for child in want.children if want is not None else ():
+            waiting = self._waiting.get(child)
+            if waiting is not None:
+                self._drop(waiting)
+                dropped.append((waiting.event, waiting.sender))
+        return dropped
+
+    def forget_below(self, floor: int) -> None:
+        """Drop what waits in rounds that are too old to matter."""
+        for waiting in [waiting for waiting in self._waiting.values() if waiting.event.round <= floor]:
+            self._drop(waiting)
+
+    def _make_room(self, event: Event, size: int) -> bool:
+        """Room in the creator's share, farthest rounds evicted first (V7)."""
+        if self._bytes[event.creator] + size <= self.limit:
+            return True
+        mine = [w for w in self._waiting.values() if w.event.creator == event.creator]
+        mine.sort(key=lambda w: (w.event.round, w.event.digest))
+        while mine and mine[-1].event.round > event.round and self._bytes[event.creator] + size > self.limit:
+            self._drop(mine.pop())
+        return self._bytes[event.creator] + size <= self.limit
+
+    def _remove(self, waiting: Waiting) -> None:
+        event = waiting.event
+        del self._waiting[event.digest]
+        self._bytes[event.creator] -= waiting.size
+        slot = (event.round, event.creator)
+        self._slots[slot] -= 1
+        if not self._slots[slot]:
+            del self._slots[slot]
+
+    def _drop(self, waiting: Waiting) -> None:
+        """Remove an event that will not be accepted from here, and what was wanted for its sake only."""
+        self._remove(waiting)
+        for digest in waiting.missing:
+            want = self._wants.get(digest)
+            if want is None:
+                continue
+            want.children.remove(waiting.event.digest)
+            if not want.children:
+                del self._wants[digest]
+
+    # -- asking for single events -------------------------------------------------------------------
+
+    def connected(self, peer: int) -> None:
+        """A link is up: it can be asked."""
+        self.linked[peer] = None
+
+    def disconnected(self, peer: int) -> None:
+        """A link is gone, and with it what was asked there."""
+        self.linked.pop(peer, None)
+        self._pause.pop(peer, None)
+        self._progress_at_pull.pop(peer, None)
+        if self._pull is not None and self._pull[0] == peer:
+            self._pull = None
+
+    def poll(self, now: int) -> tuple[list[tuple[int, list[bytes]]], int | None]:
+        """What to ask whom for now, and when to look again (F1)."""
+        asks: dict[int, list[bytes]] = {}
+        next_due: int | None = None
+        for digest, want in self._wants.items():
+            if want.due <= now:
+                peer = self._whom(want)
+                if peer is not None:
+                    asks.setdefault(peer, []).append(digest)
+                    want.asked += 1
+                want.due = now + want.retry
+                want.retry = min(2 * want.retry, MAX_RETRY_NS)
+            next_due = want.due if next_due is None else min(next_due, want.due)
+        requests = []
+        for peer, digests in asks.items():
+            for at in range(0, len(digests), MAX_REQUEST):
+                requests.append((peer, digests[at : at + MAX_REQUEST]))
+        return requests, next_due
+
+    def _whom(self, want: Want) -> int | None:
+        """Its sender first, then who referred to it, then anyone (F1)."""
+        order = [peer for peer in want.hints if peer in self.linked]
+        order += [peer for peer in self.linked if peer not in want.hints]
+        return order[want.asked % len(order)] if order else None
+
+    # -- pulling whole rounds -----------------------------------------------------------------------
+
+    def pull(self, peer: int, now: int) -> bool:
+        """Whether to pull from a peer that is ahead of us; at most one pull is under way (F3)."""
+        if self._pull is not None and now < self._pull[1]:
+            return False
+        not_before, pause = self._pause.get(peer, (0, FIRST_PULL_PAUSE_NS))
+        if self._progress_at_pull.get(peer) == self._progress:
+            if now < not_before:
+                return False
+            self._pause[peer] = (now + pause, min(2 * pause, MAX_PULL_PAUSE_NS))
+        else:
+            self._pause[peer] = (now + FIRST_PULL_PAUSE_NS, FIRST_PULL_PAUSE_NS)
+        self._pull = (peer, now + PULL_TIMEOUT_NS)
+        self._progress_at_pull[peer] = self._progress
+        return True
+
+    def pulled(self, peer: int) -> None:
+        """The answer to a pull is complete: it ends with the peer's frontier."""
+        if self._pull is not None and self._pull[0] == peer:
+            self._pull = None
+
+
+class Server:
+    """Answers to other peers' requests, within a byte budget for each of them (F1)."""
+
+    BYTES_PER_PULL = 1024 * 1024  # the first event is sent whatever its size
+    BUDGET_BYTES = 16 * 1024 * 1024  # at once ...
+    BUDGET_BYTES_PER_MS = 64 * 1024  # ... and so much more per millisecond
+
+    def __init__(self, dag: Dag, n: int) -> None:
+        self._dag = dag
+        self._budget = [self.BUDGET_BYTES] * n
+        self._filled_at = [0] * n  # ns
+
+    def requested(self, peer: int, digests: Iterable[bytes], now: int) -> list[Event] | Reject:
+        """The events of a REQUEST that we have."""
+        events = [node.event for digest in digests if (node := self._dag.get(digest)) is not None]
+        return self._within_budget(peer, events, now)
+
+    def above(self, peer: int, frontier: Sequence[int], now: int) -> list[Event] | Reject:
+        """The first events above a frontier, in ascending rounds, as many as one answer takes (F3)."""
+        lowest = min(
+            (theirs for theirs, ours in zip(frontier, self._dag.frontier, strict=True) if theirs < ours),
+            default=self._dag.top,
+        )
+        events: list[Event] = []
+        size = 0
+        for round in range(max(lowest, self._dag.floor) + 1, self._dag.top + 1):
+            for node in self._dag.row(round).nodes:
+                if round > frontier[node.creator]:
+                    size += event_bytes(node.event)
+                    if events and size > self.BYTES_PER_PULL:
+                        return self._within_budget(peer, events, now)
+                    events.append(node.event)
+        return self._within_budget(peer, events, now)
+
+    def _within_budget(self, peer: int, events: list[Event], now: int) -> list[Event] | Reject:
+        grown = (now - self._filled_at[peer]) // MS * self.BUDGET_BYTES_PER_MS
+        self._budget[peer] = min(self._budget[peer] + grown, self.BUDGET_BYTES)
+        if grown:
+            self._filled_at[peer] = now
+        cost = sum(map(event_bytes, events))
+        if cost > self._budget[peer]:
+            return Reject.BUSY
+        self._budget[peer] -= cost
+        return events
+
+
+def event_bytes(event: Event) -> int:
+    """About what an event takes in memory and on the wire."""
+    return len(event.header) + 64 + sum(map(len, event.transactions)) + 4 * len(event.transactions)

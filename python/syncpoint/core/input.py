@@ -1,0 +1,54 @@
+"""What the runtime tells a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Connected", "Disconnected", "Input", "Persisted", "Received", "Start", "Submit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The first input: the journal's records, oldest first (J1, R1); empty for a new peer."""
+
+    records: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Frames from a peer, in the order in which they arrived, without their length prefix."""
+
+    peer: int
+    frames: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Transactions of our own application; they are numbered from 0 in the order in which they come in."""
+
+    transactions: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Persisted:
+    """The records of the Persist with this token are durable now."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A link to this peer is up."""
+
+    peer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The link to this peer is gone."""
+
+    peer: int
+
+
+Input = Start | Received | Submit | Persisted | Connected | Disconnected

@@ -1,0 +1,416 @@
+"""One running instance of the core: routes inputs to the steps that obey the rules, and holds no rules itself."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from . import wire
+from .committee import Committee
+from .config import MachineConfig
+from .crypto import Signer, blake3
+from .dag import Dag, Node
+from .decide import Decider
+from .error import Reject
+from .fetch import Fetcher, Server
+from .input import Connected, Disconnected, Input, Persisted, Received, Start, Submit
+from .journal import RecordType, decode_record, encode_own_event
+from .order import Orderer
+from .output import Broadcast, Deliver, Halted, Output, Persist, Queue, Rejected, Send, Wake
+from .propose import Proposer
+from .status import Status
+from .timer import Timer
+from .values import Delivered, Event
+from .verify import check_ancestors, check_event
+from .wire import FrameType
+
+__all__ = ["Machine"]
+
+MAX_INVALID = 4096  # digests of refused events that are remembered, oldest forgotten first
+PULL_GAP = 3  # rounds above the top: beyond, whole rounds are pulled rather than single parents
+RETAIN_GC_DEPTHS = 4  # rounds retained whatever their number of events, in gc_depths
+STALL_HEARTBEATS = 2  # without an accepted event, before frontiers are exchanged again
+
+
+class Machine:
+    """Takes inputs, returns outputs; does no IO and reads no clock (L1)."""
+
+    def __init__(self, config: MachineConfig) -> None:
+        signer = Signer(config.seed)
+        self.config = config
+        self.committee = Committee.genesis(config.network, config.members)
+        own = self.committee.index(signer.public)
+        if own is None:
+            raise ValueError("our own key is not in the committee")
+        self.own = own
+        self._now = 0
+        self._dag = Dag(self.committee.n)
+        self._decider = Decider(self.committee, self._dag, config.network.rule)
+        self._orderer = Orderer(self.committee, config.network.order, config.network.gc_depth)
+        self._timer = Timer(self.committee, own)
+        self._proposer = Proposer(
+            config.network,
+            self.committee,
+            config.local,
+            own,
+            signer,
+            config.entropy,
+            self._dag,
+            self._decider,
+            self._orderer,
+            self._timer,
+        )
+        self._fetcher = Fetcher(self.committee.n, own, config.local.pool_bytes_per_creator)
+        self._server = Server(self._dag, self.committee.n)
+        self._retain_rounds = max(
+            config.local.retain_events // self.committee.n, RETAIN_GC_DEPTHS * config.network.gc_depth
+        )
+        self._outputs: list[Output] = []
+        self._delivered: list[Delivered] = []
+        self._rejects: dict[Reject, int] = {}
+        self._invalid: dict[bytes, None] = {}
+        self._equivocators = 0  # bit set over creators
+        self._started = False
+        self._halted: str | None = None
+        self._heard: set[int] = set()  # peers that claim no event of ours that we do not have
+        self._journaled_round = 0  # of our newest journaled event: nothing new before it is in the DAG
+        self._persisting: tuple[int, Event] | None = None
+        self._token = 0
+        self._submitted = False  # since the queue was reported last
+        self._queued = (0, 0)
+        self._propose_at: int | None = None  # ns, when to ask the proposer again
+        self._quiet_since = 0  # ns, when an event was accepted last, or frontiers were exchanged again
+
+    # -- the seam -----------------------------------------------------------------------------------
+
+    def step(self, now: int, inputs: Sequence[Input]) -> list[Output]:
+        """Take in what happened until `now` (ns since the Unix epoch, never decreasing); what to do about it."""
+        assert now >= self._now, "time went back"
+        self._now = now
+        for input in inputs:
+            self._route(input)
+        self._close_rounds()
+        self._propose()
+        self._wake(self._fetch())
+        outputs, self._outputs = self._outputs, []
+        return outputs
+
+    def status(self) -> Status:
+        """A snapshot for people and metrics."""
+        proposer, fetcher, orderer, decider = self._proposer, self._fetcher, self._orderer, self._decider
+        linked = tuple(sorted(fetcher.linked))
+        return Status(
+            creator=self.own,
+            peers=self.committee.n,
+            linked=linked,
+            has_quorum=len(linked) + 1 >= self.committee.q,
+            halted=self._halted,
+            own_round=proposer.tip.round if proposer.tip is not None else 0,
+            top_round=self._dag.top,
+            closed_round=decider.closed,
+            frontier=tuple(self._dag.frontier),
+            events=len(self._dag),
+            delivered=orderer.index,
+            order_hash=orderer.order_hash,
+            consensus_at=orderer.consensus_at,
+            queued_transactions=proposer.queued,
+            queued_bytes=proposer.queued_bytes,
+            undelivered=orderer.has_undelivered,
+            waiting_events=fetcher.waiting,
+            waiting_bytes=fetcher.waiting_bytes,
+            wanted_events=fetcher.wanted,
+            timely=_creators(self._timer.timely),
+            equivocators=_creators(self._equivocators),
+            soft_wait_ns=self._timer.soft_ns,
+            round_timeout_ns=self._timer.timeout_ns,
+            timeouts=self._timer.timeouts,
+            own_events=proposer.made,
+            resubmitted=proposer.resubmitted,
+            commits=(decider.direct_commits, decider.indirect_commits),
+            skips=(decider.direct_skips, decider.indirect_skips),
+            rejects=dict(self._rejects),
+        )
+
+    def digest(self) -> bytes:
+        """A hash of all that the peers must come to agree on, and of what it will be computed from."""
+        parts = [self._orderer.order_hash, struct.pack("<QQ", self._orderer.index, self._decider.closed)]
+        for round in range(self._dag.floor + 1, self._dag.top + 1):
+            for creator, variants in enumerate(self._dag.row(round).variants):
+                parts += [variant.digest for variant in variants]
+                status = self._decider.status(round, creator)
+                parts.append(status.digest if isinstance(status, Node) else b"?" if status is None else b"-")
+        return blake3(b"".join(parts))
+
+    # -- inputs -------------------------------------------------------------------------------------
+
+    def _route(self, input: Input) -> None:
+        match input:
+            case Received():
+                for frame in input.frames:
+                    self._frame(input.peer, frame)
+            case Submit():
+                self._proposer.submit(input.transactions)
+                self._submitted = True
+            case Persisted():
+                self._persisted(input.token)
+            case Connected():
+                self._fetcher.connected(input.peer)
+                self._send_frontier(FrameType.FRONTIER, input.peer)
+            case Disconnected():
+                self._fetcher.disconnected(input.peer)
+            case Start():
+                self._start(input.records)
+
+    def _start(self, records: Iterable[bytes]) -> None:
+        """Take up the journal: our own events are in the DAG again as soon as their parents are (R1)."""
+        assert not self._started, "started twice"
+        self._started = True
+        self._quiet_since = self._now
+        for record in records:
+            decoded = decode_record(record)
+            if decoded is None or decoded[0] is not RecordType.OWN_EVENT:
+                raise ValueError(f"the journal holds a record that is none: {record[:16].hex()}...")
+            event = wire.decode_event(decoded[1], self.committee.epoch_id, self.config.network)
+            if isinstance(event, Reject) or event.creator != self.own:
+                raise ValueError("the journal holds an event that is not ours: another key or network")
+            self._journaled_round = max(self._journaled_round, event.round)
+            self._take(event, self.own)
+
+    def _frame(self, peer: int, frame: bytes) -> None:
+        kind = frame[0] if frame else None
+        reject: Reject | None
+        if kind == FrameType.EVENT:
+            reject = self._event_frame(peer, frame)
+        elif kind == FrameType.REQUEST:
+            digests = wire.decode_request(frame)
+            reject = digests if isinstance(digests, Reject) else self._serve(peer, digests)
+        elif kind in (FrameType.FRONTIER, FrameType.PULL):
+            frontier = wire.decode_frontier(frame, self.committee.n)
+            if isinstance(frontier, Reject):
+                reject = frontier
+            else:
+                reject = self._frontier(peer, frontier, pull=kind == FrameType.PULL)
+        else:
+            reject = Reject.FRAME_EMPTY if kind is None else Reject.FRAME_TYPE
+        if reject is not None:
+            self._reject(peer, reject)
+
+    def _event_frame(self, peer: int, frame: bytes) -> Reject | None:
+        event = wire.decode_event(frame, self.committee.epoch_id, self.config.network)
+        if isinstance(event, Reject):
+            return event
+        if event.digest in self._dag or event.digest in self._fetcher:
+            return None
+        if event.digest in self._invalid:
+            return Reject.INVALID_ANCESTOR
+        floor = self._dag.floor
+        if floor and event.round <= floor + self.config.network.gc_depth:
+            return Reject.TOO_OLD  # F4: V4 could no longer be checked
+        if event.round > self._dag.top + self.config.network.max_ahead:
+            self._pull(peer)
+            return Reject.AHEAD  # V7
+        reject = check_event(event, self.committee, self.config.network.gc_depth)
+        if reject is not None:
+            return reject
+        if event.creator == self.own:
+            return self._foreign(event)
+        if event.round > self._dag.top + PULL_GAP:
+            self._pull(peer)
+        return self._take(event, peer)
+
+    # -- events on their way into the DAG -------------------------------------------------------------
+
+    def _take(self, event: Event, sender: int) -> Reject | None:
+        """Accept an event whose parents are here, and what waited for it; let it wait else (F1)."""
+        reject = self._one_variant(event)
+        if reject is not None:
+            return reject
+        missing = {parent.digest for parent in event.parents if parent.digest not in self._dag}
+        if missing:
+            return self._fetcher.hold(event, sender, missing, self._now)
+        ready = [(event, sender)]
+        while ready:
+            event, sender = ready.pop()
+            reject = self._accept(event)
+            if reject is None:
+                ready += self._fetcher.accepted(event.digest)
+            elif reject is not Reject.EQUIVOCATION:
+                self._refuse(event)
+                self._reject(sender, reject)
+            else:
+                self._reject(sender, reject)
+        return None
+
+    def _accept(self, event: Event) -> Reject | None:
+        reject = self._one_variant(event)
+        if reject is not None:
+            return reject
+        parents = [node for parent in event.parents if (node := self._dag.get(parent.digest)) is not None]
+        reject = check_ancestors(event, parents, self._dag, self.config.network.gc_depth)
+        if reject is not None:
+            return reject
+        node = self._dag.insert(event)
+        self._quiet_since = self._now
+        self._timer.accepted(node.round, node.creator, self._now)
+        self._orderer.accept(node)
+        self._proposer.accept(node)
+        self._decider.insert(node)
+        return None
+
+    def _one_variant(self, event: Event) -> Reject | None:
+        """A second variant of a slot is stored only when another event refers to it (F2)."""
+        variants = self._dag.row(event.round).variants[event.creator]
+        if variants:
+            self._equivocators |= 1 << event.creator
+            self._proposer.accuse(event.creator, variants[0].event, event)
+        elif not self._fetcher.waits_in(event.round, event.creator):
+            return None
+        return None if self._fetcher.wants(event.digest) else Reject.EQUIVOCATION
+
+    def _refuse(self, event: Event) -> None:
+        """Remember an invalid event, and refuse all that builds on it."""
+        todo = [event]
+        while todo:
+            digest = todo.pop().digest
+            if len(self._invalid) >= MAX_INVALID:
+                del self._invalid[next(iter(self._invalid))]
+            self._invalid[digest] = None
+            for child, sender in self._fetcher.refused(digest):
+                self._reject(sender, Reject.INVALID_ANCESTOR)
+                todo.append(child)
+
+    def _foreign(self, event: Event) -> Reject:
+        """An event of ours that we did not make: our journal is lost, or another copy of us runs (R5)."""
+        self._halt(
+            f"an event of round {event.round} carries our signature, but is not in our journal: "
+            "this key signed in another process, or its journal was lost"
+        )
+        return Reject.NOT_OURS
+
+    def _halt(self, reason: str) -> None:
+        if self._halted is None:
+            self._halted = reason
+            self._outputs.append(Halted(reason))
+
+    # -- frontiers, requests, pulls -------------------------------------------------------------------
+
+    def _frontier(self, peer: int, theirs: tuple[int, ...], *, pull: bool) -> Reject | None:
+        """Learn how far a peer is; fill whichever side is behind (F3)."""
+        if theirs[self.own] <= max(self._dag.frontier[self.own], self._journaled_round):
+            self._heard.add(peer)  # else it knows more of us than we do, or lies; the pull will tell
+        if not pull:
+            self._fetcher.pulled(peer)
+        ours = self._dag.frontier
+        behind = any(their > our for their, our in zip(theirs, ours, strict=True))
+        if behind:
+            self._pull(peer)
+        if pull:
+            events = self._server.above(peer, theirs, self._now)
+            if isinstance(events, Reject):
+                return events
+            for event in events:
+                self._outputs.append(Send(peer, wire.encode_event(event)))
+            self._send_frontier(FrameType.FRONTIER, peer)
+        elif not behind and any(their < our for their, our in zip(theirs, ours, strict=True)):
+            self._send_frontier(FrameType.FRONTIER, peer)
+        return None
+
+    def _serve(self, peer: int, digests: list[bytes]) -> Reject | None:
+        events = self._server.requested(peer, digests, self._now)
+        if isinstance(events, Reject):
+            return events
+        for event in events:
+            self._outputs.append(Send(peer, wire.encode_event(event)))
+        return None
+
+    def _pull(self, peer: int) -> None:
+        if self._fetcher.pull(peer, self._now):
+            self._send_frontier(FrameType.PULL, peer)
+
+    def _send_frontier(self, type: FrameType, peer: int) -> None:
+        self._outputs.append(Send(peer, wire.encode_frontier(type, self._dag.frontier)))
+
+    # -- what follows from the inputs -----------------------------------------------------------------
+
+    def _close_rounds(self) -> None:
+        """Order what closed, and let go of what is too old to matter."""
+        closing = self._decider.closing()
+        for round, committed in closing:
+            for done in self._orderer.close(round, committed):
+                if done.event.creator == self.own:
+                    done = replace(done, submissions=self._proposer.delivered(done))
+                self._delivered.append(done)
+            self._proposer.expire(self._orderer.floor)  # O11
+        if self._delivered:
+            self._outputs.append(Deliver(tuple(self._delivered)))
+            self._delivered = []
+        if closing:
+            self._decider.prune(self._decider.closed)
+            self._forget(self._decider.closed - self._retain_rounds)
+
+    def _forget(self, floor: int) -> None:
+        """Drop rounds that no live peer should still need (F4)."""
+        if floor > self._dag.floor:
+            self._proposer.prune(self._dag.prune(floor))
+            self._fetcher.forget_below(floor)
+
+    def _propose(self) -> None:
+        """Make the next event when it is time; it is sent once it is durable (J1)."""
+        self._propose_at = None
+        if self._may_propose():
+            event, self._propose_at = self._proposer.poll(self._now)
+            if event is not None:
+                self._token += 1
+                self._persisting = (self._token, event)
+                record = encode_own_event(wire.encode_event(event))
+                self._outputs.append(Persist(self._token, (record,)))
+        queued = (self._proposer.queued, self._proposer.queued_bytes)
+        if self._submitted or queued != self._queued:
+            self._submitted, self._queued = False, queued
+            self._outputs.append(Queue(*queued))
+
+    def _may_propose(self) -> bool:
+        if not self._started or self._halted is not None or self._persisting is not None:
+            return False
+        if len(self._heard) + 1 < self.committee.q:
+            return False  # as long as q peers do not confirm that our journal is complete (R2, R5)
+        own_round = self._proposer.tip.round if self._proposer.tip is not None else 0
+        return own_round >= self._journaled_round
+
+    def _persisted(self, token: int) -> None:
+        assert self._persisting is not None, "nothing was being persisted"
+        assert self._persisting[0] == token, "another token was being persisted"
+        event, self._persisting = self._persisting[1], None
+        self._journaled_round = event.round
+        self._take(event, self.own)
+        assert event.digest in self._dag, "our own event was refused"
+        self._outputs.append(Broadcast(wire.encode_event(event)))
+
+    def _fetch(self) -> int | None:
+        """Ask for what is missing; when to look again."""
+        requests, due = self._fetcher.poll(self._now)
+        for peer, digests in requests:
+            self._outputs.append(Send(peer, wire.encode_request(digests)))
+        if not self._started or not self._fetcher.linked:
+            return due
+        stall = STALL_HEARTBEATS * self.config.local.heartbeat_ns
+        if self._now >= self._quiet_since + stall:  # frames were lost, or too few peers are linked
+            self._quiet_since = self._now
+            self._outputs.append(Broadcast(wire.encode_frontier(FrameType.FRONTIER, self._dag.frontier)))
+        look_at = self._quiet_since + stall
+        return look_at if due is None else min(due, look_at)
+
+    def _wake(self, fetch_at: int | None) -> None:
+        times = [at for at in (self._propose_at, fetch_at) if at is not None]
+        if times:
+            self._outputs.append(Wake(max(min(times), self._now)))
+
+    def _reject(self, peer: int, code: Reject) -> None:
+        self._rejects[code] = self._rejects.get(code, 0) + 1
+        if peer != self.own:
+            self._outputs.append(Rejected(peer, code))
+
+
+def _creators(bits: int) -> tuple[int, ...]:
+    return tuple(creator for creator in range(bits.bit_length()) if bits >> creator & 1)

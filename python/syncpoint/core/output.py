@@ -1,0 +1,74 @@
+"""What a machine tells the runtime to do; outputs are carried out in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .error import Reject
+from .values import Delivered
+
+__all__ = ["Broadcast", "Deliver", "Halted", "Output", "Persist", "Queue", "Rejected", "Send", "Wake"]
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Make these records durable, then answer `Persisted(token)` (J1)."""
+
+    token: int
+    records: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a frame to a peer, or drop it when its queue is full."""
+
+    peer: int
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """Send a frame to every linked peer."""
+
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Hand these to the application, in this order."""
+
+    messages: Sequence[Delivered]
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """So much of what was submitted has not gone into an event yet."""
+
+    transactions: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Call `step` at this time; replaces the earlier one."""
+
+    at: int  # ns
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A frame of this peer was not taken: count it, and drop the link when it happens too often."""
+
+    peer: int
+    code: Reject
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """This machine makes no more events, and why; it still follows, serves and delivers."""
+
+    reason: str
+
+
+Output = Persist | Send | Broadcast | Deliver | Queue | Wake | Rejected | Halted

@@ -1,0 +1,256 @@
+"""When to make the next event, and out of what (P1 to P7)."""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Iterable
+
+from . import wire
+from .committee import Committee
+from .config import Local, Network
+from .crypto import DOMAIN_EVENT, Signer, blake3
+from .dag import Dag, Node
+from .decide import Decider
+from .order import Orderer
+from .timer import Advance, Timer
+from .values import Delivered, Event, Item, ItemType, Parent
+from .verify import check_evidence, exposed
+
+__all__ = ["DOMAIN_SALT", "MAX_TRANSACTIONS", "Proposer"]
+
+DOMAIN_SALT = b"syncpoint/salt/v1"
+MAX_TRANSACTIONS = 16_384  # in one event
+MAX_EVIDENCE = 8  # items in one event; the rest goes into the next
+
+
+class Proposer:
+    """Our own events: the queue of transactions, the pace, the parents."""
+
+    def __init__(
+        self,
+        network: Network,
+        committee: Committee,
+        local: Local,
+        own: int,
+        signer: Signer,
+        entropy: bytes,
+        dag: Dag,
+        decider: Decider,
+        orderer: Orderer,
+        timer: Timer,
+    ) -> None:
+        self.network = network
+        self.committee = committee
+        self.local = local
+        self.own = own
+        self.tip: Node | None = None  # our newest event, once it is in the DAG
+        self.created_at = 0  # ns, when we made it
+        self.made = 0
+        self.resubmitted = 0
+        self.queued_bytes = 0  # as encoded
+        self.exposed = 0  # bit set over creators: equivocators whose evidence is in our history (P7)
+        self._signer = signer
+        self._entropy = entropy
+        self._dag = dag
+        self._decider = decider
+        self._orderer = orderer
+        self._timer = timer
+        self._queue: deque[tuple[int, bytes]] = deque()  # (number, transaction)
+        self._next_number = 0
+        self._placed: dict[int, tuple[Event, tuple[int, ...]]] = {}  # our undelivered events by round
+        self._uncovered: dict[Node, None] = {}  # accepted, not in our history
+        self._evidence: dict[int, Item] = {}  # creator -> proof that is not in our history yet
+
+    @property
+    def queued(self) -> int:
+        """Transactions that wait for an event."""
+        return len(self._queue)
+
+    def submit(self, transactions: Iterable[bytes]) -> None:
+        """Queue transactions of our application; they get the next numbers."""
+        for transaction in transactions:
+            size = len(transaction) + 4
+            assert size <= self.network.max_payload_bytes, "the engine refuses larger transactions"
+            self._queue.append((self._next_number, transaction))
+            self._next_number += 1
+            self.queued_bytes += size
+
+    def accept(self, node: Node) -> None:
+        """Note an event that entered the DAG; an own one becomes the tip."""
+        if node.creator != self.own:
+            self._uncovered[node] = None
+            return
+        assert self.tip is None or node.round > self.tip.round, "two own events for one round"
+        self.tip = node
+        self._cover(node)
+
+    def accuse(self, creator: int, first: Event, second: Event) -> None:
+        """Keep the proof that a creator signed two events for one slot, for our next event (E5, F2)."""
+        if not self.exposed >> creator & 1 and creator not in self._evidence:
+            self._evidence[creator] = Item(ItemType.EVIDENCE, wire.encode_evidence(first, second))
+
+    def poll(self, now: int) -> tuple[Event | None, int | None]:
+        """Our next event if it is time for it, else when to ask again (None: when something changes)."""
+        round = self.tip.round if self.tip is not None else 0
+        parents = self._strong(round)
+        if parents is None:
+            return None, None
+        above = self._dag.row(round + 1).creators.bit_count()
+        if not (self._queue or self._evidence or self._orderer.has_undelivered or above):
+            beat_at = self.created_at + self.local.heartbeat_ns
+            if now < beat_at:
+                return None, beat_at
+        if above >= self.committee.q:  # P3 (c): we are behind, the minimum interval does not apply
+            return self._make(round, parents, Advance.OVERTAKEN, now), None
+        rested_at = self.created_at + self.local.min_event_interval_ns
+        if now < rested_at:  # P2
+            return None, rested_at
+        if round == 0:
+            return self._make(round, parents, Advance.SETTLED, now), None
+        timeout_at = self._timer.timeout_at(round)
+        if now >= timeout_at:  # P3 (b)
+            return self._make(round, parents, Advance.TIMEOUT, now), None
+        if not self._settled(round):  # P3 (a)
+            self._timer.unsettled(round)
+            return None, timeout_at
+        soft_until = self._timer.soft_until(round)
+        if now < soft_until:  # P4
+            return None, min(soft_until, timeout_at)
+        return self._make(round, parents, Advance.SETTLED, now), None
+
+    def delivered(self, done: Delivered) -> tuple[int, ...]:
+        """The numbers of our transactions in an event of ours that was delivered."""
+        placed = self._placed.pop(done.event.round, None)
+        if placed is None:
+            return ()
+        assert placed[0].digest == done.event.digest, "another event was delivered in our slot"
+        return placed[1]
+
+    def expire(self, floor: int) -> None:
+        """Queue again what lies in own events that fell below the floor undelivered (O11)."""
+        again: list[tuple[int, bytes]] = []
+        for round in sorted(round for round in self._placed if round <= floor):
+            event, numbers = self._placed.pop(round)
+            again += zip(numbers, event.transactions, strict=True)
+        self._queue.extendleft(reversed(again))
+        self.queued_bytes += sum(len(transaction) + 4 for _, transaction in again)
+        self.resubmitted += len(again)
+
+    def prune(self, dropped: Iterable[Node]) -> None:
+        """Forget events that left the DAG."""
+        for node in dropped:
+            self._uncovered.pop(node, None)
+
+    # -- parents ------------------------------------------------------------------------------------
+
+    def _strong(self, round: int) -> list[Node] | None:
+        """One event of `round` per creator as strong parents, ours among them; None while there are too few (P6)."""
+        if round == 0:
+            return []
+        row = self._dag.row(round)
+        if row.creators.bit_count() < self.committee.q:
+            return None
+        chosen: list[Node] = []
+        for creator, variants in enumerate(row.variants):
+            if variants and not self.exposed >> creator & 1:
+                # Of several variants the one that came first: most others will have voted for it too.
+                chosen.append(min(variants, key=lambda node: node.index))
+        while liars := exposed(chosen, self._dag):  # V8
+            kept = [node for node in chosen if not liars >> node.creator & 1]
+            if len(kept) == len(chosen):
+                break
+            chosen = kept
+        return chosen if len(chosen) >= self.committee.q else None
+
+    def _weak(self, round: int, strong: list[Node]) -> list[Node]:
+        """The newest accepted events that only a weak parent brings into our history (P6, V3)."""
+        taken = self.exposed
+        for node in strong:
+            taken |= 1 << node.creator
+        best: dict[int, Node] = {}
+        lowest = round + 1 - self.network.gc_depth
+        for node in self._uncovered:
+            if node.round >= round or node.round < lowest or taken >> node.creator & 1:
+                continue
+            known = best.get(node.creator)
+            if known is None or (known.round, node.index) < (node.round, known.index):
+                best[node.creator] = node
+        return list(best.values())
+
+    def _cover(self, tip: Node) -> None:
+        """Our history grew by what is new behind the tip; evidence in it counts from now on (P7)."""
+        todo = list(tip.parents)
+        self._heed(tip)
+        while todo:
+            node = todo.pop()
+            if node in self._uncovered:
+                del self._uncovered[node]
+                self._heed(node)
+                todo += node.parents
+
+    def _heed(self, node: Node) -> None:
+        for item in node.event.items:
+            if item.type == ItemType.EVIDENCE:
+                creator = check_evidence(item.body, self.committee)
+                if creator is not None and creator != self.own:
+                    self.exposed |= 1 << creator
+                    self._evidence.pop(creator, None)
+
+    # -- making -------------------------------------------------------------------------------------
+
+    def _settled(self, round: int) -> bool:
+        """Whether the primary's event is here and the round below has its primary settled (P3)."""
+        primary_here = self._dag.row(round).creators >> self.committee.primary(round) & 1
+        return bool(primary_here) and self._decider.settled(round - 1)
+
+    def _make(self, round: int, strong: list[Node], by: Advance, now: int) -> Event:
+        """Build and sign the event after `round`; it enters the DAG when it is durable (P7, J1)."""
+        self._timer.advanced(round, by, now)
+        parents = sorted(strong + self._weak(round, strong), key=lambda node: node.creator)
+        references = tuple(Parent(node.creator, node.round, node.digest) for node in parents)
+        items = tuple(self._evidence.values())[:MAX_EVIDENCE]
+        numbers, transactions = self._take()
+        created_at = max(now, self.tip.created_at + 1) if self.tip is not None else now  # V5
+        salt = blake3(DOMAIN_SALT + self._entropy + struct.pack("<Q", round + 1))[:8]
+        header = wire.encode_header(
+            self.committee.epoch_id,
+            self.own,
+            round + 1,
+            created_at,
+            int.from_bytes(salt, "little"),
+            references,
+            items,
+            transactions,
+        )
+        digest = wire.event_digest(header)
+        event = Event(
+            creator=self.own,
+            round=round + 1,
+            created_at=created_at,
+            parents=references,
+            items=items,
+            transactions=transactions,
+            header=header,
+            digest=digest,
+            signature=self._signer.sign(DOMAIN_EVENT + digest),
+        )
+        if numbers:
+            self._placed[event.round] = (event, numbers)
+        self.created_at = now
+        self.made += 1
+        return event
+
+    def _take(self) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
+        """As many queued transactions as one event takes, in order."""
+        numbers, transactions, room = [], [], self.network.max_payload_bytes
+        while self._queue and len(transactions) < MAX_TRANSACTIONS:
+            number, transaction = self._queue[0]
+            room -= len(transaction) + 4
+            if room < 0:
+                break
+            self._queue.popleft()
+            self.queued_bytes -= len(transaction) + 4
+            numbers.append(number)
+            transactions.append(transaction)
+        return tuple(numbers), tuple(transactions)

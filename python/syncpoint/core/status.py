@@ -1,0 +1,45 @@
+"""What a machine says of itself, for people and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .error import Reject
+
+__all__ = ["Status"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """A snapshot of a machine; reading it changes nothing."""
+
+    creator: int  # our index in the committee
+    peers: int  # n
+    linked: tuple[int, ...]  # creators with a live link
+    has_quorum: bool  # whether we and the linked peers are at least q (QuorumLost is the contrary)
+    halted: str | None  # why we make no more events, None while we do
+    own_round: int  # of our newest event
+    top_round: int  # the highest round with an event
+    closed_round: int  # everything up to here is decided
+    frontier: tuple[int, ...]  # highest round of each creator
+    events: int  # in memory
+    delivered: int  # events, since the start of the network
+    order_hash: bytes  # after the last of them (O9)
+    consensus_at: int  # ns, of the last of them
+    queued_transactions: int  # submitted, in no event yet
+    queued_bytes: int
+    undelivered: bool  # whether something that carries anything is not delivered yet
+    waiting_events: int  # received, parents missing
+    waiting_bytes: int
+    wanted_events: int  # missing parents
+    timely: tuple[int, ...]  # creators that the pace waits for (P4)
+    equivocators: tuple[int, ...]  # creators of whom two events for one slot were seen
+    soft_wait_ns: int  # P4
+    round_timeout_ns: int  # P3
+    timeouts: int  # rounds that ended by the timeout
+    own_events: int  # events made since the start
+    resubmitted: int  # transactions put into a new event (O11)
+    commits: tuple[int, int]  # slots committed directly, by a later slot
+    skips: tuple[int, int]  # slots skipped directly, by a later slot
+    rejects: Mapping[Reject, int]

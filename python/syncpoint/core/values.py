@@ -1,0 +1,73 @@
+"""The values that travel through the core: events, their parts, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+__all__ = ["Delivered", "Event", "Item", "ItemType", "Parent", "lower_median"]
+
+
+class ItemType(IntEnum):
+    """What an item in an event is for; unknown types are signed, kept and ignored (E5)."""
+
+    PROPOSE = 1
+    VOTE = 2
+    CHECKPOINT_VOTE = 3
+    EVIDENCE = 4
+
+
+class Item(NamedTuple):
+    """A typed attachment of an event (E5)."""
+
+    type: int
+    body: bytes
+
+
+class Parent(NamedTuple):
+    """A reference to an earlier event; what it says of that event is checked when the event is here (V3)."""
+
+    creator: int
+    round: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Event:
+    """One signed vertex of the DAG (E1)."""
+
+    creator: int  # index in the committee
+    round: int  # from 1
+    created_at: int  # ns since the Unix epoch, as its creator claims
+    parents: tuple[Parent, ...]  # in creator order
+    items: tuple[Item, ...]
+    transactions: tuple[bytes, ...]  # the payload (E3)
+    header: bytes  # the encoded, signed header
+    digest: bytes  # 32 bytes (E2)
+    signature: bytes  # 64 bytes (E2)
+
+    @property
+    def carries(self) -> bool:
+        """Whether anything in it waits to be delivered; an idle network makes events that carry nothing."""
+        return bool(self.transactions or self.items)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivered:
+    """An event at its place in the agreed order (O7 to O10)."""
+
+    event: Event
+    index: int  # from 0
+    consensus_at: int  # ns, strictly increasing (O8)
+    order_hash: bytes  # 32 bytes (O9)
+    whitened_signature: bytes  # 64 bytes (O10)
+    closed_by: int  # the round whose closing delivered it
+    submissions: tuple[int, ...]  # numbers of our own submitted transactions, in order; empty for other creators
+
+
+def lower_median(values: Sequence[int]) -> int:
+    """The middle value, the lower one of two; `values` is not empty."""
+    ordered = sorted(values)
+    return ordered[(len(ordered) - 1) // 2]

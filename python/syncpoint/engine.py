@@ -1,0 +1,470 @@
+"""The engine that an application holds: send transactions, receive the agreed stream."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from .address import parse_address
+from .backend import CoreInfo, make_machine
+from .context import Context
+from .core.committee import Committee
+from .core.config import Local, MachineConfig, Member, Network
+from .core.input import Submit
+from .core.output import Queue
+from .core.status import Status
+from .core.values import Delivered
+from .core.wire import max_frame_bytes
+from .errors import ArgumentError, ArgumentTypeError, EngineStopped, QueueFull, TransactionTooLarge
+from .keys import KeyPublic, KeySecret
+from .message import Event, Message, Receipt
+from .options import Options
+from .peers import Peers
+from .runtime.clock import Clock
+from .runtime.driver import Driver, Machine
+from .runtime.hello import Refusal
+from .runtime.storage import MemoryStorage
+from .runtime.transport import LinkPeer, Transport
+from .socket import Socket, require_loopback, resolve
+
+__all__ = ["Engine", "EngineStatus"]
+
+log = logging.getLogger("syncpoint.engine")
+
+MAX_UNREAD_MESSAGES = 65_536  # delivered, not received by the application; beyond, the engine stands still
+MAX_UNREAD_BYTES = 256 * 1024 * 1024  # the same, in bytes of transactions
+ACTIVE_ROUNDS = 16  # a creator is active while its newest event is at most so far below the top round
+
+BytesLike = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatus:
+    """What an engine says of itself; reading it changes nothing."""
+
+    core: CoreInfo
+    """Which core runs."""
+
+    consensus: Status
+    """What its machine says: rounds, delivered events, order hash, rejects by code, pace."""
+
+    linked: tuple[KeyPublic, ...]
+    """The peers with a live link."""
+
+    refusals: dict[KeyPublic, str]
+    """Peers without a link, and what to do about it, where the other side gave a reason."""
+
+    unread_messages: int
+    """Delivered, not received by the application yet."""
+
+    unacknowledged_bytes: int
+    """Bytes of own transactions that are not final yet."""
+
+    dropped_frames: int
+    """Frames not sent because a peer's queue was full; it fetches what it lacks."""
+
+    stopped: bool
+    """Whether the engine was stopped or has failed."""
+
+
+class Engine:
+    """One peer of a network. `async for message in engine` is the agreed stream.
+
+    All methods are to be called from the event loop in which it was started. Every wait can be cancelled:
+    a cancelled `recv_message` loses no message, a cancelled `send_transaction` has not sent anything, a
+    cancelled `submit` has sent its transaction and only no longer waits for it.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        machine: Machine,
+        network: Network,
+        options: Options,
+        keys: Sequence[KeyPublic],
+        own: int,
+    ) -> None:
+        """Use `Engine.start`."""
+        self._context = context
+        self._driver = Driver(
+            machine, Clock(), MemoryStorage(), self._deliver, self._queue_changed, self._halted, self._failed
+        )
+        self._network = network
+        self._options = options
+        self._keys = tuple(keys)
+        self._own = own
+        self._stopped = False
+        self._stopping: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+        self._messages: deque[Event] = deque()
+        self._unread_bytes = 0
+        self._readers: deque[asyncio.Future[None]] = deque()
+        self._senders: deque[asyncio.Future[None]] = deque()
+        self._submitted = 0  # transactions given to the machine, which numbers them alike
+        self._waiting_transactions = 0  # of these, in no event yet
+        self._unacknowledged_bytes = 0
+        self._receipts: dict[int, asyncio.Future[Receipt]] = {}
+
+    @classmethod
+    async def start(
+        cls,
+        context: Context,
+        socket: Socket,
+        options: Options,
+        secret: KeySecret,
+        peers: Peers,
+        joining_running_session: bool = False,
+        *,
+        network: Network | None = None,
+    ) -> Engine:
+        """Start a peer; it links up with the others by itself, in whatever order they start.
+
+        `peers` holds every peer of the network, this one among them, and is the same everywhere; so is
+        `network` (name, decision rule, order, limits; default `Network()`). `joining_running_session` is
+        accepted for compatibility: a new peer finds out by itself what there is to catch up with.
+        Raises ArgumentError, ArgumentTypeError or SocketBindError for what cannot work.
+        """
+        context._check()
+        for name, value, kind in (
+            ("socket", socket, Socket),
+            ("options", options, Options),
+            ("secret", secret, KeySecret),
+            ("peers", peers, Peers),
+            ("network", network, Network | None),
+        ):
+            if not isinstance(value, kind):
+                raise ArgumentTypeError(f"Engine.start: {name} is {type(value).__name__}, not {kind}")
+        network = Network() if network is None else network
+        public = secret.public()
+        if public not in peers:
+            raise ArgumentError(
+                f"our own key {public} is not among the {len(peers)} peers: "
+                "every peer is, so add peers.insert(our address, secret.public())"
+            )
+        members = tuple(Member(bytes(peer.public), peer.capabilities.flags) for peer in peers)
+        try:
+            committee = Committee.genesis(network, members)
+        except ValueError as error:
+            raise ArgumentError(f"Engine.start: {error}") from error
+        own = peers.index(public)
+        others = []
+        for creator, peer in enumerate(peers):
+            if creator != own:
+                host, port = parse_address(peer.address)
+                _, (ip, _) = await resolve(host, port, peer.address)
+                require_loopback(ip, peer.address)
+                others.append(LinkPeer(creator, bytes(peer.public), ip, port))
+        if committee.f == 0 and committee.n > 1:
+            log.warning("%d peers with f = %d tolerate no fault at all; 4 tolerate one", committee.n, committee.f)
+        config = MachineConfig(
+            network=network,
+            members=members,
+            seed=secret._seed,
+            entropy=secrets.token_bytes(32),
+            local=Local(
+                min_event_interval_ns=options.base_min_event_interval_us * 1000,
+                heartbeat_ns=options.heartbeat_us * 1000,
+            ),
+        )
+        machine = make_machine(config, context.core.name)
+        engine = cls(context, machine, network, options, [peer.public for peer in peers], own)
+        driver = engine._driver
+        transport = Transport(
+            socket._take(),
+            own,
+            bytes(public),
+            committee.epoch_id,
+            others,
+            max_frame_bytes(committee.n, network),
+            driver.received,
+            driver.connected,
+            driver.disconnected,
+        )
+        context._own(engine)
+        await driver.start(transport)
+        return engine
+
+    # -- sending ------------------------------------------------------------------------------------
+
+    async def send_transaction(self, transaction: BytesLike) -> None:
+        """Queue a transaction for our next event; waits while the queue is full.
+
+        It is copied, so the buffer can be used again. 0 bytes to `Network.max_transaction_bytes`.
+        Raises TransactionTooLarge, ArgumentTypeError, EngineStopped. Cancelled, it has not been sent.
+        """
+        data = self._checked(transaction)
+        await self._room(len(data))
+        self._post(data)
+
+    def try_send_transaction(self, transaction: BytesLike) -> None:
+        """Queue a transaction like `send_transaction`, but raise QueueFull instead of waiting."""
+        data = self._checked(transaction)
+        if self._senders or not self._has_room(len(data)):
+            raise QueueFull(
+                f"{self._waiting_transactions} transactions are queued (limit {self._options.transaction_channel_size}) "
+                f"and {self._unacknowledged_bytes} bytes are not final (limit {self._options.max_unacknowledged_bytes}): "
+                "await send_transaction, or try again after receiving messages"
+            )
+        self._post(data)
+
+    async def submit(self, transaction: BytesLike) -> Receipt:
+        """Send a transaction and wait until it is final; its place in the order.
+
+        Raises what `send_transaction` raises, and EngineStopped when the engine stops first (whether the
+        transaction will be final is unknown then). Cancelled while it waits for room, nothing was sent;
+        cancelled after that, it was sent all the same.
+        """
+        data = self._checked(transaction)
+        await self._room(len(data))
+        receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        number = self._post(data)
+        self._receipts[number] = receipt
+        try:
+            return await receipt
+        finally:
+            self._receipts.pop(number, None)
+
+    # -- receiving ----------------------------------------------------------------------------------
+
+    async def recv_message(self) -> Message | None:
+        """The next message of the agreed stream; None once the engine is stopped and all were received.
+
+        Several tasks may wait; each message goes to one of them. Raises EngineStopped when the engine
+        failed. Cancelled, it has not taken a message.
+        """
+        while not self._messages:
+            if self._stopped:
+                self._raise_failure()
+                return None
+            await self._wait_in(self._readers)
+        event = self._messages.popleft()
+        self._unread_bytes -= sum(map(len, event.transactions))
+        if self._messages:
+            _wake_first(self._readers)
+        if len(self._messages) <= MAX_UNREAD_MESSAGES // 2 and self._unread_bytes <= MAX_UNREAD_BYTES // 2:
+            self._driver.resume()
+        return event
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        while (message := await self.recv_message()) is not None:
+            yield message
+
+    # -- looking and stopping -----------------------------------------------------------------------
+
+    @property
+    def network(self) -> Network:
+        """What all peers of this network have set alike."""
+        return self._network
+
+    @property
+    def public(self) -> KeyPublic:
+        """Our own key."""
+        return self._keys[self._own]
+
+    def status(self) -> EngineStatus:
+        """A snapshot for people and metrics."""
+        consensus, transport = self._driver.machine.status(), self._driver.transport
+        assert transport is not None
+        refusals: dict[int, Refusal] = transport.refusals
+        return EngineStatus(
+            core=self._context.core,
+            consensus=consensus,
+            linked=tuple(self._keys[creator] for creator in consensus.linked),
+            refusals={self._keys[creator]: refusal.advice for creator, refusal in refusals.items()},
+            unread_messages=len(self._messages),
+            unacknowledged_bytes=self._unacknowledged_bytes,
+            dropped_frames=transport.dropped_frames,
+            stopped=self._stopped,
+        )
+
+    def active_creators(self) -> tuple[KeyPublic, ...]:
+        """The peers that keep up: whose newest event here is at most 16 rounds below the newest of all."""
+        status = self._driver.machine.status()
+        lowest = max(1, status.top_round - ACTIVE_ROUNDS)
+        return tuple(
+            key for key, newest in zip(self._keys, status.frontier, strict=True) if newest >= lowest
+        )
+
+    async def stop(self) -> None:
+        """Stop: no more events are made, links close, waits end with EngineStopped (or None for messages).
+
+        Messages that were delivered before can still be received. Stopping twice is fine.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop(), name="syncpoint stop")
+        # Shielded: whoever is cancelled while it waits here must not leave the links half closed.
+        await asyncio.shield(self._stopping)
+
+    async def __aenter__(self) -> Engine:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def __repr__(self) -> str:
+        return f"Engine({self.public}, {'stopped' if self._stopped else 'running'})"
+
+    # -- private: sending ---------------------------------------------------------------------------
+
+    def _checked(self, transaction: BytesLike) -> bytes:
+        self._require_running()
+        if not isinstance(transaction, bytes | bytearray | memoryview):
+            raise ArgumentTypeError(
+                f"a transaction is {type(transaction).__name__}: give bytes, bytearray or memoryview (encode text first)"
+            )
+        data = bytes(transaction)
+        if len(data) > self._network.max_transaction_bytes:
+            raise TransactionTooLarge(
+                f"a transaction of {len(data)} bytes: this network takes up to {self._network.max_transaction_bytes}; "
+                "split it, or set Network(max_payload_bytes=...) higher on all peers"
+            )
+        if len(data) > self._options.max_unacknowledged_bytes:
+            raise TransactionTooLarge(
+                f"a transaction of {len(data)} bytes: Options.max_unacknowledged_bytes is "
+                f"{self._options.max_unacknowledged_bytes}; set it higher"
+            )
+        return data
+
+    def _has_room(self, size: int) -> bool:
+        return (
+            self._waiting_transactions < self._options.transaction_channel_size
+            and self._unacknowledged_bytes + size <= self._options.max_unacknowledged_bytes
+        )
+
+    async def _room(self, size: int) -> None:
+        """Wait until there is room and it is our turn; what follows must not await before it posts."""
+        while self._senders or not self._has_room(size):
+            await self._wait_in(self._senders)
+            self._require_running()
+            if self._has_room(size):
+                break
+
+    def _post(self, data: bytes) -> int:
+        number = self._submitted
+        self._submitted += 1
+        self._waiting_transactions += 1
+        self._unacknowledged_bytes += len(data)
+        self._driver.post(Submit((data,)))
+        self._wake_senders()
+        return number
+
+    def _wake_senders(self) -> None:
+        if self._has_room(0):
+            _wake_first(self._senders)
+
+    async def _wait_in(self, queue: deque[asyncio.Future[None]]) -> None:
+        """Wait to be woken as one of a queue; when cancelled, the turn goes to the next one."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue.append(future)
+        try:
+            await future
+        except asyncio.CancelledError:
+            with contextlib.suppress(ValueError):
+                queue.remove(future)
+            if future.done() and not future.cancelled():
+                _wake_first(queue)
+            raise
+
+    # -- private: called by the driver ----------------------------------------------------------------
+
+    def _deliver(self, messages: Sequence[Delivered]) -> None:
+        for done in messages:
+            event = Event(
+                index=done.index,
+                creator=self._keys[done.event.creator],
+                round=done.event.round,
+                created_at=done.event.created_at,
+                consensus_at=done.consensus_at,
+                hash=done.event.digest,
+                parents=tuple(parent.digest for parent in done.event.parents),
+                order_hash=done.order_hash,
+                whitened_signature=done.whitened_signature,
+                transactions=done.event.transactions,
+            )
+            self._messages.append(event)
+            self._unread_bytes += sum(map(len, event.transactions))
+            self._acknowledge(done)
+        _wake_first(self._readers)
+        if len(self._messages) > MAX_UNREAD_MESSAGES or self._unread_bytes > MAX_UNREAD_BYTES:
+            log.warning("%d messages are unread: the engine stands still until they are received", len(self._messages))
+            self._driver.pause()
+
+    def _acknowledge(self, done: Delivered) -> None:
+        """Our own transactions in it are final."""
+        for position, number in enumerate(done.submissions):
+            self._unacknowledged_bytes -= len(done.event.transactions[position])
+            receipt = self._receipts.pop(number, None)
+            if receipt is not None and not receipt.done():
+                receipt.set_result(
+                    Receipt(
+                        index=done.index,
+                        position=position,
+                        consensus_at=done.consensus_at,
+                        hash=done.event.digest,
+                    )
+                )
+        if done.submissions:
+            self._wake_senders()
+
+    def _queue_changed(self, queue: Queue) -> None:
+        self._waiting_transactions = queue.transactions
+        self._wake_senders()
+
+    def _halted(self, reason: str) -> None:
+        log.error("this peer makes no more events: %s", reason)
+
+    def _failed(self, error: BaseException) -> None:
+        log.error("the engine failed and stops", exc_info=error)
+        self._error = error
+        self._end()
+        self._stopping = asyncio.get_running_loop().create_task(self._stop(), name="syncpoint stop")
+
+    # -- private: the end ---------------------------------------------------------------------------
+
+    async def _stop(self) -> None:
+        self._end()
+        self._context._disown(self)
+        await self._driver.stop()
+
+    async def _shut_down(self) -> None:
+        await self.stop()
+
+    def _end(self) -> None:
+        self._stopped = True
+        for queue in (self._readers, self._senders):
+            while queue:
+                _wake_first(queue)
+        for receipt in self._receipts.values():
+            if not receipt.done():
+                receipt.set_exception(self._stopped_error("before the transaction was final"))
+        self._receipts.clear()
+
+    def _stopped_error(self, when: str) -> EngineStopped:
+        error = EngineStopped(f"the engine {'failed' if self._error else 'was stopped'} {when}")
+        error.__cause__ = self._error
+        return error
+
+    def _raise_failure(self) -> None:
+        if self._error is not None:
+            raise self._stopped_error("and has no more messages")
+
+    def _require_running(self) -> None:
+        if self._stopped:
+            raise self._stopped_error("and takes no more transactions: start another one")
+
+
+def _wake_first(queue: deque[asyncio.Future[None]]) -> None:
+    """Wake the first that still waits."""
+    while queue:
+        future = queue.popleft()
+        if not future.done():
+            future.set_result(None)
+            return

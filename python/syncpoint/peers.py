@@ -1,0 +1,304 @@
+"""The address book: which peers there are, where they listen and what they may do."""
+
+from __future__ import annotations
+
+import bisect
+import difflib
+import ipaddress
+import os
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from typing import cast
+
+from syncpoint.address import parse_address
+from syncpoint.errors import ArgumentError, ArgumentTypeError, KeyFormatError
+from syncpoint.keys import KeyPublic
+
+__all__ = ["MAX_PEERS", "Peer", "PeerCapabilities", "Peers"]
+
+MAX_PEERS = 128
+"""The most peers that one network has: every peer's events refer to those of all others."""
+
+_MAX_FILE_BYTES = 1 << 20  # 128 peers need some 20 kB; a longer file is refused unparsed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PeerCapabilities:
+    """What sets one peer apart from the others; all flags are False by default.
+
+    The flags are part of the network's identity, so all peers must name the same ones; they have no
+    other effect yet. A flag that is no bool raises ArgumentTypeError.
+    """
+
+    no_order: bool = False
+    """The peer takes no part in ordering. No effect yet."""
+
+    no_logic: bool = False
+    """The peer orders but does not run the application. No effect yet."""
+
+    public: bool = False
+    """The peer can be reached by everybody, so others may join through it. No effect yet."""
+
+    unkickable: bool = False
+    """The peer is never proposed for removal because it fell behind. No effect yet."""
+
+    def __post_init__(self) -> None:
+        for name in _FLAGS:
+            value: object = getattr(self, name)
+            if not isinstance(value, bool):
+                raise ArgumentTypeError(
+                    f"PeerCapabilities.{name} was given {value!r} ({type(value).__name__}); allowed are True "
+                    "and False: give one of them, or leave the flag out"
+                )
+
+    @property
+    def flags(self) -> int:
+        """All flags as one number of 0 to 15: bit 0 is `no_order`, then in the order of the fields."""
+        return sum(getattr(self, name) << bit for bit, name in enumerate(_FLAGS))
+
+
+_FLAGS = tuple(each.name for each in fields(PeerCapabilities))
+_NO_CAPABILITIES = PeerCapabilities()
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One entry of the address book."""
+
+    address: str
+    """Where the peer listens, as host:port."""
+
+    public: KeyPublic
+    """Who the peer is."""
+
+    capabilities: PeerCapabilities = field(default_factory=PeerCapabilities)
+    """What the peer may do."""
+
+
+class Peers:
+    """The peers of a network, ourselves included, in the order of their public keys' bytes.
+
+    That order is also the order of the creator indices, so it does not matter who was inserted first.
+    At most `MAX_PEERS` peers. Two sets are equal if they hold equal peers.
+
+    >>> peers = Peers()
+    >>> peers.insert("127.0.0.1:9001", KeyPublic.parse("4zvwRjXUKGfvwnParsHAS3HuSVzV5cA4McphgmoCtajS"))
+    >>> [peer.address for peer in peers]
+    ['127.0.0.1:9001']
+    """
+
+    __slots__ = ("_addresses", "_peers")
+
+    def __init__(self) -> None:
+        self._peers: list[Peer] = []
+        self._addresses: dict[tuple[str, int], KeyPublic] = {}
+
+    @classmethod
+    def with_capacity(cls, capacity: int) -> Peers:
+        """Return an empty set; there for code that was written for the SDK.
+
+        `capacity` is how many peers are to come, 0 to `MAX_PEERS`; ArgumentError for another number.
+        """
+        if isinstance(capacity, bool) or not isinstance(capacity, int):
+            raise ArgumentTypeError(
+                f"Peers.with_capacity was given {capacity!r} ({type(capacity).__name__}); allowed is an "
+                f"int of 0 to {MAX_PEERS}: give the number of peers, or use Peers()"
+            )
+        if not 0 <= capacity <= MAX_PEERS:
+            raise ArgumentError(
+                f"Peers.with_capacity was given {capacity}; allowed are 0 to {MAX_PEERS}: "
+                "a network has no more peers than that"
+            )
+        return cls()
+
+    @classmethod
+    def from_toml(cls, source: str | os.PathLike[str]) -> Peers:
+        """Make the set from TOML: the text itself as a str, or a file as a pathlib.Path.
+
+        Each peer is one `[[peers]]` table with `address`, `public` (the key in base58 or PEM) and,
+        if any flag is set, a table `capabilities` of flags. Unknown fields, missing fields, no peer at
+        all, and all that `insert` refuses raise ArgumentError, which names the peer.
+        """
+        text, name = _toml_text(source)
+        try:
+            document: dict[str, object] = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ArgumentError(
+                f"{name} is not TOML: {error}; allowed are [[peers]] tables with address and public: "
+                "correct that place, or give a file as pathlib.Path"
+            ) from None
+        _check_fields(document, ("peers",), name)
+        tables = document.get("peers", [])
+        if not isinstance(tables, list) or not tables:
+            raise ArgumentError(
+                f"{name} holds no peer; allowed are 1 to {MAX_PEERS} [[peers]] tables: "
+                "add one with address and public for each peer, ourselves included"
+            )
+        peers = cls()
+        for number, table in enumerate(tables, start=1):
+            where = f"{name}, peer number {number}"
+            entry = _peer_fields(table, where)
+            try:
+                peers.insert(*entry)
+            except ArgumentError as error:
+                raise ArgumentError(f"{where}: {error}") from None
+        return peers
+
+    def insert(
+        self,
+        address: str,
+        public: KeyPublic,
+        capabilities: PeerCapabilities = _NO_CAPABILITIES,
+    ) -> None:
+        """Add one peer.
+
+        `address` is where it listens: host:port, IPv6 in square brackets, port 1 to 65535. Raises
+        ArgumentError for a malformed address, for a key or an address that is there already and for
+        more than `MAX_PEERS` peers; the set is then as before.
+        """
+        if not isinstance(public, KeyPublic):
+            raise ArgumentTypeError(
+                f"Peers.insert was given a {type(public).__name__} as public key; only KeyPublic is allowed: "
+                "use KeyPublic.parse(text), or secret.public() for our own"
+            )
+        if not isinstance(capabilities, PeerCapabilities):
+            raise ArgumentTypeError(
+                f"Peers.insert was given a {type(capabilities).__name__} as capabilities; only "
+                "PeerCapabilities is allowed: use PeerCapabilities(), or leave it out"
+            )
+        place = _place(*parse_address(address))
+        position = self._position(public)
+        if self._is_at(position, public):
+            raise ArgumentError(
+                f"the public key {public} is already there, with the address "
+                f"{self._peers[position].address!r}; every peer has its own key: insert each peer once"
+            )
+        if place in self._addresses:
+            raise ArgumentError(
+                f"the address {address!r} is already that of {self._addresses[place]}; every peer has its "
+                "own address: give this one another host or port"
+            )
+        if len(self._peers) >= MAX_PEERS:
+            raise ArgumentError(
+                f"{address!r} would be peer number {MAX_PEERS + 1}; at most {MAX_PEERS} are allowed: "
+                "make the network smaller"
+            )
+        self._peers.insert(position, Peer(address, public, capabilities))
+        self._addresses[place] = public
+
+    def index(self, public: KeyPublic) -> int:
+        """Return the creator index of a key, 0 to len - 1; ArgumentError if it is not a peer's."""
+        if public not in self:
+            raise ArgumentError(
+                f"{public} is the key of none of the {len(self)} peers; allowed are the keys that were "
+                "inserted: insert this peer first"
+            )
+        return self._position(public)
+
+    def to_toml(self) -> str:
+        """Return the set as TOML text that `from_toml` reads, in the order of iteration."""
+        return "\n".join(_peer_toml(peer) for peer in self._peers)
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(tuple(self._peers))
+
+    def __contains__(self, public: object) -> bool:
+        return isinstance(public, KeyPublic) and self._is_at(self._position(public), public)
+
+    def __eq__(self, other: object) -> bool:
+        return self._peers == other._peers if isinstance(other, Peers) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # a set that can change has no hash
+
+    def __repr__(self) -> str:
+        return f"<Peers: {len(self._peers)}>"
+
+    def _position(self, public: KeyPublic) -> int:
+        return bisect.bisect_left(self._peers, public, key=lambda peer: peer.public)
+
+    def _is_at(self, position: int, public: KeyPublic) -> bool:
+        return position < len(self._peers) and self._peers[position].public == public
+
+
+def _place(host: str, port: int) -> tuple[str, int]:
+    """Return what is equal for two spellings of one address."""
+    try:
+        return str(ipaddress.ip_address(host)), port
+    except ValueError:
+        return host.lower().removesuffix("."), port
+
+
+def _toml_text(source: str | os.PathLike[str]) -> tuple[str, str]:
+    """Return the text and what to call it in messages."""
+    if isinstance(source, str):
+        return source, "the peers text"
+    if not isinstance(source, os.PathLike):
+        raise ArgumentTypeError(
+            f"Peers.from_toml was given {type(source).__name__}; allowed are a str (the text itself) and a "
+            "path: use pathlib.Path(name) for a file"
+        )
+    name = os.fspath(source)
+    try:
+        with open(name, "rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ArgumentError(
+            f"{name} cannot be read: {error.strerror}; allowed is a TOML file with [[peers]] tables: "
+            "check the path and that this user may read it"
+        ) from error
+    if len(data) > _MAX_FILE_BYTES:
+        raise ArgumentError(
+            f"{name} has more than {_MAX_FILE_BYTES} bytes; a file of {MAX_PEERS} peers is far shorter: "
+            "give the path of a peers file"
+        )
+    try:
+        return data.decode("utf-8"), name
+    except UnicodeDecodeError as error:
+        raise ArgumentError(f"{name} is not UTF-8: {error}; TOML is UTF-8: save it as such") from None
+
+
+def _peer_fields(table: object, where: str) -> tuple[str, KeyPublic, PeerCapabilities]:
+    entry = _check_fields(table, ("address", "public", "capabilities"), where)
+    for name in ("address", "public"):
+        if not isinstance(entry.get(name), str):
+            found = f"{name} = {entry[name]!r}" if name in entry else f"no {name}"
+            raise ArgumentError(f"{where} has {found}; allowed is a string: write {name} = {_EXAMPLES[name]}")
+    try:
+        public = KeyPublic.parse(cast(str, entry["public"]))
+    except KeyFormatError as error:
+        raise KeyFormatError(f"{where} has public = {entry['public']!r}: {error}") from None
+    flags = _check_fields(entry.get("capabilities", {}), _FLAGS, f"{where}, capabilities")
+    try:
+        capabilities = PeerCapabilities(**cast("dict[str, bool]", flags))
+    except ArgumentTypeError as error:
+        raise ArgumentError(f"{where}: {error}") from None
+    return cast(str, entry["address"]), public, capabilities
+
+
+_EXAMPLES = {"address": '"host:port"', "public": '"the key in base58"'}
+
+
+def _check_fields(table: object, allowed: Iterable[str], where: str) -> dict[str, object]:
+    """Return `table` if it is a TOML table with no other fields than the allowed ones."""
+    names = tuple(allowed)
+    if not isinstance(table, dict):
+        raise ArgumentError(
+            f"{where} is {table!r}; allowed is a table with {', '.join(names)}: write it as a table"
+        )
+    for name in table:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            advice = f"did you mean {close[0]!r}?" if close else "remove it"
+            raise ArgumentError(f"{where} has a field {name!r}; allowed are {', '.join(names)}: {advice}")
+    return cast("dict[str, object]", table)
+
+
+def _peer_toml(peer: Peer) -> str:
+    # Neither an address nor base58 holds anything that TOML would want escaped.
+    text = f'[[peers]]\naddress = "{peer.address}"\npublic = "{peer.public}"\n'
+    flags = [f"{name} = true" for name in _FLAGS if getattr(peer.capabilities, name)]
+    return text + (f"capabilities = {{ {', '.join(flags)} }}\n" if flags else "")

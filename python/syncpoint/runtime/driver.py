@@ -1,0 +1,168 @@
+"""Runs one machine: collects what happened, steps once per wake-up, carries out what it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from ..core.error import Reject
+from ..core.input import Connected, Disconnected, Input, Persisted, Received, Start
+from ..core.output import Broadcast, Deliver, Halted, Output, Persist, Queue, Rejected, Send, Wake
+from ..core.status import Status
+from ..core.values import Delivered
+from .clock import Clock
+from .storage import Storage
+from .transport import Transport
+
+__all__ = ["Driver", "Machine"]
+
+# Bytes that no honest peer of this version sends: its link is closed, and it may dial again.
+JUNK = (Reject.FRAME_EMPTY, Reject.FRAME_TYPE, Reject.TRUNCATED, Reject.TRAILING, Reject.LIMIT)
+
+
+class Machine(Protocol):
+    """The seam: what either core makes."""
+
+    def step(self, now: int, inputs: Sequence[Input]) -> list[Output]:
+        """Take inputs at a time in ns, never decreasing; return outputs, to be carried out in order."""
+        ...
+
+    def status(self) -> Status:
+        """A read-only snapshot."""
+        ...
+
+    def digest(self) -> bytes:
+        """A hash of all consensus state."""
+        ...
+
+
+class Driver:
+    """The loop around a machine; everything in it happens in one asyncio event loop's thread."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        clock: Clock,
+        storage: Storage,
+        deliver: Callable[[Sequence[Delivered]], None],
+        queue: Callable[[Queue], None],
+        halted: Callable[[str], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self.machine = machine
+        self.transport: Transport | None = None
+        self._clock = clock
+        self._storage = storage
+        self._deliver = deliver
+        self._queue = queue
+        self._halted = halted
+        self._failed = failed
+        self._loop = asyncio.get_running_loop()
+        self._inputs: list[Input] = []
+        self._scheduled: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._paused = False
+        self._stopped = False
+        self._running = False
+
+    async def start(self, transport: Transport) -> None:
+        """Replay the journal, then open the links."""
+        self.transport = transport
+        self.post(Start(self._storage.load()))
+        self._run()
+        await transport.start()
+
+    def post(self, input: Input) -> None:
+        """Give the machine something at the next wake-up; all that comes until then goes in one step."""
+        self._inputs.append(input)
+        if self._scheduled is None and not self._running and not self._paused and not self._stopped:
+            self._scheduled = self._loop.call_soon(self._run)
+
+    def received(self, peer: int, frames: list[bytes]) -> None:
+        """Frames came in on a link."""
+        self.post(Received(peer, frames))
+
+    def connected(self, peer: int) -> None:
+        """A link is up."""
+        self.post(Connected(peer))
+
+    def disconnected(self, peer: int) -> None:
+        """A link is gone."""
+        self.post(Disconnected(peer))
+
+    def pause(self) -> None:
+        """Stand still, as a peer that is too slow: the application does not keep up."""
+        if not self._paused and not self._stopped:
+            self._paused = True
+            if self.transport is not None:
+                self.transport.pause()
+
+    def resume(self) -> None:
+        """Go on."""
+        if self._paused and not self._stopped:
+            self._paused = False
+            if self.transport is not None:
+                self.transport.resume()
+            if self._scheduled is None and not self._running:
+                self._scheduled = self._loop.call_soon(self._run)
+
+    async def stop(self) -> None:
+        """Step no more; close links and storage."""
+        self._stopped = True
+        for handle in (self._scheduled, self._timer):
+            if handle is not None:
+                handle.cancel()
+        if self.transport is not None:
+            await self.transport.close()
+        self._storage.close()
+
+    def _run(self) -> None:
+        self._scheduled = None
+        if self._stopped or self._paused:
+            return
+        self._running = True
+        try:
+            self._step()
+            # What became durable at once (and only that) is in here already.
+            while self._inputs and not self._paused:
+                self._step()
+            if self.transport is not None:
+                self.transport.flush()
+        except Exception as error:  # a bug or a broken store: nothing may go on as if it had not happened
+            self._stopped = True
+            self._failed(error)
+        finally:
+            self._running = False
+
+    def _step(self) -> None:
+        inputs, self._inputs = self._inputs, []
+        now = self._clock.now()
+        for output in self.machine.step(now, inputs):
+            self._carry_out(output, now)
+
+    def _carry_out(self, output: Output, now: int) -> None:
+        transport = self.transport
+        assert transport is not None
+        match output:
+            case Broadcast():
+                transport.broadcast(output.frame)
+            case Send():
+                transport.send(output.peer, output.frame)
+            case Persist():
+                token = output.token
+                self._storage.append(output.records, lambda: self.post(Persisted(token)))
+            case Deliver():
+                self._deliver(output.messages)
+            case Wake():
+                if self._timer is not None:
+                    self._timer.cancel()
+                delay = max(0, output.at - now) / 1e9
+                self._timer = self._loop.call_later(delay, self._run)
+            case Queue():
+                self._queue(output)
+            case Rejected():
+                if output.code in JUNK:
+                    transport.drop(output.peer)
+            case Halted():
+                self._halted(output.reason)
