@@ -35,8 +35,7 @@ def encode(data: bytes | bytearray | memoryview) -> str:
     raw = bytes(data)
     if len(raw) > MAX_BYTES:
         raise ArgumentError(
-            f"base58.encode was given {len(raw)} bytes; at most {MAX_BYTES} are allowed: "
-            "use base64 for long data"
+            f"base58.encode was given {len(raw)} bytes; at most {MAX_BYTES} are allowed: use base64 for long data"
         )
     number = int.from_bytes(raw, "big")
     characters: list[str] = []

@@ -207,9 +207,9 @@ class Engine:
         data = self._checked(transaction)
         if self._senders or not self._has_room(len(data)):
             raise QueueFull(
-                f"{self._waiting_transactions} transactions are queued (limit {self._options.transaction_channel_size}) "
-                f"and {self._unacknowledged_bytes} bytes are not final (limit {self._options.max_unacknowledged_bytes}): "
-                "await send_transaction, or try again after receiving messages"
+                f"{self._waiting_transactions} transactions are queued "
+                f"(limit {self._options.transaction_channel_size}) and {self._unacknowledged_bytes} bytes "
+                f"are not final (limit {self._options.max_unacknowledged_bytes}): await send_transaction, or try again after receiving messages"
             )
         self._post(data)
 
@@ -287,9 +287,7 @@ class Engine:
         """The peers that keep up: whose newest event here is at most 16 rounds below the newest of all."""
         status = self._driver.machine.status()
         lowest = max(1, status.top_round - ACTIVE_ROUNDS)
-        return tuple(
-            key for key, newest in zip(self._keys, status.frontier, strict=True) if newest >= lowest
-        )
+        return tuple(key for key, newest in zip(self._keys, status.frontier, strict=True) if newest >= lowest)
 
     async def stop(self) -> None:
         """Stop: no more events are made, links close, waits end with EngineStopped (or None for messages).
@@ -318,7 +316,8 @@ class Engine:
         self._require_running()
         if not isinstance(transaction, bytes | bytearray | memoryview):
             raise ArgumentTypeError(
-                f"a transaction is {type(transaction).__name__}: give bytes, bytearray or memoryview (encode text first)"
+                f"a transaction is {type(transaction).__name__}: "
+                "give bytes, bytearray or memoryview (encode text first)"
             )
         data = bytes(transaction)
         if len(data) > self._network.max_transaction_bytes:

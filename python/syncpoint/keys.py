@@ -297,9 +297,7 @@ class KeySecret:
         return f"<KeySecret of {self._public}>"
 
     def __eq__(self, other: object) -> bool:
-        return (
-            hmac.compare_digest(self._seed, other._seed) if isinstance(other, KeySecret) else NotImplemented
-        )
+        return hmac.compare_digest(self._seed, other._seed) if isinstance(other, KeySecret) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self._public)
@@ -334,8 +332,7 @@ def _checked_bytes(data: bytes, where: str) -> bytes:
     """Return any bytes-like `data` as bytes; ArgumentTypeError, which never quotes it, for the rest."""
     if not isinstance(data, bytes | bytearray | memoryview):
         raise ArgumentTypeError(
-            f"{where} was given {type(data).__name__}; allowed are bytes, bytearray and memoryview: "
-            "for text use parse"
+            f"{where} was given {type(data).__name__}; allowed are bytes, bytearray and memoryview: for text use parse"
         )
     return bytes(data)
 
@@ -416,13 +413,10 @@ def _read_key_file(name: str) -> str:
         file = open(name, "rb", opener=_open_without_waiting)  # noqa: SIM115 - see the with below
     except FileNotFoundError:
         raise KeyFileError(
-            f"{name} is not there: give the path of a key file, or make a key with "
-            "KeySecret.generate().save(path)"
+            f"{name} is not there: give the path of a key file, or make a key with KeySecret.generate().save(path)"
         ) from None
     except OSError as error:
-        raise KeyFileError(
-            f"{name} cannot be opened: {error.strerror}; give a file that this user may read"
-        ) from error
+        raise KeyFileError(f"{name} cannot be opened: {error.strerror}; give a file that this user may read") from error
     with file:
         # Asked of the open file, so that nobody can put another in its place in between.
         status = os.fstat(file.fileno())

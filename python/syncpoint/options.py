@@ -170,9 +170,7 @@ class Options:
             if name not in known:
                 close = difflib.get_close_matches(str(name), known, n=1)
                 advice = f"did you mean {close[0]!r}?" if close else "remove it"
-                raise ArgumentError(
-                    f"Options has no field {name!r}; allowed are {', '.join(known)}: {advice}"
-                )
+                raise ArgumentError(f"Options has no field {name!r}; allowed are {', '.join(known)}: {advice}")
         return cls(**cast("dict[str, Any]", dict(mapping)))
 
 

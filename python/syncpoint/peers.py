@@ -286,9 +286,7 @@ def _check_fields(table: object, allowed: Iterable[str], where: str) -> dict[str
     """Return `table` if it is a TOML table with no other fields than the allowed ones."""
     names = tuple(allowed)
     if not isinstance(table, dict):
-        raise ArgumentError(
-            f"{where} is {table!r}; allowed is a table with {', '.join(names)}: write it as a table"
-        )
+        raise ArgumentError(f"{where} is {table!r}; allowed is a table with {', '.join(names)}: write it as a table")
     for name in table:
         if name not in names:
             close = difflib.get_close_matches(name, names, n=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
+from ..errors import ArgumentError
 from .config import MAX_PEERS, Member, Network
 from .crypto import blake3
 
@@ -17,14 +18,26 @@ DOMAIN_SLOTS = b"syncpoint/slots/v1"
 class Committee:
     """The peers of one epoch in creator order, and every threshold that follows from their number (Q1)."""
 
-    __slots__ = ("_primaries", "epoch_id", "f", "fast", "members", "n", "p", "q", "qc", "t_exposed", "t_plain")
+    __slots__ = (
+        "_primaries",
+        "epoch_id",
+        "f",
+        "fast",
+        "members",
+        "n",
+        "p",
+        "q",
+        "qc",
+        "t_exposed",
+        "t_plain",
+    )
 
     def __init__(self, n: int, f: int | None, epoch_id: bytes, members: tuple[Member, ...] = ()) -> None:
         most = (n - 1) // 3
         if not 1 <= n <= MAX_PEERS:
-            raise ValueError(f"a committee of {n} peers: 1 to {MAX_PEERS} are allowed")
+            raise ArgumentError(f"a committee of {n} peers: 1 to {MAX_PEERS} are allowed")
         if f is not None and not 0 <= f <= most:
-            raise ValueError(f"f = {f} liars among {n} peers: 0 to {most} can be tolerated")
+            raise ArgumentError(f"f = {f} liars among {n} peers: 0 to {most} can be tolerated")
         self.n = n
         self.f = most if f is None else f
         self.q = n - self.f
@@ -42,7 +55,7 @@ class Committee:
         """The first committee of a network; members count in the order of their keys, however they are given."""
         ordered = tuple(sorted(members, key=lambda member: member.public))
         if len({member.public for member in ordered}) != len(ordered):
-            raise ValueError("the same key twice in the committee: every peer has one vote (Q1)")
+            raise ArgumentError("the same key twice in the committee: every peer has one vote (Q1)")
         encoded = b"".join(struct.pack("<32sB", member.public, member.flags) for member in ordered)
         settings = network.encode()
         epoch_id = blake3(DOMAIN_GENESIS + settings + struct.pack("<H", len(ordered)) + encoded)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from ..errors import ArgumentError, ArgumentTypeError
+
 __all__ = [
     "MAX_GC_DEPTH",
     "MAX_ITEMS",
@@ -37,7 +39,7 @@ ORDERS = ("fair", "fast")
 class Network:
     """What all peers of a network must have set alike; its hash is part of every event (E1).
 
-    Raises ValueError or TypeError at construction for a value outside its range.
+    Raises ArgumentError or ArgumentTypeError at construction for a value outside its range.
     """
 
     name: str = "syncpoint"
@@ -62,12 +64,14 @@ class Network:
     """Rounds, 8 to 100,000: how far above its own round a peer holds events back (V7)."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not 1 <= len(self.name.encode()) <= MAX_NAME_BYTES:
-            raise ValueError(f"Network.name is {self.name!r}: give a text of 1 to {MAX_NAME_BYTES} bytes")
+        if not isinstance(self.name, str):
+            raise ArgumentTypeError(f"Network.name is {self.name!r}: give a text")
+        if not 1 <= len(self.name.encode()) <= MAX_NAME_BYTES:
+            raise ArgumentError(f"Network.name is {self.name!r}: give a text of 1 to {MAX_NAME_BYTES} bytes")
         if self.rule not in RULES:
-            raise ValueError(f"Network.rule is {self.rule!r}: give one of {', '.join(RULES)}")
+            raise ArgumentError(f"Network.rule is {self.rule!r}: give one of {', '.join(RULES)}")
         if self.order not in ORDERS:
-            raise ValueError(f"Network.order is {self.order!r}: give one of {', '.join(ORDERS)}")
+            raise ArgumentError(f"Network.order is {self.order!r}: give one of {', '.join(ORDERS)}")
         if self.f is not None:
             _check_range("Network.f", self.f, 0, MAX_PEERS // 3)
         _check_range("Network.gc_depth", self.gc_depth, 4, MAX_GC_DEPTH)
@@ -83,7 +87,7 @@ class Network:
         """The canonical bytes of these settings (docs/wire.md); equal networks, equal bytes."""
         name = self.name.encode()
         return struct.pack(
-            "<H%dsBBHIII" % len(name),
+            f"<H{len(name)}sBBHIII",
             len(name),
             name,
             RULES.index(self.rule),
@@ -129,6 +133,6 @@ class MachineConfig:
 
 def _check_range(what: str, value: int, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{what} is {value!r}: give an integer")
+        raise ArgumentTypeError(f"{what} is {value!r}: give an integer")
     if not low <= value <= high:
-        raise ValueError(f"{what} is {value}: give {low} to {high}")
+        raise ArgumentError(f"{what} is {value}: give {low} to {high}")

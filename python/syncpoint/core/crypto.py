@@ -122,8 +122,7 @@ class Signer:
 
     def __reduce__(self) -> NoReturn:
         raise ArgumentTypeError(
-            "a Signer holds a secret and cannot be pickled or copied; "
-            "make a new one from the seed where it is needed"
+            "a Signer holds a secret and cannot be pickled or copied; make a new one from the seed where it is needed"
         )
 
 

@@ -137,11 +137,10 @@ class Decider:
                     tally.certifying |= creator
                 if not count:
                     continue
-                if seen == 1:  # D3
-                    evidence = count >= committee.t_plain
-                else:
-                    evidence = count >= committee.t_exposed and strong == 1
-                if evidence:
+                alone, rivals_weak = seen == 1, strong == 1
+                if (alone and count >= committee.t_plain) or (
+                    not alone and count >= committee.t_exposed and rivals_weak
+                ):  # D3
                     tally.evidence |= index
                     blind = False
             if blind:

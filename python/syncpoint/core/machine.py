@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from ..errors import ArgumentError, CorruptError
 from . import wire
 from .committee import Committee
 from .config import MachineConfig
@@ -42,7 +43,7 @@ class Machine:
         self.committee = Committee.genesis(config.network, config.members)
         own = self.committee.index(signer.public)
         if own is None:
-            raise ValueError("our own key is not in the committee")
+            raise ArgumentError("our own key is not in the committee")
         self.own = own
         self._now = 0
         self._dag = Dag(self.committee.n)
@@ -170,10 +171,10 @@ class Machine:
         for record in records:
             decoded = decode_record(record)
             if decoded is None or decoded[0] is not RecordType.OWN_EVENT:
-                raise ValueError(f"the journal holds a record that is none: {record[:16].hex()}...")
+                raise CorruptError(f"the journal holds a record that is none: {record[:16].hex()}...")
             event = wire.decode_event(decoded[1], self.committee.epoch_id, self.config.network)
             if isinstance(event, Reject) or event.creator != self.own:
-                raise ValueError("the journal holds an event that is not ours: another key or network")
+                raise CorruptError("the journal holds an event that is not ours: another key or network")
             self._journaled_round = max(self._journaled_round, event.round)
             self._take(event, self.own)
 

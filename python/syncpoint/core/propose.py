@@ -243,7 +243,9 @@ class Proposer:
 
     def _take(self) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
         """As many queued transactions as one event takes, in order."""
-        numbers, transactions, room = [], [], self.network.max_payload_bytes
+        numbers: list[int] = []
+        transactions: list[bytes] = []
+        room = self.network.max_payload_bytes
         while self._queue and len(transactions) < MAX_TRANSACTIONS:
             number, transaction = self._queue[0]
             room -= len(transaction) + 4

@@ -172,7 +172,7 @@ def decode_frontier(frame: bytes, n: int) -> tuple[int, ...] | Reject:
 def encode_evidence(first: Event, second: Event) -> bytes:
     """The body of an EVIDENCE item: two signed headers of one slot (E5), the lower digest first."""
     one, two = sorted((first, second), key=lambda event: event.digest)
-    parts = []
+    parts: list[bytes] = []
     for event in (one, two):
         parts += (_LENGTH.pack(len(event.header)), event.header, event.signature)
     return b"".join(parts)
@@ -208,8 +208,8 @@ def _parse_header(data: bytes, start: int, epoch_id: bytes) -> Parsed | Reject:
     at = start + _FIXED.size
     if len(data) < at:
         return Reject.TRUNCATED
-    version, epoch, creator, round, created_at, _salt, root, length, parent_count, item_count = (
-        _FIXED.unpack_from(data, start)
+    version, epoch, creator, round, created_at, _salt, root, length, parent_count, item_count = _FIXED.unpack_from(
+        data, start
     )
     if version != PROTOCOL_VERSION:
         return Reject.VERSION
