@@ -209,7 +209,8 @@ class Engine:
             raise QueueFull(
                 f"{self._waiting_transactions} transactions are queued "
                 f"(limit {self._options.transaction_channel_size}) and {self._unacknowledged_bytes} bytes "
-                f"are not final (limit {self._options.max_unacknowledged_bytes}): await send_transaction, or try again after receiving messages"
+                f"are not final (limit {self._options.max_unacknowledged_bytes}): "
+                "await send_transaction, or try again after receiving messages"
             )
         self._post(data)
 

@@ -1,1 +1,4 @@
-"""The Python core: agreement without IO, written to be read. Bytes in, wire, verify, dag, decide, order, messages out."""
+"""The Python core: agreement without IO, written to be read.
+
+Bytes in, wire, verify, dag, decide, order, messages out.
+"""

@@ -137,14 +137,17 @@ class Decider:
                     tally.certifying |= creator
                 if not count:
                     continue
-                alone, rivals_weak = seen == 1, strong == 1
-                if (alone and count >= committee.t_plain) or (
-                    not alone and count >= committee.t_exposed and rivals_weak
-                ):  # D3
+                if self._is_evidence(count, seen, strong):
                     tally.evidence |= index
                     blind = False
             if blind:
                 slot.blind |= creator
+
+    def _is_evidence(self, count: int, seen: int, strong: int) -> bool:
+        """Whether `count` votes are evidence (D3), with `seen` variants voted for, `strong` of them by many."""
+        if seen == 1:
+            return count >= self.committee.t_plain
+        return count >= self.committee.t_exposed and strong == 1
 
     # -- deciding -----------------------------------------------------------------------------------
 
