@@ -11,7 +11,7 @@ from .context import Context
 from .core.config import Network
 from .core.error import Reject
 from .core.status import Status
-from .engine import Engine, EngineStatus
+from .engine import Engine
 from .errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -34,6 +34,7 @@ from .message import Event, Message, Receipt, Transaction
 from .options import Options
 from .peers import Peer, PeerCapabilities, Peers
 from .socket import Socket
+from .status import EngineStatus
 
 __all__ = [
     "ArgumentError",

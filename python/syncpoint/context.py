@@ -38,9 +38,12 @@ class Context:
     async def close(self) -> None:
         """Stop all engines and close all sockets of this context; closing twice is fine."""
         self._closed = True
-        for owned in list(self._owned):
-            await owned._shut_down()
+        # All at once, and all of them also when one fails: its error is raised when the others are down.
+        endings = await asyncio.gather(*(owned._shut_down() for owned in list(self._owned)), return_exceptions=True)
         self._owned.clear()
+        for ending in endings:
+            if ending is not None:
+                raise ending
 
     async def __aenter__(self) -> Context:
         self._check()

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 
 from .address import parse_address
-from .backend import CoreInfo, make_machine
+from .backend import make_machine
 from .context import Context
 from .core.committee import Committee
 from .core.config import Local, MachineConfig, Member, Network
 from .core.input import Submit
 from .core.output import Queue
-from .core.status import Status
 from .core.values import Delivered
 from .core.wire import max_frame_bytes
 from .errors import ArgumentError, ArgumentTypeError, EngineStopped, QueueFull, TransactionTooLarge
@@ -29,11 +26,13 @@ from .peers import Peers
 from .runtime.clock import Clock
 from .runtime.driver import Driver, Machine
 from .runtime.hello import Refusal
+from .runtime.line import Line
 from .runtime.storage import MemoryStorage
 from .runtime.transport import LinkPeer, Transport
 from .socket import Socket, require_loopback, resolve
+from .status import EngineStatus
 
-__all__ = ["Engine", "EngineStatus"]
+__all__ = ["Engine"]
 
 log = logging.getLogger("syncpoint.engine")
 
@@ -42,35 +41,6 @@ MAX_UNREAD_BYTES = 256 * 1024 * 1024  # the same, in bytes of transactions
 ACTIVE_ROUNDS = 16  # a creator is active while its newest event is at most so far below the top round
 
 BytesLike = bytes | bytearray | memoryview
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStatus:
-    """What an engine says of itself; reading it changes nothing."""
-
-    core: CoreInfo
-    """Which core runs."""
-
-    consensus: Status
-    """What its machine says: rounds, delivered events, order hash, rejects by code, pace."""
-
-    linked: tuple[KeyPublic, ...]
-    """The peers with a live link."""
-
-    refusals: dict[KeyPublic, str]
-    """Peers without a link, and what to do about it, where the other side gave a reason."""
-
-    unread_messages: int
-    """Delivered, not received by the application yet."""
-
-    unacknowledged_bytes: int
-    """Bytes of own transactions that are not final yet."""
-
-    dropped_frames: int
-    """Frames not sent because a peer's queue was full; it fetches what it lacks."""
-
-    stopped: bool
-    """Whether the engine was stopped or has failed."""
 
 
 class Engine:
@@ -102,10 +72,11 @@ class Engine:
         self._stopped = False
         self._stopping: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
+        self._halt_reason: str | None = None
         self._messages: deque[Event] = deque()
         self._unread_bytes = 0
-        self._readers: deque[asyncio.Future[None]] = deque()
-        self._senders: deque[asyncio.Future[None]] = deque()
+        self._readers = Line()
+        self._senders = Line()
         self._submitted = 0  # transactions given to the machine, which numbers them alike
         self._waiting_transactions = 0  # of these, in no event yet
         self._unacknowledged_bytes = 0
@@ -128,19 +99,24 @@ class Engine:
         `peers` holds every peer of the network, this one among them, and is the same everywhere; so is
         `network` (name, decision rule, order, limits; default `Network()`). `joining_running_session` is
         accepted for compatibility: a new peer finds out by itself what there is to catch up with.
-        Raises ArgumentError, ArgumentTypeError or SocketBindError for what cannot work.
+        Raises ArgumentError, ArgumentTypeError or SocketBindError for what cannot work, ContextError for a
+        context that is closed or of another event loop, StorageError when the store cannot be read.
         """
-        context._check()
+        network = Network() if network is None else network
         for name, value, kind in (
+            ("context", context, Context),
             ("socket", socket, Socket),
             ("options", options, Options),
             ("secret", secret, KeySecret),
             ("peers", peers, Peers),
-            ("network", network, Network | None),
+            ("joining_running_session", joining_running_session, bool),
+            ("network", network, Network),
         ):
             if not isinstance(value, kind):
-                raise ArgumentTypeError(f"Engine.start: {name} is {type(value).__name__}, not {kind}")
-        network = Network() if network is None else network
+                raise ArgumentTypeError(
+                    f"Engine.start: {name} is {value!r} ({type(value).__name__}): give a {kind.__name__}"
+                )
+        context._check()
         public = secret.public()
         if public not in peers:
             raise ArgumentError(
@@ -151,7 +127,9 @@ class Engine:
         try:
             committee = Committee.genesis(network, members)
         except ValueError as error:
-            raise ArgumentError(f"Engine.start: {error}") from error
+            raise ArgumentError(
+                f"Engine.start: {error}; set Network(f=...) lower, leave it out, or have more peers"
+            ) from error
         own = peers.index(public)
         others = []
         for creator, peer in enumerate(peers):
@@ -160,7 +138,8 @@ class Engine:
                 _, (ip, _) = await resolve(host, port, peer.address)
                 require_loopback(ip, peer.address)
                 others.append(LinkPeer(creator, bytes(peer.public), ip, port))
-        if committee.f == 0 and committee.n > 1:
+        context._check()  # once more: it may have been closed while names were looked up
+        if committee.f == 0 and committee.n > 1:  # Q2
             log.warning("%d peers with f = %d tolerate no fault at all; 4 tolerate one", committee.n, committee.f)
         config = MachineConfig(
             network=network,
@@ -187,7 +166,13 @@ class Engine:
             driver.disconnected,
         )
         context._own(engine)
-        await driver.start(transport)
+        try:
+            await driver.start(transport)
+            if engine._error is not None:
+                raise engine._error
+        except BaseException:  # cancelled, too: nobody else holds the engine
+            await engine.stop()
+            raise
         return engine
 
     # -- sending ------------------------------------------------------------------------------------
@@ -196,7 +181,8 @@ class Engine:
         """Queue a transaction for our next event; waits while the queue is full.
 
         It is copied, so the buffer can be used again. 0 bytes to `Network.max_transaction_bytes`.
-        Raises TransactionTooLarge, ArgumentTypeError, EngineStopped. Cancelled, it has not been sent.
+        Raises TransactionTooLarge, ArgumentTypeError, and EngineStopped also when this peer has halted
+        (`status().consensus.halted`). Cancelled, it has not been sent.
         """
         data = self._checked(transaction)
         await self._room(len(data))
@@ -217,8 +203,8 @@ class Engine:
     async def submit(self, transaction: BytesLike) -> Receipt:
         """Send a transaction and wait until it is final; its place in the order.
 
-        Raises what `send_transaction` raises, and EngineStopped when the engine stops first (whether the
-        transaction will be final is unknown then). Cancelled while it waits for room, nothing was sent;
+        Raises what `send_transaction` raises, and EngineStopped when the engine stops or halts first (whether
+        the transaction will be final is unknown then). Cancelled while it waits for room, nothing was sent;
         cancelled after that, it was sent all the same.
         """
         data = self._checked(transaction)
@@ -239,22 +225,25 @@ class Engine:
         Several tasks may wait; each message goes to one of them. Raises EngineStopped when the engine
         failed. Cancelled, it has not taken a message.
         """
-        while not self._messages:
-            if self._stopped:
-                self._raise_failure()
-                return None
-            await self._wait_in(self._readers)
+        await self._readers.turn(lambda: bool(self._messages) or self._stopped)
+        if not self._messages:
+            if self._error is not None:
+                raise self._stopped_error("and has no more messages")
+            return None
         event = self._messages.popleft()
         self._unread_bytes -= sum(map(len, event.transactions))
-        if self._messages:
-            _wake_first(self._readers)
         if len(self._messages) <= MAX_UNREAD_MESSAGES // 2 and self._unread_bytes <= MAX_UNREAD_BYTES // 2:
             self._driver.resume()
         return event
 
-    async def __aiter__(self) -> AsyncIterator[Message]:
-        while (message := await self.recv_message()) is not None:
-            yield message
+    def __aiter__(self) -> AsyncIterator[Message]:
+        return self
+
+    async def __anext__(self) -> Message:
+        message = await self.recv_message()
+        if message is None:
+            raise StopAsyncIteration
+        return message
 
     # -- looking and stopping -----------------------------------------------------------------------
 
@@ -341,11 +330,8 @@ class Engine:
 
     async def _room(self, size: int) -> None:
         """Wait until there is room and it is our turn; what follows must not await before it posts."""
-        while self._senders or not self._has_room(size):
-            await self._wait_in(self._senders)
-            self._require_running()
-            if self._has_room(size):
-                break
+        await self._senders.turn(lambda: not self._is_running or self._has_room(size))
+        self._require_running()
 
     def _post(self, data: bytes) -> int:
         number = self._submitted
@@ -353,25 +339,7 @@ class Engine:
         self._waiting_transactions += 1
         self._unacknowledged_bytes += len(data)
         self._driver.post(Submit((data,)))
-        self._wake_senders()
         return number
-
-    def _wake_senders(self) -> None:
-        if self._has_room(0):
-            _wake_first(self._senders)
-
-    async def _wait_in(self, queue: deque[asyncio.Future[None]]) -> None:
-        """Wait to be woken as one of a queue; when cancelled, the turn goes to the next one."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue.append(future)
-        try:
-            await future
-        except asyncio.CancelledError:
-            with contextlib.suppress(ValueError):
-                queue.remove(future)
-            if future.done() and not future.cancelled():
-                _wake_first(queue)
-            raise
 
     # -- private: called by the driver ----------------------------------------------------------------
 
@@ -392,7 +360,7 @@ class Engine:
             self._messages.append(event)
             self._unread_bytes += sum(map(len, event.transactions))
             self._acknowledge(done)
-        _wake_first(self._readers)
+        self._readers.call()
         if len(self._messages) > MAX_UNREAD_MESSAGES or self._unread_bytes > MAX_UNREAD_BYTES:
             log.warning("%d messages are unread: the engine stands still until they are received", len(self._messages))
             self._driver.pause()
@@ -412,14 +380,16 @@ class Engine:
                     )
                 )
         if done.submissions:
-            self._wake_senders()
+            self._senders.call()
 
     def _queue_changed(self, queue: Queue) -> None:
         self._waiting_transactions = queue.transactions
-        self._wake_senders()
+        self._senders.call()
 
     def _halted(self, reason: str) -> None:
         log.error("this peer makes no more events: %s", reason)
+        self._halt_reason = reason
+        self._end_waits()
 
     def _failed(self, error: BaseException) -> None:
         log.error("the engine failed and stops", exc_info=error)
@@ -431,40 +401,41 @@ class Engine:
 
     async def _stop(self) -> None:
         self._end()
-        self._context._disown(self)
         await self._driver.stop()
+        self._context._disown(self)  # not before: the context waits for engines that are still stopping
 
     async def _shut_down(self) -> None:
         await self.stop()
 
     def _end(self) -> None:
         self._stopped = True
-        for queue in (self._readers, self._senders):
-            while queue:
-                _wake_first(queue)
+        self._readers.call()
+        self._end_waits()
+
+    def _end_waits(self) -> None:
+        """Nothing that is sent from here on, or waits to be, becomes final by us."""
+        self._senders.call()
         for receipt in self._receipts.values():
             if not receipt.done():
                 receipt.set_exception(self._stopped_error("before the transaction was final"))
         self._receipts.clear()
 
     def _stopped_error(self, when: str) -> EngineStopped:
-        error = EngineStopped(f"the engine {'failed' if self._error else 'was stopped'} {when}")
+        if self._error is not None:
+            what = f"the engine failed ({self._error})"
+        elif self._stopped:
+            what = "the engine was stopped"
+        else:
+            what = f"this peer has halted ({self._halt_reason})"
+        error = EngineStopped(f"{what} {when}")
         error.__cause__ = self._error
         return error
 
-    def _raise_failure(self) -> None:
-        if self._error is not None:
-            raise self._stopped_error("and has no more messages")
+    @property
+    def _is_running(self) -> bool:
+        return not self._stopped and self._halt_reason is None
 
     def _require_running(self) -> None:
-        if self._stopped:
-            raise self._stopped_error("and takes no more transactions: start another one")
-
-
-def _wake_first(queue: deque[asyncio.Future[None]]) -> None:
-    """Wake the first that still waits."""
-    while queue:
-        future = queue.popleft()
-        if not future.done():
-            future.set_result(None)
-            return
+        if not self._is_running:
+            advice = "start another one" if self._stopped else "stop it, and start one with a new key"
+            raise self._stopped_error(f"and takes no more transactions: {advice}")

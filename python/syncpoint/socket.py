@@ -10,7 +10,7 @@ from types import TracebackType
 
 from .address import parse_address
 from .context import Context
-from .errors import ArgumentError, SocketBindError
+from .errors import ArgumentError, ArgumentTypeError, SocketBindError
 
 __all__ = ["Socket"]
 
@@ -35,10 +35,13 @@ class Socket:
         ours, unknown, or not a loopback address. Links are not authenticated yet in this version, so
         nothing but loopback may be bound.
         """
+        if not isinstance(context, Context):
+            raise ArgumentTypeError(f"Socket.bind: context is {context!r} ({type(context).__name__}): give a Context")
         context._check()
         host, port = parse_address(address, allow_zero_port=True)
         family, where = await resolve(host, port, address)
         require_loopback(where[0], address)
+        context._check()  # once more: it may have been closed while the name was looked up
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             if os.name == "posix":  # elsewhere the option would let two sockets share a port
@@ -106,7 +109,6 @@ def require_loopback(ip: str, address: str) -> None:
     """Refuse all but loopback as long as links are not authenticated."""
     if not ipaddress.ip_address(ip.partition("%")[0]).is_loopback:
         raise SocketBindError(
-            None,
             f"{address} is not a loopback address: links between peers are not authenticated in this version, "
-            "so it takes only 127.0.0.0/8, [::1] and localhost",
+            "so it takes only 127.0.0.0/8, [::1] and localhost"
         )

@@ -54,8 +54,12 @@ class Network:
     f: int | None = None
     """Liars and crashes tolerated: 0 to floor((n-1)/3); None takes the most (Q1)."""
 
-    gc_depth: int = 50
-    """Rounds, 4 to 10,000: how long an undelivered event may still be ordered (O2, V3)."""
+    gc_depth: int = 200
+    """Rounds, 4 to 10,000: how long an undelivered event may still be ordered (O2, V3).
+
+    It bounds how far a peer may lag and still have its own transactions ordered: its delay there and back
+    must be shorter than so many rounds of the others. Memory grows with it.
+    """
 
     max_payload_bytes: int = 1024 * 1024
     """Bytes of transactions in one event, 1 KiB to 8 MiB; a transaction takes its length + 4."""

@@ -105,7 +105,10 @@ class Decider:
             self._top += 1
             self.slots[self._top] = [Slot(creator) for creator in range(self.committee.n)]
             self._open[self._top] = self.committee.n
-        variants = self.slots[node.round][node.creator].variants
+        slots = self.slots.get(node.round)
+        if slots is None:  # closed long ago: it can change nothing (D11)
+            return
+        variants = slots[node.creator].variants
         # A variant that comes late finds events of the next round here already; none of them votes for it.
         variants.append(Tally(node, self.dag.row(node.round + 1).creators))
         if len(variants) > 1:

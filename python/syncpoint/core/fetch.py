@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush, heapreplace
 
 from .dag import Dag
 from .error import Reject
@@ -16,7 +17,7 @@ GRACE_NS = 3 * MS  # before the first request: the parent is mostly on its way f
 FIRST_RETRY_NS, MAX_RETRY_NS = 20 * MS, 2_000 * MS
 PULL_TIMEOUT_NS = 1_000 * MS  # an unanswered pull no longer stands in the way of another
 FIRST_PULL_PAUSE_NS, MAX_PULL_PAUSE_NS = 50 * MS, 5_000 * MS  # after a pull that brought nothing new
-MAX_WANTS = 4096  # missing parents; beyond, the events that miss them are not kept
+MAX_MISSING = 4096  # parents that one creator's waiting events miss; beyond, more of them are not kept
 
 
 class Waiting:
@@ -53,7 +54,9 @@ class Fetcher:
         self.linked: dict[int, None] = {}  # peers, oldest link first
         self._waiting: dict[bytes, Waiting] = {}
         self._wants: dict[bytes, Want] = {}
-        self._bytes = [0] * n  # per creator
+        self._due: list[tuple[int, bytes]] = []  # heap of (ns, digest): when to ask for a want
+        self._bytes = [0] * n  # per creator, in the pool
+        self._missing = [0] * n  # per creator, parents that its waiting events miss
         self._slots: dict[tuple[int, int], int] = {}  # (round, creator) -> waiting events
         self._pull: tuple[int, int] | None = None  # (peer, until) of the pull under way
         self._pause: dict[int, tuple[int, int]] = {}  # peer -> (not before, next pause)
@@ -93,16 +96,18 @@ class Fetcher:
         size = event_bytes(event)
         if not self._make_room(event, size):
             return Reject.POOL_FULL
-        if len(self._wants) + len(missing) > MAX_WANTS:
+        if self._missing[event.creator] + len(missing) > MAX_MISSING:
             return Reject.POOL_FULL
         self._waiting[event.digest] = Waiting(event, sender, missing)
         self._bytes[event.creator] += size
+        self._missing[event.creator] += len(missing)
         slot = (event.round, event.creator)
         self._slots[slot] = self._slots.get(slot, 0) + 1
         for digest in sorted(missing):
             want = self._wants.get(digest)
             if want is None:
                 want = self._wants[digest] = Want(now + GRACE_NS)
+                heappush(self._due, (want.due, digest))
             want.children.append(event.digest)
             if sender != self.own and sender not in want.hints:
                 want.hints.append(sender)
@@ -118,6 +123,7 @@ class Fetcher:
             if waiting is None:
                 continue
             waiting.missing.discard(digest)
+            self._missing[waiting.event.creator] -= 1
             if not waiting.missing:
                 self._remove(waiting)
                 ready.append((waiting.event, waiting.sender))
@@ -153,6 +159,7 @@ class Fetcher:
         event = waiting.event
         del self._waiting[event.digest]
         self._bytes[event.creator] -= waiting.size
+        self._missing[event.creator] -= len(waiting.missing)
         slot = (event.round, event.creator)
         self._slots[slot] -= 1
         if not self._slots[slot]:
@@ -186,21 +193,26 @@ class Fetcher:
     def poll(self, now: int) -> tuple[list[tuple[int, list[bytes]]], int | None]:
         """What to ask whom for now, and when to look again (F1)."""
         asks: dict[int, list[bytes]] = {}
-        next_due: int | None = None
-        for digest, want in self._wants.items():
-            if want.due <= now:
-                peer = self._whom(want)
-                if peer is not None:
-                    asks.setdefault(peer, []).append(digest)
-                    want.asked += 1
-                want.due = now + want.retry
-                want.retry = min(2 * want.retry, MAX_RETRY_NS)
-            next_due = want.due if next_due is None else min(next_due, want.due)
+        while self._due:
+            due, digest = self._due[0]
+            want = self._wants.get(digest)
+            if want is None or want.due != due:  # satisfied, dropped, or wanted anew since
+                heappop(self._due)
+                continue
+            if due > now:
+                break
+            peer = None if digest in self._waiting else self._whom(want)
+            if peer is not None:
+                asks.setdefault(peer, []).append(digest)
+                want.asked += 1
+            want.due = now + want.retry
+            want.retry = min(2 * want.retry, MAX_RETRY_NS)
+            heapreplace(self._due, (want.due, digest))
         requests = []
         for peer, digests in asks.items():
             for at in range(0, len(digests), MAX_REQUEST):
                 requests.append((peer, digests[at : at + MAX_REQUEST]))
-        return requests, next_due
+        return requests, self._due[0][0] if self._due else None
 
     def _whom(self, want: Want) -> int | None:
         """Its sender first, then who referred to it, then anyone (F1)."""

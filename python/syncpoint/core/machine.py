@@ -157,9 +157,11 @@ class Machine:
                 self._persisted(input.token)
             case Connected():
                 self._fetcher.connected(input.peer)
+                self._timer.linked |= 1 << input.peer
                 self._send_frontier(FrameType.FRONTIER, input.peer)
             case Disconnected():
                 self._fetcher.disconnected(input.peer)
+                self._timer.linked &= ~(1 << input.peer)
             case Start():
                 self._start(input.records)
 
@@ -205,9 +207,8 @@ class Machine:
             return None
         if event.digest in self._invalid:
             return Reject.INVALID_ANCESTOR
-        floor = self._dag.floor
-        if floor and event.round <= floor + self.config.network.gc_depth:
-            return Reject.TOO_OLD  # F4: V4 could no longer be checked
+        if self._too_old(event):
+            return Reject.TOO_OLD
         if event.round > self._dag.top + self.config.network.max_ahead:
             self._pull(peer)
             return Reject.AHEAD  # V7
@@ -215,7 +216,11 @@ class Machine:
         if reject is not None:
             return reject
         if event.creator == self.own:
-            return self._foreign(event)
+            self._halt(
+                f"an event of round {event.round} carries our signature, but is not in our journal: "
+                "this key signed in another process, or its journal was lost"
+            )
+            self._reject(peer, Reject.NOT_OURS)  # R5; taken all the same, as others build on it
         if event.round > self._dag.top + PULL_GAP:
             self._pull(peer)
         return self._take(event, peer)
@@ -236,14 +241,19 @@ class Machine:
             reject = self._accept(event)
             if reject is None:
                 ready += self._fetcher.accepted(event.digest)
-            elif reject is not Reject.EQUIVOCATION:
-                self._refuse(event)
-                self._reject(sender, reject)
             else:
+                if reject not in (Reject.EQUIVOCATION, Reject.TOO_OLD):
+                    self._refuse(event)
                 self._reject(sender, reject)
         return None
 
+    def _too_old(self, event: Event) -> bool:
+        """Whether so little lies below it that its validity can no longer be checked (F4, V4)."""
+        return self._dag.floor > 0 and event.round <= self._dag.floor + self.config.network.gc_depth
+
     def _accept(self, event: Event) -> Reject | None:
+        if self._too_old(event):
+            return Reject.TOO_OLD
         reject = self._one_variant(event)
         if reject is not None:
             return reject
@@ -280,14 +290,6 @@ class Machine:
             for child, sender in self._fetcher.refused(digest):
                 self._reject(sender, Reject.INVALID_ANCESTOR)
                 todo.append(child)
-
-    def _foreign(self, event: Event) -> Reject:
-        """An event of ours that we did not make: our journal is lost, or another copy of us runs (R5)."""
-        self._halt(
-            f"an event of round {event.round} carries our signature, but is not in our journal: "
-            "this key signed in another process, or its journal was lost"
-        )
-        return Reject.NOT_OURS
 
     def _halt(self, reason: str) -> None:
         if self._halted is None:
@@ -348,13 +350,18 @@ class Machine:
             self._delivered = []
         if closing:
             self._decider.prune(self._decider.closed)
-            self._forget(self._decider.closed - self._retain_rounds)
+            self._forget()
 
-    def _forget(self, floor: int) -> None:
-        """Drop rounds that no live peer should still need (F4)."""
+    def _forget(self) -> None:
+        """Drop rounds that neither we nor any peer that keeps up still need (F4)."""
+        floor = self._decider.closed - self._retain_rounds
+        if self._halted is None:  # our own rounds have no gaps (P1): the next one builds on the last
+            own_round = self._proposer.tip.round if self._proposer.tip is not None else 0
+            floor = min(floor, own_round - 2 * self.config.network.gc_depth)
         if floor > self._dag.floor:
             self._proposer.prune(self._dag.prune(floor))
-            self._fetcher.forget_below(floor)
+            self._fetcher.forget_below(floor + self.config.network.gc_depth)
+            self._timer.prune(floor)
 
     def _propose(self) -> None:
         """Make the next event when it is time; it is sent once it is durable (J1)."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from . import wire
 from .committee import Committee
-from .config import Local, Network
+from .config import MAX_ITEM_BYTES, Local, Network
 from .crypto import DOMAIN_EVENT, Signer, blake3
 from .dag import Dag, Node
 from .decide import Decider
@@ -21,7 +21,10 @@ __all__ = ["DOMAIN_SALT", "MAX_TRANSACTIONS", "Proposer"]
 
 DOMAIN_SALT = b"syncpoint/salt/v1"
 MAX_TRANSACTIONS = 16_384  # in one event
-MAX_EVIDENCE = 8  # items in one event; the rest goes into the next
+PATIENCE_ROUNDS = 8  # by which decisions may lag before every primary is waited for
+MAX_EVIDENCE = 4  # items made, and heeded, in one event; the rest goes into the next
+# Headers can be blown up by items of their own; a longer proof is not worth its way. V8 protects without it.
+MAX_EVIDENCE_BYTES = MAX_ITEM_BYTES // MAX_EVIDENCE
 
 
 class Proposer:
@@ -78,17 +81,19 @@ class Proposer:
 
     def accept(self, node: Node) -> None:
         """Note an event that entered the DAG; an own one becomes the tip."""
-        if node.creator != self.own:
+        if node.creator == self.own and (self.tip is None or node.round > self.tip.round):
+            self.tip = node
+            self._cover(node)
+        else:
             self._uncovered[node] = None
-            return
-        assert self.tip is None or node.round > self.tip.round, "two own events for one round"
-        self.tip = node
-        self._cover(node)
 
     def accuse(self, creator: int, first: Event, second: Event) -> None:
         """Keep the proof that a creator signed two events for one slot, for our next event (E5, F2)."""
-        if not self.exposed >> creator & 1 and creator not in self._evidence:
-            self._evidence[creator] = Item(ItemType.EVIDENCE, wire.encode_evidence(first, second))
+        if self.exposed >> creator & 1 or creator in self._evidence:
+            return
+        proof = wire.encode_evidence(first, second)
+        if len(proof) <= MAX_EVIDENCE_BYTES:
+            self._evidence[creator] = Item(ItemType.EVIDENCE, proof)
 
     def poll(self, now: int) -> tuple[Event | None, int | None]:
         """Our next event if it is time for it, else when to ask again (None: when something changes)."""
@@ -121,10 +126,10 @@ class Proposer:
 
     def delivered(self, done: Delivered) -> tuple[int, ...]:
         """The numbers of our transactions in an event of ours that was delivered."""
-        placed = self._placed.pop(done.event.round, None)
-        if placed is None:
+        placed = self._placed.get(done.event.round)
+        if placed is None or placed[0].digest != done.event.digest:  # made before a restart, or not by us (R5)
             return ()
-        assert placed[0].digest == done.event.digest, "another event was delivered in our slot"
+        del self._placed[done.event.round]
         return placed[1]
 
     def expire(self, floor: int) -> None:
@@ -190,19 +195,28 @@ class Proposer:
                 todo += node.parents
 
     def _heed(self, node: Node) -> None:
-        for item in node.event.items:
-            if item.type == ItemType.EVIDENCE:
-                creator = check_evidence(item.body, self.committee)
-                if creator is not None and creator != self.own:
-                    self.exposed |= 1 << creator
-                    self._evidence.pop(creator, None)
+        proofs = [item.body for item in node.event.items if item.type == ItemType.EVIDENCE]
+        for proof in proofs[:MAX_EVIDENCE]:
+            creator = check_evidence(proof, self.committee)
+            if creator is not None and creator != self.own:
+                self.exposed |= 1 << creator
+                self._evidence.pop(creator, None)
 
     # -- making -------------------------------------------------------------------------------------
 
     def _settled(self, round: int) -> bool:
-        """Whether the primary's event is here and the round below has its primary settled (P3)."""
-        primary_here = self._dag.row(round).creators >> self.committee.primary(round) & 1
-        return bool(primary_here) and self._decider.settled(round - 1)
+        """Whether the primary's event is here and the round below has its primary settled (P3).
+
+        While decisions keep up, a primary that is not linked or mostly late is not waited for: a dead peer
+        would cost every n-th round its timeout (P4). Once they lag, every primary is, which is what makes
+        progress certain (docs/decisions/0003-dead-primaries.md).
+        """
+        primary = self.committee.primary(round)
+        here = self._dag.row(round).creators >> primary & 1
+        lag = round - self._decider.closed
+        if not here and (lag > PATIENCE_ROUNDS or self._timer.expects(primary)):
+            return False
+        return self._decider.settled(round - 1)
 
     def _make(self, round: int, strong: list[Node], by: Advance, now: int) -> Event:
         """Build and sign the event after `round`; it enters the DAG when it is durable (P7, J1)."""

@@ -46,6 +46,7 @@ class Timer:
         self.soft_ns = FIRST_SOFT_NS
         self.timeout_ns = FIRST_TIMEOUT_NS
         self.timely = (1 << committee.n) - 1  # bit set over creators
+        self.linked = 1 << own  # bit set over creators: we, and those with a live link
         self.timeouts = 0
         self._in_time = [(1 << HISTORY_ROUNDS) - 1] * committee.n  # one bit per round, newest lowest
         self._rounds: dict[int, Arrivals] = {}
@@ -65,10 +66,14 @@ class Timer:
         if arrivals.creators.bit_count() == self.committee.q:
             arrivals.quorum_at = now
 
+    def expects(self, creator: int) -> bool:
+        """Whether a creator's next event is worth a wait: it is linked and mostly in time (P4)."""
+        return bool(self.timely & self.linked & 1 << creator)
+
     def soft_until(self, round: int) -> int:
         """Until when to wait for the timely peers' events of a round; 0 when they are all here (P4)."""
         arrivals = self._rounds.get(round)
-        if arrivals is None or arrivals.quorum_at is None or not self.timely & ~arrivals.creators:
+        if arrivals is None or arrivals.quorum_at is None or not self.timely & self.linked & ~arrivals.creators:
             return 0
         return arrivals.quorum_at + self.soft_ns
 
@@ -85,8 +90,7 @@ class Timer:
 
     def advanced(self, round: int, by: Advance, now: int) -> None:
         """Learn from a round that we leave now for the next one (P5)."""
-        for old in [old for old in self._rounds if old < round - 1]:
-            del self._rounds[old]
+        self.prune(round - 2)
         if by is Advance.OVERTAKEN:  # we were behind: these arrivals say nothing about the peers
             return
         arrivals = self._rounds.get(round)
@@ -99,6 +103,11 @@ class Timer:
             base = 4 * self._settle_ns + self.soft_ns + MIN_TIMEOUT_NS
             self.timeout_ns = min(max(base, self.timeout_ns * 3 // 4), MAX_TIMEOUT_NS)
         self._score(round - 1)  # one round later, so that who was a little late is seen to be there
+
+    def prune(self, floor: int) -> None:
+        """Forget the arrivals of all rounds up to `floor`."""
+        for round in [round for round in self._rounds if round <= floor]:
+            del self._rounds[round]
 
     def _score(self, round: int) -> None:
         """Who was in time in a round, and how long that took."""

@@ -71,7 +71,8 @@ class Driver:
         self.transport = transport
         self.post(Start(self._storage.load()))
         self._run()
-        await transport.start()
+        if not self._stopped:
+            await transport.start()
 
     def post(self, input: Input) -> None:
         """Give the machine something at the next wake-up; all that comes until then goes in one step."""
@@ -113,12 +114,16 @@ class Driver:
         for handle in (self._scheduled, self._timer):
             if handle is not None:
                 handle.cancel()
-        if self.transport is not None:
-            await self.transport.close()
-        self._storage.close()
+        try:
+            if self.transport is not None:
+                await self.transport.close()
+        finally:
+            self._storage.close()
 
     def _run(self) -> None:
-        self._scheduled = None
+        if self._scheduled is not None:  # the timer was first; what was posted is taken now
+            self._scheduled.cancel()
+            self._scheduled = None
         if self._stopped or self._paused:
             return
         self._running = True

@@ -59,7 +59,9 @@ class Transport:
         self.disconnected = disconnected
         self.dropped_frames = 0
         self.refusals: dict[int, Refusal] = {}  # by creator: why there is no link, as last heard
-        self.pending: set[Link] = set()
+        self.links: set[Link] = set()  # all, from their making to their end
+        self.pending: set[Link] = set()  # of these, accepted, no HELLO yet
+        self.closed = False
         self._listener = listener
         self._peers = {peer.creator: peer for peer in peers}
         self._by_key = {peer.key: peer.creator for peer in peers}
@@ -68,15 +70,18 @@ class Transport:
         self._dialers: list[asyncio.Task[None]] = []
         self._server: asyncio.Server | None = None
         self._paused = False
-        self._closed = False
 
     async def start(self) -> None:
         """Accept and dial."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Link(self, None), sock=self._listener)
+        # Not serving yet, so that there is a server for `close` to close whenever it is called.
+        self._server = await loop.create_server(
+            lambda: Link(self, None), sock=self._listener, start_serving=False
+        )
         for peer in self._peers.values():
             if peer.creator > self.own:
                 self._dialers.append(loop.create_task(self._dial(peer), name=f"syncpoint dial {peer.creator}"))
+        await self._server.start_serving()
 
     def send(self, peer: int, frame: bytes) -> None:
         """Queue a frame for a peer; dropped when there is no link or its queue is full."""
@@ -116,19 +121,21 @@ class Transport:
 
     async def close(self) -> None:
         """Write out what is queued, close all links and the listener."""
-        self._closed = True
+        self.closed = True
         for task in self._dialers:
             task.cancel()
         await asyncio.gather(*self._dialers, return_exceptions=True)
         if self._server is not None:
             self._server.close()
-        links = [*self._links.values(), *self.pending]
+        await asyncio.sleep(0)  # until what was just accepted is among our links
+        links = list(self.links)
         for link in links:
             link.close()
         if links:
             await asyncio.wait([link.gone for link in links], timeout=CLOSE_TIMEOUT_S)
             for link in links:
                 link.abort()
+            await asyncio.wait([link.gone for link in links])
         self._listener.close()
 
     # -- called by links ----------------------------------------------------------------------------
@@ -179,6 +186,7 @@ class Transport:
 
     def down(self, link: Link) -> None:
         """A link is gone."""
+        self.links.discard(link)
         self.pending.discard(link)
         if link.creator is not None and self._links.get(link.creator) is link:
             self._lost(link, link.creator)
@@ -203,7 +211,7 @@ class Transport:
     def _lost(self, link: Link, creator: int) -> None:
         del self._links[creator]
         self._dirty.pop(link, None)
-        if not self._closed:
+        if not self.closed:
             self.disconnected(creator)
 
     async def _dial(self, peer: LinkPeer) -> None:
@@ -216,7 +224,7 @@ class Transport:
                 async with asyncio.timeout(HELLO_TIMEOUT_S):
                     _, link = await loop.create_connection(lambda: Link(self, peer), peer.host, peer.port)
             if link is not None:
-                await link.gone
+                await asyncio.shield(link.gone)  # `close` waits for it, too
                 if link.creator is not None:  # it was up: the peer is there, so do not wait long
                     pause = FIRST_REDIAL_S
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
@@ -237,6 +245,7 @@ class Link(asyncio.Protocol):
         self._outbox_bytes = 0
         self._where = "?"
         self._limit: asyncio.TimerHandle | None = None
+        owner.links.add(self)
 
     # -- asyncio ------------------------------------------------------------------------------------
 
@@ -245,12 +254,14 @@ class Link(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._where = str(transport.get_extra_info("peername"))
-        if len(self._owner.pending) >= MAX_PENDING_LINKS:
+        flooded = self._dialled is None and len(self._owner.pending) >= MAX_PENDING_LINKS
+        if flooded or self._owner.closed:
             transport.abort()
             return
-        self._owner.pending.add(self)
         self._limit = asyncio.get_running_loop().call_later(HELLO_TIMEOUT_S, self.abort)
-        if self._dialled is not None:
+        if self._dialled is None:
+            self._owner.pending.add(self)
+        else:
             self._write(self._owner.hello_to(self._dialled))
 
     def data_received(self, data: bytes) -> None:
@@ -279,6 +290,7 @@ class Link(asyncio.Protocol):
         """Tell whoever waits for this."""
         if self._limit is not None:
             self._limit.cancel()
+        self._transport = None  # asyncio's must not be aborted after its end
         self._owner.down(self)
         if not self.gone.done():
             self.gone.set_result(None)
@@ -355,6 +367,10 @@ class Link(asyncio.Protocol):
         return True
 
     def _junk(self, length: int) -> None:
-        log.warning("closed a link from %s: a frame of %d bytes is not allowed", self._where, length)
+        if self.creator is None:
+            dialled = None if self._dialled is None else self._dialled.creator
+            self._owner.refused(dialled, Refusal.MALFORMED, self._where)
+        else:
+            log.warning("closed a link from %s: a frame of %d bytes is not allowed", self._where, length)
         self._buffer.clear()
         self.abort()

@@ -1,0 +1,46 @@
+"""All commands under one name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import rich  # noqa: F401 - a part of the extra `cli` that the commands import only when they need it
+import typer
+
+from .. import __version__
+from .demo import demo
+from .init import init
+from .keygen import keygen
+from .run import run
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="syncpoint",
+    help="One agreed order for processes that do not trust each other.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"syncpoint {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """One agreed order for processes that do not trust each other."""
+
+
+app.command()(demo)
+app.command()(keygen)
+app.command()(init)
+app.command()(run)

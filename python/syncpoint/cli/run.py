@@ -1,0 +1,198 @@
+"""`syncpoint run`: one peer, between standard input and standard output."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from ..backend import CORES
+from ..context import Context
+from ..engine import Engine
+from ..errors import ArgumentError
+from ..message import Event, Message
+from ..socket import Socket
+from .config import PeerConfig, load
+from .guard import note, plain_errors
+from .lines import LineReader, LineWriter
+
+__all__ = ["run"]
+
+STDOUT = 1
+LOOK_S = 0.05  # between two looks at whether the peer is idle
+
+
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The peer's file, see 'syncpoint init'.")],
+    exit_when_idle: Annotated[
+        float | None,
+        typer.Option(
+            "--exit-when-idle",
+            metavar="SECONDS",
+            help="End when the input has ended, what it held is final, and nothing came for so long.",
+        ),
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", metavar="N", help="End after N delivered transactions.")
+    ] = None,
+    linger: Annotated[
+        float,
+        typer.Option(
+            "--linger",
+            metavar="SECONDS",
+            help="With --count: stay so long after the last one, for peers that still lack something.",
+        ),
+    ] = 1.0,
+    everything: Annotated[bool, typer.Option("--all", help="Print events without transactions as well.")] = False,
+    core: Annotated[str, typer.Option("--core", help=f"The core that runs: {', '.join(CORES)}.")] = "auto",
+) -> None:
+    """Run one peer: each line of standard input is a transaction, each line of standard output an agreed event.
+
+    The agreed stream is JSON, one event per line. The end of the input only ends the sending; SIGINT or SIGTERM
+    stops the peer. Notes go to standard error.
+    """
+    with plain_errors():
+        for name, value in (("--exit-when-idle", exit_when_idle), ("--count", count), ("--linger", linger)):
+            if value is not None and (value < 0 or value != value):
+                raise ArgumentError(f"{name} is {value}: give 0 or more")
+        settings = load(config)
+        logging.basicConfig(format="syncpoint: %(message)s", level=logging.WARNING, stream=sys.stderr)
+        peer = _Peer(settings, core, everything)
+        asyncio.run(peer.run(exit_when_idle, count, linger))
+
+
+class _Peer:
+    """One running peer."""
+
+    def __init__(self, settings: PeerConfig, core: str, everything: bool) -> None:
+        self._settings = settings
+        self._core = core
+        self._everything = everything
+        self._input_ended = False
+        self._delivered = 0  # transactions
+        self._received_at = 0.0  # loop time of the last one
+        self._signalled = asyncio.Event()
+
+    async def run(self, exit_when_idle: float | None, count: int | None, linger: float) -> None:
+        """Start, and go on until the first reason to end."""
+        settings = self._settings
+        async with Context(core=self._core) as context:
+            socket = await Socket.bind(context, settings.listen)
+            engine = await Engine.start(
+                context, socket, settings.options, settings.secret, settings.peers, network=settings.network
+            )
+            with _signals_set(self._signalled):
+                note(
+                    f"peer {engine.public} of {len(settings.peers)} in network {settings.network.name!r} "
+                    f"listens at {socket.address}, {context.core.name} core"
+                )
+                jobs = [self._receive(engine, count, linger), self._send(engine), self._signal()]
+                if exit_when_idle is not None:
+                    jobs.append(self._idle(engine, exit_when_idle))
+                tasks = [asyncio.ensure_future(job) for job in jobs]
+                try:
+                    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        task.result()
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
+                status = engine.status().consensus
+                note(
+                    f"stopped: {self._delivered} transactions delivered, order hash {status.order_hash.hex()[:16]} "
+                    f"after event {status.delivered - 1}"
+                )
+
+    async def _receive(self, engine: Engine, count: int | None, linger: float) -> None:
+        """Print the stream; ends after `count` transactions."""
+        if count == 0:
+            return
+        writer, loop = LineWriter(STDOUT), asyncio.get_running_loop()
+        async for message in engine:
+            if self._everything or message.transaction_count:
+                await writer.write(_as_json(message))
+            if message.transaction_count:
+                self._delivered += message.transaction_count
+                self._received_at = loop.time()
+                if count is not None and self._delivered >= count:
+                    await asyncio.sleep(linger)
+                    return
+
+    async def _send(self, engine: Engine) -> NoReturn:
+        """Send what comes in, no faster than the engine takes it."""
+        descriptor = None if sys.stdin is None else sys.stdin.fileno()
+        async for lines in LineReader(descriptor, engine.network.max_transaction_bytes).batches():
+            for line in lines:
+                await engine.send_transaction(line)
+        self._input_ended = True
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def _signal(self) -> None:
+        await self._signalled.wait()
+
+    async def _idle(self, engine: Engine, seconds: float) -> None:
+        """Ends when nothing was to be done for so long; without ever having had a quorum, nothing is idle."""
+        loop = asyncio.get_running_loop()
+        seen_quorum, busy_at = False, loop.time()
+        while True:
+            now, status = loop.time(), engine.status()
+            seen_quorum = seen_quorum or status.consensus.has_quorum
+            consensus = status.consensus
+            outstanding = consensus.queued_transactions or consensus.undelivered or status.unread_messages
+            if not (seen_quorum and self._input_ended) or status.unacknowledged_bytes or outstanding:
+                busy_at = now
+            if now - max(busy_at, self._received_at) >= seconds:
+                return
+            await asyncio.sleep(LOOK_S)
+
+
+def _as_json(event: Message) -> bytes:
+    """One line; a transaction that is not UTF-8 is null, and stands in `base64` under its place in the list."""
+    assert isinstance(event, Event)
+    transactions: list[str | None] = []
+    binary: dict[str, str] = {}
+    for place, transaction in enumerate(event.transactions):
+        try:
+            transactions.append(transaction.decode("utf-8"))
+        except UnicodeDecodeError:
+            transactions.append(None)
+            binary[str(place)] = base64.b64encode(transaction).decode("ascii")
+    line: dict[str, object] = {
+        "index": event.index,
+        "consensus_at": event.consensus_at,
+        "creator": str(event.creator),
+        "round": event.round,
+        "hash": event.hash.hex(),
+        "order_hash": event.order_hash.hex(),
+        "transactions": transactions,
+    }
+    if binary:
+        line["base64"] = binary
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+@contextlib.contextmanager
+def _signals_set(event: asyncio.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set the event, where the loop can do that; elsewhere Ctrl-C interrupts as ever."""
+    loop = asyncio.get_running_loop()
+    taken = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, event.set)
+            taken.append(number)
+    try:
+        yield
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,555 @@
+"""Whole machines on virtual time: agreement, pace, faults, fetching, restarts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from syncpoint.core import wire
+from syncpoint.core.config import Local, Network
+from syncpoint.core.crypto import DOMAIN_EVENT, Signer
+from syncpoint.core.error import Reject
+from syncpoint.core.input import Connected, Input, Received, Start
+from syncpoint.core.output import Output, Rejected, Send
+from syncpoint.core.values import Event, Parent
+from syncpoint.core.wire import FrameType
+from syncpoint.errors import CorruptError
+
+from .virtual import EPOCH, MS, Cluster, jitter, seeds
+
+RULES_AND_ORDERS = [(rule, order) for rule in ("two_step", "three_step") for order in ("fair", "fast")]
+
+
+def event_frames(cluster: Cluster, since: int) -> list[tuple[int, int, bytes]]:
+    """EVENT frames sent from index `since` on: (at, from, frame)."""
+    return [(at, i, frame) for at, i, _, frame in cluster.frames[since:] if frame[0] == FrameType.EVENT]
+
+
+def forge(
+    cluster: Cluster,
+    creator: int,
+    round: int,
+    parents: list[Event],
+    *,
+    created_at: int | None = None,
+    transactions: tuple[bytes, ...] = (),
+    salt: int = 0,
+) -> bytes:
+    """An EVENT frame that `creator` really signed, whatever is in it."""
+    signer = Signer(seeds(cluster.n)[creator])
+    references = sorted(Parent(parent.creator, parent.round, parent.digest) for parent in parents)
+    at = cluster.now + round if created_at is None else created_at
+    epoch_id = cluster.machines[0].committee.epoch_id
+    header = wire.encode_header(epoch_id, creator, round, at, salt, references, (), transactions)
+    digest = wire.event_digest(header)
+    event = Event(creator, round, at, (), (), transactions, header, digest, signer.sign(DOMAIN_EVENT + digest))
+    return wire.encode_event(event)
+
+
+def decode(cluster: Cluster, frame: bytes) -> Event:
+    event = wire.decode_event(frame, cluster.machines[0].committee.epoch_id, cluster.network)
+    assert isinstance(event, Event)
+    return event
+
+
+# -- agreement ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rule", "order"), RULES_AND_ORDERS)
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
+def test_all_transactions_are_delivered_once_in_the_same_order(n: int, rule: str, order: str, seed: int) -> None:
+    rng = random.Random(seed)
+    cluster = Cluster(n, network=Network(rule=rule, order=order), delay=jitter(rng, MS, 5 * MS))
+    sent = []
+    for number in range(100):
+        cluster.run(rng.randint(0, 3 * MS))
+        sent.append(b"transaction %d" % number)
+        cluster.submit(rng.randrange(n), sent[-1])
+    cluster.run_until(lambda: cluster.all_have(100))
+    cluster.check_agreement()
+    for i in range(n):
+        assert sorted(cluster.transactions(i)) == sorted(sent)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 10, 16])
+def test_ten_thousand_transactions(n: int) -> None:
+    cluster = Cluster(n, delay=MS)
+    per_peer = -(-10_000 // n)
+    for at in range(0, per_peer, 50):
+        for i in range(n):
+            cluster.submit(i, *(b"%d/%d" % (i, number) for number in range(at, min(at + 50, per_peer))))
+        cluster.run(MS)
+    cluster.run_until(lambda: cluster.all_have(n * per_peer))
+    cluster.check_agreement()
+    assert len(set(cluster.transactions(0))) == n * per_peer
+
+
+def test_an_event_has_its_creators_transactions_in_the_order_of_submission() -> None:
+    cluster = Cluster(4)
+    cluster.submit(2, *(b"%03d" % number for number in range(500)))
+    cluster.run_until(lambda: cluster.all_have(500))
+    assert cluster.transactions(0) == [b"%03d" % number for number in range(500)]
+    own = [number for done in cluster.delivered[2] if done.event.creator == 2 for number in done.submissions]
+    assert own == list(range(500))
+    assert not any(done.submissions for done in cluster.delivered[1])
+
+
+# -- pace -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rule", "order", "delays"), [
+    ("two_step", "fast", 2), ("two_step", "fair", 3), ("three_step", "fast", 3), ("three_step", "fair", 4),
+])  # fmt: skip
+@pytest.mark.parametrize("n", [4, 7])
+def test_message_delays_until_an_event_is_final(n: int, rule: str, order: str, delays: int) -> None:
+    delta = 50 * MS
+    cluster = Cluster(n, network=Network(rule=rule, order=order), delay=delta)
+    for number in range(40):
+        cluster.submit(number % n, b"load %d" % number)
+        cluster.run(20 * MS)
+    cluster.run_until(lambda: cluster.all_have(40))
+    late = [
+        (at - done.event.created_at) / delta
+        for done in cluster.delivered[0][-n * 5 :]
+        if done.event.transactions and (at := cluster.delivered_at[done.event.creator][done.event.digest])
+    ]
+    assert late
+    # The last rounds are not in step with each other any more; none may take longer than one delay more.
+    assert sorted(late)[len(late) // 2] == pytest.approx(delays, abs=0.1)
+    assert max(late) < delays + 1.1
+
+
+def test_an_idle_network_beats_at_the_heartbeat_only() -> None:
+    cluster = Cluster(4, delay=5 * MS)
+    cluster.submit(0, b"last")
+    cluster.run_until(lambda: cluster.all_have(1))
+    cluster.run(1_000 * MS)
+    since, made = len(cluster.frames), cluster.machines[0].status().own_events
+    cluster.run(10_000 * MS)
+    assert cluster.machines[0].status().own_events - made == pytest.approx(20, abs=1)
+    assert len(cluster.frames) - since == pytest.approx(20 * 4 * 3, abs=12), "one event to each, and nothing else"
+    assert not any(machine.status().undelivered for machine in cluster.machines)
+
+
+def test_the_first_transaction_after_idling_is_final_within_five_delays(seed: int) -> None:
+    rng = random.Random(seed)
+    delta = 10 * MS
+    cluster = Cluster(4, delay=delta)
+    for number in range(1, 30):
+        cluster.run(rng.randint(600 * MS, 1_700 * MS))
+        cluster.submit(number % 4, b"%d" % number)
+        took = cluster.run_until(lambda number=number: len(cluster.transactions(number % 4)) == number)
+        assert took <= 5.2 * delta
+
+
+def test_nobody_has_to_wait_for_the_own_event_to_be_durable() -> None:
+    cluster = Cluster(4, delay=MS, persist_ns=3 * MS)
+    cluster.submit(0, b"slow disk")
+    assert not event_frames(cluster, 0), "sent before it was durable (J1)"
+    cluster.run_until(lambda: cluster.all_have(1))
+    cluster.check_agreement()
+
+
+def test_a_queue_larger_than_one_event_goes_into_several() -> None:
+    cluster = Cluster(4, network=Network(max_payload_bytes=1024))
+    cluster.submit(0, *(bytes([number]) * 500 for number in range(10)))
+    assert cluster.queues[0].transactions >= 8
+    cluster.run_until(lambda: cluster.all_have(10))
+    assert cluster.queues[0] == type(cluster.queues[0])(0, 0)
+    assert max(len(done.event.transactions) for done in cluster.delivered[0]) == 2
+
+
+# -- faults ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rule", "order"), RULES_AND_ORDERS)
+@pytest.mark.parametrize("n", [4, 7, 10])
+def test_f_peers_crash_and_the_others_go_on(n: int, rule: str, order: str, seed: int) -> None:
+    rng = random.Random(seed)
+    cluster = Cluster(n, network=Network(rule=rule, order=order), delay=jitter(rng, MS, 3 * MS))
+    dead = rng.sample(range(n), (n - 1) // 3)
+    sent = []
+    for number in range(60):
+        cluster.run(MS)
+        if number == 30:
+            for i in dead:
+                cluster.crash(i)
+        i = rng.choice(cluster.live if number >= 30 else [i for i in range(n) if i not in dead])
+        sent.append(b"%d" % number)
+        cluster.submit(i, sent[-1])
+    cluster.run_until(lambda: cluster.all_have(60), within=3_000 * MS)
+    cluster.check_agreement()
+    assert sorted(cluster.transactions(cluster.live[0])) == sorted(sent)
+
+
+@pytest.mark.parametrize("how", ["crashed", "silent"])
+def test_a_dead_peer_costs_nothing_after_a_moment(how: str) -> None:
+    """One delay more than with all peers (D8 skips its slots a round later), and no timeouts."""
+    delta = 10 * MS
+    cluster = Cluster(4, delay=delta)
+    if how == "crashed":
+        cluster.crash(3)
+    else:
+        cluster.down.add(3)  # its links look alive
+    for number in range(150):
+        cluster.submit(number % 3, b"%d" % number)
+        cluster.run(delta)
+    cluster.run_until(lambda: cluster.all_have(150))
+    recent = [done for done in cluster.delivered[0] if done.event.round > 20 and done.event.transactions]
+    late = [cluster.delivered_at[0][done.event.digest] - done.event.created_at for done in recent]
+    assert len(late) > 60
+    assert max(late) <= 4.2 * delta
+    assert cluster.machines[0].status().timely == (0, 1, 2)
+
+
+def test_a_slow_peer_is_not_waited_for_and_loses_nothing() -> None:
+    delta = 5 * MS
+    cluster = Cluster(4, delay=lambda i, j, _: 40 * delta if 3 in (i, j) else delta)
+    for number in range(200):
+        cluster.submit(number % 4, b"%d" % number)
+        cluster.run(delta)
+    cluster.run_until(lambda: cluster.all_have(200))
+    cluster.check_agreement()
+    recent = [done for done in cluster.delivered[0] if done.event.round > 60 and done.event.creator != 3]
+    late = sorted(cluster.delivered_at[0][done.event.digest] - done.event.created_at for done in recent)
+    assert late[len(late) // 2] <= 6 * delta
+
+
+def test_lost_frames_are_fetched(seed: int) -> None:
+    rng = random.Random(seed)
+    cluster = Cluster(4, delay=jitter(rng, MS, 10 * MS, loss=0.2))
+    for number in range(100):
+        cluster.run(5 * MS)
+        cluster.submit(number % 4, b"%d" % number)
+    cluster.run_until(lambda: cluster.all_have(100))
+    cluster.check_agreement()
+    assert not cluster.rejects, "duplicates and late answers are nobody's fault"
+
+
+def test_a_halved_network_stands_still_and_heals(seed: int) -> None:
+    rng = random.Random(seed)
+    cluster = Cluster(4, delay=jitter(rng, MS, 3 * MS))
+    cluster.submit(0, b"before")
+    cluster.run_until(lambda: cluster.all_have(1))
+    for i in (0, 1):
+        for j in (2, 3):
+            cluster.cut(i, j)
+    for i in range(4):
+        cluster.submit(i, b"cut off %d" % i)
+    cluster.run(20_000 * MS)
+    assert not cluster.all_have(2)
+    assert not cluster.machines[0].status().has_quorum
+    for i in (0, 1):
+        for j in (2, 3):
+            cluster.link(i, j)
+    cluster.run_until(lambda: cluster.all_have(5), within=3_000 * MS)
+    cluster.check_agreement()
+
+
+def test_a_peer_that_was_away_catches_up(seed: int) -> None:
+    rng = random.Random(seed)
+    cluster = Cluster(4, delay=jitter(rng, MS, 3 * MS))
+    for j in (0, 1, 2):
+        cluster.cut(3, j)
+    for number in range(400):
+        cluster.run(3 * MS)
+        cluster.submit(number % 3, b"%d" % number)
+    cluster.submit(3, b"from afar")
+    assert not cluster.delivered[3]
+    behind = cluster.machines[0].status().top_round
+    assert behind > 100
+    since = len(cluster.frames)
+    for j in (0, 1, 2):
+        cluster.link(3, j)
+    cluster.run_until(lambda: cluster.all_have(401), within=5_000 * MS)
+    cluster.check_agreement()
+    pushed = [i for _, i, frame in event_frames(cluster, since) if frame[0] == FrameType.EVENT and i != 3]
+    assert len(pushed) < 3 * 4 * behind, "the missing rounds were not sent several times over"
+
+
+def test_more_than_f_crashes_stop_the_network_without_an_error() -> None:
+    cluster = Cluster(4)
+    cluster.crash(0)
+    cluster.crash(1)
+    cluster.submit(2, b"never")
+    cluster.run(30_000 * MS)
+    assert not cluster.transactions(2)
+    assert not cluster.halted
+
+
+def test_an_equivocator_is_found_and_no_longer_referenced() -> None:
+    cluster = Cluster(4)
+    cluster.crash(3)  # its machine; its key goes on
+    cluster.down.discard(3)
+    for j in range(3):
+        cluster.links.add((j, 3))
+    one = forge(cluster, 3, 1, [], transactions=(b"one",), salt=1)
+    two = forge(cluster, 3, 1, [], transactions=(b"two",), salt=2)
+    cluster.down.add(3)
+    for j, frame in ((0, one), (1, two), (2, one)):
+        cluster.step(j, Connected(3), Received(3, (frame,)))
+    for number in range(30):
+        cluster.submit(number % 3, b"%d" % number)
+        cluster.run(5 * MS)
+    cluster.run_until(lambda: all(len(cluster.transactions(i)) >= 30 for i in range(3)))
+    cluster.check_agreement(range(3))
+    streams = [cluster.transactions(i) for i in range(3)]
+    assert not (b"one" in streams[0] and b"two" in streams[0]), "two variants of one slot were delivered (O7)"
+    for i in range(3):
+        assert cluster.machines[i].status().equivocators == (3,)
+    # From now on nobody builds on it, though its event is valid.
+    row = cluster.machines[0]._dag.row(1)
+    parents = [node.event for variants in row.variants for node in variants[:1]]
+    late = forge(cluster, 3, 2, parents, transactions=(b"late",))
+    for j in range(3):
+        cluster.step(j, Received(3, (late,)))
+    for number in range(30, 40):
+        cluster.submit(number % 3, b"%d" % number)
+        cluster.run(20 * MS)
+    cluster.check_agreement(range(3))
+    assert b"late" not in cluster.transactions(0)
+
+
+def test_ten_thousand_forks_are_not_kept() -> None:
+    cluster = Cluster(4)
+    cluster.run(5 * MS)
+    before = cluster.machines[0].status().events
+    for salt in range(500):
+        cluster.step(0, Received(3, (forge(cluster, 3, 1, [], salt=1000 + salt),)))
+    status = cluster.machines[0].status()
+    assert status.events == before
+    assert status.waiting_events == 0
+    assert status.rejects[Reject.EQUIVOCATION] == 500
+
+
+def test_a_stranger_to_the_slot_is_fetched_when_an_event_refers_to_it() -> None:
+    """F2: the other variant comes in as soon as somebody's event builds on it."""
+    cluster = Cluster(4, linked=False)
+    for j in (1, 2, 3):
+        cluster.step(0, Connected(j), Received(j, (wire.encode_frontier(FrameType.FRONTIER, [0] * 4),)))
+    first = [decode(cluster, forge(cluster, i, 1, [], salt=i)) for i in range(1, 4)]
+    other = decode(cluster, forge(cluster, 3, 1, [], salt=99))
+    for event in first:
+        cluster.step(0, Received(event.creator, (wire.encode_event(event),)))
+    child = forge(cluster, 2, 2, [first[0], first[1], other])
+    cluster.frames.clear()
+    cluster.links |= {(0, 2)}
+    cluster.step(0, Received(2, (child,)))
+    cluster.run(5 * MS)
+    asked = [frame for _, i, _, frame in cluster.frames if i == 0 and frame[0] == FrameType.REQUEST]
+    assert asked == [wire.encode_request([other.digest])]
+    cluster.step(0, Received(2, (wire.encode_event(other),)))
+    status = cluster.machines[0].status()
+    assert status.waiting_events == 0
+    assert status.wanted_events == 0
+    assert len(cluster.machines[0]._dag.row(1).variants[3]) == 2
+    assert cluster.machines[0]._dag.get(decode(cluster, child).digest) is not None
+
+
+# -- restarts -------------------------------------------------------------------------------------------
+
+
+def test_a_restart_with_the_journal_goes_on_without_a_fork(seed: int) -> None:
+    rng = random.Random(seed)
+    cluster = Cluster(4, delay=jitter(rng, MS, 3 * MS))
+    for number in range(30):
+        cluster.run(2 * MS)
+        cluster.submit(number % 4, b"%d" % number)
+    cluster.run_until(lambda: cluster.all_have(30))
+    before = [d.order_hash for d in cluster.delivered[3]]
+    cluster.crash(3)
+    cluster.run(50 * MS)
+    cluster.restart(3)
+    cluster.submit(3, b"back again")
+    cluster.run_until(lambda: cluster.all_have(31))
+    cluster.check_agreement()
+    assert [d.order_hash for d in cluster.delivered[3]][: len(before)] == before
+    assert not cluster.halted
+    assert all(not machine.status().equivocators for machine in cluster.machines)
+
+
+def test_a_lost_journal_halts_the_peer_and_not_the_network() -> None:
+    cluster = Cluster(4)
+    cluster.submit(3, b"before")
+    cluster.run_until(lambda: cluster.all_have(1))
+    cluster.crash(3)
+    cluster.restart(3, keep_journal=False)
+    cluster.submit(3, b"never")
+    cluster.run(500 * MS)
+    assert "journal" in cluster.halted[3]
+    cluster.submit(0, b"after")
+    cluster.run_until(lambda: cluster.all_have(2))  # it still follows
+    cluster.check_agreement()
+    assert all(not machine.status().equivocators for machine in cluster.machines)
+
+
+def test_a_false_claim_does_not_halt_anybody() -> None:
+    cluster = Cluster(4, linked=False)
+    for j in (1, 2):
+        cluster.step(0, Connected(j), Received(j, (wire.encode_frontier(FrameType.FRONTIER, [0] * 4),)))
+    cluster.step(0, Connected(3), Received(3, (wire.encode_frontier(FrameType.FRONTIER, [10**6] * 4),)))
+    assert not cluster.halted
+    assert cluster.machines[0].status().own_events == 1
+
+
+def test_nothing_is_signed_before_q_peers_confirmed_the_journal() -> None:
+    cluster = Cluster(4, linked=False)
+    cluster.submit(0, b"early")
+    cluster.link(0, 1)
+    cluster.run(2_000 * MS)
+    assert cluster.machines[0].status().own_events == 0
+    cluster.link(0, 2)
+    cluster.run(2_000 * MS)
+    assert cluster.machines[0].status().own_events == 1
+
+
+def test_a_damaged_journal_is_refused() -> None:
+    cluster = Cluster(4)
+    cluster.run(20 * MS)
+    record = cluster.journals[0][0]
+    other = Cluster(4, network=Network(name="another"))
+    for bad in (b"", b"\x63" + record[1:], record[:-1], record + b"x", cluster.journals[1][0]):
+        machine = other._machine(0) if bad is record else cluster._machine(0)
+        with pytest.raises(CorruptError, match="journal"):
+            machine.step(cluster.now, [Start((bad,))])
+
+
+# -- garbage collection -----------------------------------------------------------------------------------
+
+
+def test_memory_is_bounded_by_what_is_retained() -> None:
+    cluster = Cluster(4, network=Network(gc_depth=5), local=Local(retain_events=100))
+    for number in range(300):
+        cluster.submit(number % 4, b"%d" % number)
+        cluster.run(3 * MS)
+    machine = cluster.machines[0]
+    assert machine.status().events <= 4 * (25 + 10)
+    for table in (
+        machine._decider.slots, machine._orderer._held, machine._orderer._taken, machine._timer._rounds,
+        machine._proposer._placed, machine._proposer._uncovered,
+    ):  # fmt: skip
+        assert len(table) <= 40
+    cluster.run_until(lambda: cluster.all_have(300))
+    cluster.check_agreement()
+
+
+@pytest.mark.parametrize("order", ["fair", "fast"])
+def test_what_falls_below_the_floor_is_sent_again(order: str) -> None:
+    """O11: an event that nobody referred to in time is never delivered; its transactions are, once."""
+    hidden = [True]
+
+    def delay(i: int, j: int, frame: bytes) -> int | None:
+        return None if hidden[0] and i == 3 and frame[0] == FrameType.EVENT else MS
+
+    cluster = Cluster(4, network=Network(gc_depth=5, order=order), delay=delay)
+    cluster.run(20 * MS)
+    cluster.submit(3, b"lost at first")
+    for number in range(60):
+        cluster.submit(number % 3, b"%d" % number)
+        cluster.run(5 * MS)
+    hidden[0] = False
+    cluster.run_until(lambda: cluster.all_have(61), within=20_000 * MS)
+    cluster.check_agreement()
+    assert cluster.transactions(0).count(b"lost at first") == 1
+    assert cluster.machines[3].status().resubmitted >= 1
+    numbers = [number for done in cluster.delivered[3] for number in done.submissions]
+    assert numbers == [0]
+
+
+# -- junk -----------------------------------------------------------------------------------------------
+
+
+def test_junk_frames_are_numbered_and_change_nothing(seed: int) -> None:
+    rng = random.Random(seed)
+    cluster = Cluster(4)
+    cluster.run(20 * MS)
+    digest = cluster.machines[0].digest()
+    for type in (0, 1, 2, 16, 17, 18, 19, 20, 255):
+        for size in (0, 1, 2, 31, 300, 1000):
+            outputs = cluster.machines[0].step(cluster.now, [Received(1, (bytes([type]) + rng.randbytes(size),))])
+            assert any(isinstance(output, Rejected) for output in outputs), (type, size)
+    assert cluster.machines[0].digest() == digest
+    codes = set(cluster.machines[0].status().rejects)
+    assert {Reject.FRAME_TYPE, Reject.TRUNCATED, Reject.VERSION, Reject.LIMIT} <= codes
+    outputs = cluster.machines[0].step(cluster.now, [Received(1, (b"",))])
+    assert any(isinstance(output, Rejected) and output.code is Reject.FRAME_EMPTY for output in outputs)
+
+
+def test_an_event_far_ahead_is_not_kept() -> None:
+    cluster = Cluster(4, linked=False)
+    fake = [decode(cluster, forge(cluster, i, 500, [])) for i in range(3)]
+    cluster.step(0, Received(1, (forge(cluster, 1, 501, fake),)))
+    assert cluster.machines[0].status().rejects == {Reject.AHEAD: 1}
+    assert cluster.machines[0].status().waiting_events == 0
+
+
+def test_the_pool_is_bounded_per_creator_and_keeps_the_nearest_rounds() -> None:
+    cluster = Cluster(4, linked=False, local=Local(pool_bytes_per_creator=20_000))
+    for round in range(100, 1, -1):
+        fake = [decode(cluster, forge(cluster, i, round - 1, [], salt=7)) for i in range(3)]
+        cluster.step(0, Received(1, (forge(cluster, 1, round, fake),)))
+    status = cluster.machines[0].status()
+    assert status.waiting_bytes <= 20_000
+    waiting = sorted(waiting.event.round for waiting in cluster.machines[0]._fetcher._waiting.values())
+    assert waiting == list(range(2, 2 + len(waiting))), "the farthest rounds go first (V7)"
+    assert len(waiting) > 30
+    # Another creator's share is untouched.
+    fake = [decode(cluster, forge(cluster, i, 4, [], salt=8)) for i in range(3)]
+    cluster.step(0, Received(2, (forge(cluster, 2, 5, fake),)))
+    assert cluster.machines[0].status().waiting_events == len(waiting) + 1
+
+
+def test_what_builds_on_an_invalid_event_is_refused() -> None:
+    cluster = Cluster(4, linked=False)
+    roots = [decode(cluster, forge(cluster, i, 1, [], salt=i)) for i in range(1, 4)]
+    bad = decode(cluster, forge(cluster, 1, 2, roots, created_at=1))  # V5: before its self-parent
+    others = [decode(cluster, forge(cluster, i, 2, roots)) for i in (2, 3)]
+    child = forge(cluster, 2, 3, [bad, *others])
+    for frame in (child, *map(wire.encode_event, [*others, bad, *roots])):
+        cluster.step(0, Received(1, (frame,)))
+    status = cluster.machines[0].status()
+    assert status.rejects == {Reject.TIME: 1, Reject.INVALID_ANCESTOR: 1}
+    assert status.waiting_events == 0
+    cluster.step(0, Received(1, (child, wire.encode_event(bad))))
+    assert cluster.machines[0].status().rejects[Reject.INVALID_ANCESTOR] >= 2
+
+
+def test_requests_beyond_the_budget_are_not_answered() -> None:
+    cluster = Cluster(4)
+    cluster.submit(0, *(bytes(100_000) for _ in range(60)))
+    cluster.run_until(lambda: cluster.all_have(60))
+    pull = wire.encode_frontier(FrameType.PULL, [0] * 4)
+    answered = busy = 0
+    for _ in range(100):
+        outputs = cluster.machines[0].step(cluster.now, [Received(1, (pull,))])
+        answered += sum(len(o.frame) for o in outputs if isinstance(o, Send))
+        busy += sum(isinstance(o, Rejected) and o.code is Reject.BUSY for o in outputs)
+    assert busy > 50
+    assert answered < 20 * 1024 * 1024
+    cluster.run(1_000 * MS)
+    outputs = cluster.machines[0].step(cluster.now, [Received(1, (pull,))])
+    assert not any(isinstance(o, Rejected) for o in outputs), "the budget grows again with time"
+
+
+def test_two_machines_with_the_same_inputs_do_the_same() -> None:
+    cluster = Cluster(4)
+    machine, steps = cluster._machine(0), []
+    original = cluster.machines[0].step
+
+    def recorded(now: int, inputs: Sequence[Input]) -> list[Output]:
+        steps.append((now, inputs))
+        return original(now, inputs)
+
+    cluster.machines[0].step = recorded  # type: ignore[method-assign]
+    for number in range(20):
+        cluster.submit(number % 4, b"%d" % number)
+        cluster.run(3 * MS)
+    machine.step(EPOCH, [Start(())])
+    for j in (1, 2, 3):
+        machine.step(EPOCH, [Connected(j)])
+    for now, inputs in steps:
+        machine.step(now, inputs)
+    assert machine.digest() == cluster.machines[0].digest()
+    assert machine.status() == cluster.machines[0].status()

@@ -1,0 +1,221 @@
+"""A few machines on virtual time: enough to test one core; the links are what a test makes of them."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Sequence
+
+from syncpoint.core.config import Local, MachineConfig, Member, Network
+from syncpoint.core.crypto import derive
+from syncpoint.core.error import Reject
+from syncpoint.core.input import Connected, Disconnected, Input, Persisted, Received, Start, Submit
+from syncpoint.core.machine import Machine
+from syncpoint.core.output import Broadcast, Deliver, Halted, Persist, Queue, Rejected, Send, Wake
+from syncpoint.core.values import Delivered
+
+MS = 1_000_000
+EPOCH = 1_700_000_000_000_000_000
+
+Delay = Callable[[int, int, bytes], int | None]  # (from, to, frame) -> ns, None: lost
+
+
+def seeds(n: int) -> list[bytes]:
+    """Secret keys such that creator i has the i-th."""
+    return sorted((bytes([i + 1]) * 32 for i in range(n)), key=derive)
+
+
+class Cluster:
+    """n machines, virtual time, and everything that they put out."""
+
+    def __init__(
+        self,
+        n: int,
+        *,
+        network: Network | None = None,
+        local: Local | None = None,
+        delay: Delay | int = MS,
+        linked: bool = True,
+        persist_ns: int = 0,
+    ) -> None:
+        self.n = n
+        self.now = EPOCH
+        self.network = network or Network()
+        self.local = local or Local()
+        self.persist_ns = persist_ns
+        self.delay: Delay = delay if callable(delay) else (lambda _from, _to, _frame, ns=delay: ns)
+        self.journals: list[list[bytes]] = [[] for _ in range(n)]
+        self.delivered: list[list[Delivered]] = [[] for _ in range(n)]
+        self.counts = [0] * n  # transactions delivered
+        self.delivered_at: list[dict[bytes, int]] = [{} for _ in range(n)]
+        self.rejects: list[tuple[int, int, Reject]] = []
+        self.halted: dict[int, str] = {}
+        self.queues: dict[int, Queue] = {}
+        self.frames: list[tuple[int, int, int, bytes]] = []  # (at, from, to, frame)
+        self.down: set[int] = set()
+        self.links: set[tuple[int, int]] = set()  # (lower, higher)
+        self._wake: list[int | None] = [None] * n
+        self._generation = [0] * n
+        self._queue: list[tuple[int, int, int, int, Input | None]] = []
+        self._arrives: dict[tuple[int, int], int] = {}  # when the last frame on a link arrives
+        self._count = 0
+        self.machines = [self._machine(i) for i in range(n)]
+        for i in range(n):
+            self.step(i, Start(()))
+        if linked:
+            for i in range(n):
+                for j in range(i + 1, n):
+                    self.link(i, j)
+
+    def _machine(self, i: int) -> Machine:
+        members = tuple(Member(derive(seed)) for seed in seeds(self.n))
+        return Machine(
+            MachineConfig(
+                network=self.network,
+                members=members,
+                seed=seeds(self.n)[i],
+                entropy=bytes([i]) * 32,
+                local=self.local,
+            )
+        )
+
+    # -- what a test does ---------------------------------------------------------------------------
+
+    def link(self, i: int, j: int) -> None:
+        self.links.add((min(i, j), max(i, j)))
+        self.step(i, Connected(j))
+        self.step(j, Connected(i))
+
+    def cut(self, i: int, j: int) -> None:
+        self.links.discard((min(i, j), max(i, j)))
+        self.step(i, Disconnected(j))
+        self.step(j, Disconnected(i))
+
+    def crash(self, i: int) -> None:
+        self.down.add(i)
+        for j in range(self.n):
+            if j != i and (min(i, j), max(i, j)) in self.links:
+                self.cut(i, j)
+
+    def restart(self, i: int, *, keep_journal: bool = True) -> None:
+        self.down.discard(i)
+        self._generation[i] += 1
+        self._wake[i] = None
+        self.delivered[i] = []
+        self.counts[i] = 0
+        if not keep_journal:
+            self.journals[i] = []
+        self.machines[i] = self._machine(i)
+        self.step(i, Start(tuple(self.journals[i])))
+        for j in range(self.n):
+            if j != i and j not in self.down:
+                self.link(i, j)
+
+    def submit(self, i: int, *transactions: bytes) -> None:
+        self.step(i, Submit(transactions))
+
+    def step(self, i: int, *inputs: Input) -> None:
+        if i in self.down:
+            return
+        for output in self.machines[i].step(self.now, inputs):
+            self._carry_out(i, output)
+
+    def run(self, ns: int) -> None:
+        """Let so much time pass."""
+        until = self.now + ns
+        while self._queue and self._queue[0][0] <= until:
+            self._next()
+        self.now = until
+
+    def run_until(self, done: Callable[[], bool], *, within: int = 60_000 * MS) -> int:
+        """Let time pass until something holds; how long it took."""
+        start = self.now
+        while not done():
+            assert self._queue, "nothing is going to happen any more"
+            assert self._queue[0][0] <= start + within, f"not within {within // MS} ms of virtual time"
+            self._next()
+        return self.now - start
+
+    # -- what a test looks at -----------------------------------------------------------------------
+
+    @property
+    def live(self) -> list[int]:
+        return [i for i in range(self.n) if i not in self.down]
+
+    def transactions(self, i: int) -> list[bytes]:
+        return [transaction for done in self.delivered[i] for transaction in done.event.transactions]
+
+    def all_have(self, count: int) -> bool:
+        return all(self.counts[i] >= count for i in self.live)
+
+    def check_agreement(self, peers: Sequence[int] | None = None) -> int:
+        """All streams are prefixes of the longest one, and times rise along it; its length."""
+        streams = [
+            [(d.index, d.event.digest, d.consensus_at, d.order_hash, d.whitened_signature) for d in self.delivered[i]]
+            for i in (range(self.n) if peers is None else peers)
+        ]
+        longest = max(streams, key=len)
+        for stream in streams:
+            assert stream == longest[: len(stream)]
+        assert [entry[0] for entry in longest] == list(range(len(longest)))
+        times = [entry[2] for entry in longest]
+        assert all(a < b for a, b in itertools.pairwise(times))
+        return len(longest)
+
+    # -- how it works -------------------------------------------------------------------------------
+
+    def _carry_out(self, i: int, output: object) -> None:
+        match output:
+            case Persist():
+                self.journals[i] += output.records
+                self._put(self.now + self.persist_ns, i, Persisted(output.token))
+            case Send():
+                self.send(i, output.peer, output.frame)
+            case Broadcast():
+                for j in range(self.n):
+                    self.send(i, j, output.frame)
+            case Deliver():
+                for done in output.messages:
+                    self.delivered_at[i][done.event.digest] = self.now
+                    self.counts[i] += len(done.event.transactions)
+                self.delivered[i] += output.messages
+            case Wake():
+                self._wake[i] = output.at
+                self._put(output.at, i, None)
+            case Rejected():
+                self.rejects.append((i, output.peer, output.code))
+            case Halted():
+                self.halted[i] = output.reason
+            case Queue():
+                self.queues[i] = output
+
+    def send(self, i: int, j: int, frame: bytes) -> None:
+        if (min(i, j), max(i, j)) not in self.links:
+            return
+        self.frames.append((self.now, i, j, frame))
+        delay = self.delay(i, j, frame)
+        if delay is not None:  # links keep the order of frames, as TCP does
+            self._arrives[i, j] = max(self.now + delay, self._arrives.get((i, j), 0))
+            self._put(self._arrives[i, j], j, Received(i, (frame,)))
+
+    def _put(self, at: int, i: int, input: Input | None) -> None:
+        self._count += 1
+        heapq.heappush(self._queue, (at, self._count, i, self._generation[i], input))
+
+    def _next(self) -> None:
+        at, _, i, generation, input = heapq.heappop(self._queue)
+        self.now = max(self.now, at)
+        if generation != self._generation[i]:
+            return
+        if isinstance(input, Received) and (min(i, input.peer), max(i, input.peer)) not in self.links:
+            return
+        if input is not None:
+            self.step(i, input)
+        elif self._wake[i] == at:
+            self.step(i)
+
+
+def jitter(rng: random.Random, low: int, high: int, *, loss: float = 0.0) -> Delay:
+    """Delays between low and high ns; some frames are lost."""
+    return lambda _from, _to, _frame: None if rng.random() < loss else rng.randint(low, high)
