@@ -98,9 +98,7 @@ TORSION = _torsion()
 def admit(public: bytes) -> bool:
     """Rule SP item 1, without the self-signature."""
     point = decode(public)
-    return (
-        point is not None and not equal(multiply(8, point), IDENTITY) and equal(multiply(L, point), IDENTITY)
-    )
+    return point is not None and not equal(multiply(8, point), IDENTITY) and equal(multiply(L, point), IDENTITY)
 
 
 def verify(public: bytes, message: bytes, signature: bytes) -> bool:

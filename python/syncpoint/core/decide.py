@@ -57,12 +57,25 @@ class Decider:
 
     def insert(self, node: Node) -> None:
         """Count a new event and decide what it makes decidable."""
-        self._enter(node)
-        self._count_votes(node)
-        self._count_certificates(node)
+        self.count(node)
         changed = max(self._decide_directly(node.round - 2), self._decide_directly(node.round - 1))
         if changed:
             self._decide_below(changed - 3)
+
+    def count(self, node: Node) -> None:
+        """Count a new event and decide nothing yet."""
+        self._enter(node)
+        self._count_votes(node)
+        self._count_certificates(node)
+
+    def decide(self) -> None:
+        """Decide all that can be, from the top round down: for whoever counted a whole DAG before.
+
+        With at most f liars this decides what event by event decides (D11); with more it is the model's answer.
+        """
+        for round in range(self._top, 0, -1):
+            self._decide_directly(round)
+        self._decide_below(self._top)
 
     def closing(self) -> list[tuple[int, list[Node]]]:
         """The rounds that closed since the last call, in order, each with its committed events."""

@@ -31,7 +31,8 @@ __all__ = ["Machine"]
 MAX_INVALID = 4096  # digests of refused events that are remembered, oldest forgotten first
 PULL_GAP = 3  # rounds above the top: beyond, whole rounds are pulled rather than single parents
 RETAIN_GC_DEPTHS = 4  # rounds retained whatever their number of events, in gc_depths
-STALL_HEARTBEATS = 2  # without an accepted event, before frontiers are exchanged again
+STALL_NS = 250_000_000  # without an accepted event while something waits, before frontiers are exchanged again
+STALL_HEARTBEATS = 2  # the same while nothing waits
 
 
 class Machine:
@@ -402,7 +403,8 @@ class Machine:
             self._outputs.append(Send(peer, wire.encode_request(digests)))
         if not self._started or not self._fetcher.linked:
             return due
-        stall = STALL_HEARTBEATS * self.config.local.heartbeat_ns
+        busy = self._orderer.has_undelivered or self._proposer.queued
+        stall = STALL_NS if busy else STALL_HEARTBEATS * self.config.local.heartbeat_ns
         if self._now >= self._quiet_since + stall:  # frames were lost, or too few peers are linked
             self._quiet_since = self._now
             self._outputs.append(Broadcast(wire.encode_frontier(FrameType.FRONTIER, self._dag.frontier)))

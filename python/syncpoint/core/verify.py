@@ -66,14 +66,14 @@ def check_evidence(body: bytes, committee: Committee) -> int | None:
     pairs = wire.decode_evidence(body)
     if isinstance(pairs, Reject):
         return None
-    slots, digests = set(), set()
+    slots, digests = set(), []
     for header, _ in pairs:
         slot = wire.decode_header(header, committee.epoch_id)
         if isinstance(slot, Reject) or slot[0] >= committee.n:
             return None
         slots.add(slot)
-        digests.add(wire.event_digest(header))
-    if len(slots) != 1 or len(digests) != 2:
+        digests.append(wire.event_digest(header))
+    if len(slots) != 1 or digests[0] >= digests[1]:  # E4: the lower one first
         return None
     creator = slots.pop()[0]
     public = committee.members[creator].public

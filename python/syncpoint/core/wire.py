@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 from enum import IntEnum
 
-from .config import MAX_ITEM_BYTES, MAX_ITEMS, PROTOCOL_VERSION, Network
+from .config import MAX_ITEM_BYTES, MAX_ITEMS, MAX_PEERS, PROTOCOL_VERSION, Network
 from .crypto import DOMAIN_EVENT, blake3, merkle_root
 from .error import Reject
 from .values import Event, Item, Parent
@@ -217,7 +217,7 @@ def _parse_header(data: bytes, start: int, epoch_id: bytes) -> Parsed | Reject:
         return Reject.EPOCH
     if not 0 < round <= MAX_ROUND:
         return Reject.ROUND
-    if item_count > MAX_ITEMS:
+    if parent_count > MAX_PEERS or item_count > MAX_ITEMS:
         return Reject.LIMIT
     end = at + parent_count * _PARENT.size
     if len(data) < end:

@@ -68,7 +68,10 @@ def order_dag(document: Mapping[str, Any], core: str = "python") -> dict[str, An
         for order in ORDERS:
             run = DagRun(document, rule, order)
             for event in events:
-                run.insert(event)
+                node = run.dag.insert(event)
+                run.orderer.accept(node)
+                run.decider.count(node)
+            run.decider.decide()
             run.close()
             by_rule = outcome.setdefault(rule, {"slots": dict(run.slots())})
             by_rule[order] = [

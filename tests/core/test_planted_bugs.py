@@ -1,0 +1,308 @@
+"""Do the tests see anything? Each planted bug must make a test fail.
+
+A bug is a change of one place in a copy of the package; the tests that should notice run against the copy,
+with few random DAGs and a fixed seed. A change whose place is not found exactly once fails as well, so that
+this table follows the code.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import syncpoint
+
+PACKAGE = Path(syncpoint.__file__).parent
+ROOT = Path(__file__).parent.parent.parent
+ORDER = "tests/core/test_decide_and_order.py"
+VERIFY = "tests/core/test_verify.py"
+FIXTURES = f"{ORDER}::test_a_fixture_has_its_stored_outcome"
+STEPS = f"{ORDER}::test_a_fixture_event_by_event_has_its_stored_outcome"
+ARRIVAL = f"{ORDER}::test_decisions_never_change_and_arrival_does_not_matter"
+STREAM = f"{ORDER}::test_order_hash_index_and_whitened_signature"
+SEED = "1"
+
+
+def edge(name: str) -> str:
+    """The test of one small DAG on which a rule makes all the difference."""
+    return f"{FIXTURES}[edges/{name}]"
+
+
+class Bug(NamedTuple):
+    """One wrong place."""
+
+    name: str
+    file: str  # of syncpoint/core
+    old: str
+    new: str
+    tests: str
+    dags: int = 20
+
+
+BUGS = [
+    # Q: thresholds and what is counted.
+    Bug("Q1 fast quorum minus one", "committee.py", "self.fast = n - self.p", "self.fast = n - self.p - 1", FIXTURES),
+    Bug("Q1 qc minus one", "committee.py", "(n + self.f + 2) // 2", "(n + self.f) // 2", FIXTURES),
+    Bug(
+        "Q1 exposed threshold plus one",
+        "committee.py",
+        "self.f + self.p",
+        "self.f + self.p + 1",
+        edge("q1-exposed-threshold-plus-one"),
+    ),
+    Bug(
+        "Q1 plain threshold plus one",
+        "committee.py",
+        "n - 2 * self.f - self.p",
+        "n - 2 * self.f - self.p + 1",
+        FIXTURES,
+    ),
+    Bug(
+        "Q3 votes counted by event",
+        "decide.py",
+        "tally.node.voting.bit_count() >= committee.fast",
+        "tally.node.voters.bit_count() >= committee.fast",
+        edge("q3-votes-counted-by-event"),
+    ),
+    Bug(
+        "Q3 certificates counted by event",
+        "decide.py",
+        "tally.certifying.bit_count()",
+        "tally.certificates.bit_count()",
+        edge("q3-certificates-counted-by-event"),
+    ),
+    Bug(
+        "Q3 evidence counted by event",
+        "decide.py",
+        "creators_of(nodes_of(row, tally.evidence & past))",
+        "tally.evidence & past",
+        edge("q3-evidence-counted-by-event"),
+    ),
+    # D: deciding.
+    Bug(
+        "D1 a late variant has nobody against it", "decide.py", "self.dag.row(node.round + 1).creators)", "0)", ARRIVAL
+    ),
+    Bug("D3 evidence ignores exposure", "decide.py", "if seen == 1:", "if True:", edge("d3-evidence-ignores-exposure")),
+    Bug("D4 slot order without primary", "committee.py", "first = self.primary(round)", "first = 0", FIXTURES),
+    Bug(
+        "D6 skip before a quorum is here",
+        "decide.py",
+        "here >= committee.q and self",
+        "self",
+        edge("d6-skip-before-a-quorum-is-here"),
+    ),
+    Bug(
+        "D8 skip without evidence condition",
+        "decide.py",
+        "slot.blind.bit_count() >= committee.qc and self",
+        "self",
+        FIXTURES,
+    ),
+    Bug(
+        "D9 anchors from r+2",
+        "decide.py",
+        "range(round + 3, self.dag.top + 1)",
+        "range(round + 2, self.dag.top + 1)",
+        FIXTURES,
+    ),
+    Bug(
+        "D9 undecided slots are passed over",
+        "decide.py",
+        "                if status is None:\n                    return None\n",
+        "",
+        FIXTURES,
+    ),
+    Bug(
+        "D9 not looked at in time",
+        "decide.py",
+        "self._decide_below(changed - 3)",
+        "self._decide_below(changed - 4)",
+        STEPS,
+    ),
+    Bug(
+        "D10 no evidence rung",
+        "decide.py",
+        "if self.two_step:\n            row = ",
+        "if False:\n            row = ",
+        edge("d10-no-evidence-rung"),
+    ),
+    Bug(
+        "D10 certificates outside the anchor's history",
+        "decide.py",
+        "if tally.certificates & past:",
+        "if tally.certificates:",
+        edge("d10-certificates-outside-the-anchors-history"),
+    ),
+    Bug(
+        "D10 histories without weak parents",
+        "dag.py",
+        "if parent.round >= round:",
+        "if parent.round == level - 1 >= round:",
+        edge("d10-histories-without-weak-parents"),
+    ),
+    # O: ordering.
+    Bug(
+        "O2 floor one too low",
+        "order.py",
+        "self._drop_below(round - self.gc_depth)",
+        "self._drop_below(round - self.gc_depth - 1)",
+        edge("o2-floor-one-too-low"),
+    ),
+    Bug(
+        "O2 floor one too high",
+        "order.py",
+        "self._drop_below(round - self.gc_depth)",
+        "self._drop_below(round - self.gc_depth + 1)",
+        edge("o2-floor-one-too-high"),
+    ),
+    Bug("O4 ready one creator early", "order.py", "== q:", "== max(1, q - 1):", FIXTURES),
+    Bug("O4 upper median", "values.py", "(len(ordered) - 1) // 2", "len(ordered) // 2", FIXTURES),
+    Bug(
+        "O5 weak parents count",
+        "order.py",
+        "for parent in node.strong_parents()]",
+        "for parent in node.parents]",
+        edge("o5-weak-parents-count"),
+    ),
+    Bug("O6 dropped", "order.py", "self._raise_to_parents(ready, stamps)", "pass", FIXTURES),
+    Bug(
+        "O7 ties by arrival",
+        "order.py",
+        'node.round, int.from_bytes(node.digest, "big") ^ salt)',
+        "node.round)",
+        FIXTURES,
+    ),
+    Bug("O7 no salt", "order.py", 'salt ^= int.from_bytes(node.digest, "big")', "salt ^= 0", FIXTURES),
+    Bug("O7 variants delivered twice", "order.py", "if taken >> node.creator & 1:", "if False:", FIXTURES),
+    Bug(
+        "O8 not strictly increasing",
+        "order.py",
+        "max(self.consensus_at + 1, stamp)",
+        "max(self.consensus_at, stamp)",
+        FIXTURES,
+    ),
+    Bug("O9 hash without the time", "order.py", "node.digest, self.consensus_at)", "node.digest, 0)", STREAM, 10),
+    Bug(
+        "O10 signatures of the batch left out",
+        "order.py",
+        'signatures ^= int.from_bytes(node.event.signature, "big")',
+        "signatures ^= 0",
+        STREAM,
+        10,
+    ),
+    # V and E: validity and encoding.
+    Bug(
+        "V1 signature not looked at",
+        "verify.py",
+        "if not verify(public, DOMAIN_EVENT + event.digest, event.signature):",
+        "if False:",
+        f"{VERIFY}::test_signature",
+    ),
+    Bug(
+        "V2 quorum minus one",
+        "verify.py",
+        "strong < committee.q",
+        "strong < committee.q - 1",
+        f"{VERIFY}::test_no_quorum",
+    ),
+    Bug(
+        "V3 two parents of one creator",
+        "verify.py",
+        "parent.creator <= last",
+        "parent.creator < last",
+        f"{VERIFY}::test_a_quorum_is_counted_in_creators",
+    ),
+    Bug(
+        "V3 weak parents one round deeper",
+        "verify.py",
+        "if not max(1, event.round - gc_depth) <=",
+        "if not max(1, event.round - gc_depth - 1) <=",
+        f"{VERIFY}::test_parent_round",
+    ),
+    Bug(
+        "V4 any self-parent will do",
+        "verify.py",
+        "if own is not None and own.round == event.round - 1:",
+        "if own is not None:",
+        f"{VERIFY}::test_self_parent",
+    ),
+    Bug(
+        "V5 time may stand still",
+        "verify.py",
+        "event.created_at <= own.created_at",
+        "event.created_at < own.created_at",
+        f"{VERIFY}::test_time",
+    ),
+    Bug(
+        "V6 payload not compared with its root",
+        "wire.py",
+        "or merkle_root(transactions) != payload_root",
+        "",
+        "tests/core/test_wire.py::test_transactions_divided_otherwise_are_refused",
+    ),
+    Bug("V8 no exclusion", "verify.py", "if liars and any(", "if False and any(", f"{VERIFY}::test_v8_prevents_it"),
+    Bug(
+        "V8 exclusion one round late",
+        "verify.py",
+        "dag.row(strong[0].round - 1)",
+        "dag.row(strong[0].round)",
+        f"{VERIFY}::test_exposed_author",
+    ),
+    Bug(
+        "E4 bytes after an event",
+        "wire.py",
+        "if len(frame) != body + length:",
+        "if len(frame) < body + length:",
+        "tests/core/test_wire.py::test_a_byte_more_is_refused",
+    ),
+    Bug(
+        "E5 two slots are a proof",
+        "verify.py",
+        "len(slots) != 1",
+        "not slots",
+        f"{VERIFY}::test_events_of_two_rounds_are_no_evidence",
+    ),
+]
+
+
+def copy_of_package(folder: Path) -> Path:
+    """A copy of the package, as what `import syncpoint` finds in the folder."""
+    return Path(shutil.copytree(PACKAGE, folder / "syncpoint"))
+
+
+def run(folder: Path, tests: list[str], dags: int) -> subprocess.CompletedProcess[str]:
+    """These tests against the package in the folder."""
+    environment = os.environ | {
+        "PYTHONPATH": str(folder),
+        "SYNCPOINT_SEED": SEED,
+        "SYNCPOINT_DAGS": str(dags),
+    }
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=line", *tests]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_copy_is_what_is_tested_and_passes(tmp_path: Path) -> None:
+    copy = copy_of_package(tmp_path)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", "import syncpoint; print(syncpoint.__file__)"]
+    found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert Path(found.stdout.strip()) == copy / "__init__.py"
+    done = run(tmp_path, sorted({bug.tests for bug in BUGS}), 20)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_a_planted_bug_is_found(bug: Bug, tmp_path: Path) -> None:
+    file = copy_of_package(tmp_path) / "core" / bug.file
+    text = file.read_text()
+    assert text.count(bug.old) == 1, f"{bug.file} has {text.count(bug.old)} places to plant the bug in"
+    file.write_text(text.replace(bug.old, bug.new))
+    done = run(tmp_path, [bug.tests], bug.dags)
+    assert done.returncode == 1, f"nothing failed, or nothing ran:\n{done.stdout}{done.stderr}"
+    assert " failed" in done.stdout
