@@ -114,15 +114,15 @@ class Proposer:
         if round == 0:
             return self._make(round, parents, Advance.SETTLED, now), None
         timeout_at = self._timer.timeout_at(round)
-        if now >= timeout_at:  # P3 (b)
-            return self._make(round, parents, Advance.TIMEOUT, now), None
-        if not self._settled(round):  # P3 (a)
+        if not self._settled(round):
+            if now >= timeout_at:  # P3 (b)
+                return self._make(round, parents, Advance.TIMEOUT, now), None
             self._timer.unsettled(round)
             return None, timeout_at
-        soft_until = self._timer.soft_until(round)
+        soft_until = min(self._timer.soft_until(round), timeout_at)
         if now < soft_until:  # P4
-            return None, min(soft_until, timeout_at)
-        return self._make(round, parents, Advance.SETTLED, now), None
+            return None, soft_until
+        return self._make(round, parents, Advance.SETTLED, now), None  # P3 (a)
 
     def delivered(self, done: Delivered) -> tuple[int, ...]:
         """The numbers of our transactions in an event of ours that was delivered."""

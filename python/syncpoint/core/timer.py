@@ -34,7 +34,7 @@ class Arrivals:
         self.creators = 0  # bit set
         self.created_at: int | None = None  # ns, when our own was made
         self.quorum_at: int | None = None  # ns, when q creators were here
-        self.unsettled = False  # we looked, and the round was not settled yet
+        self.unsettled = False  # we waited for it to be settled
 
 
 class Timer:
@@ -85,7 +85,7 @@ class Timer:
         return arrivals.quorum_at + self.timeout_ns
 
     def unsettled(self, round: int) -> None:
-        """Note that we would go on if only the round were settled (P3)."""
+        """Note that we wait only for the round to be settled (P3)."""
         self._rounds.setdefault(round, Arrivals()).unsettled = True
 
     def advanced(self, round: int, by: Advance, now: int) -> None:
@@ -95,8 +95,9 @@ class Timer:
             return
         arrivals = self._rounds.get(round)
         if by is Advance.TIMEOUT:
-            self.timeouts += 1
-            self.timeout_ns = min(2 * self.timeout_ns, MAX_TIMEOUT_NS)
+            if arrivals is not None and arrivals.unsettled:  # else nobody waited: the round was over long ago
+                self.timeouts += 1
+                self.timeout_ns = min(2 * self.timeout_ns, MAX_TIMEOUT_NS)
         elif arrivals is not None and arrivals.quorum_at is not None:
             took = now - arrivals.quorum_at if arrivals.unsettled else 0
             self._settle_ns = _smooth(self._settle_ns, took)
