@@ -57,9 +57,10 @@ def find_faults(
     for peer, stream in streams.items():
         faults += _unlike_text(text, peer, stream, whole=peer not in dead)
     alive = [peer for peer in streams if peer not in dead]
+    one = max(alive or streams, key=lambda peer: len(streams[peer]), default=0)
     for peer in streams:
-        if alive and peer != alive[0]:
-            faults += _unlike_each_other(alive[0], streams[alive[0]], peer, streams[peer], whole=peer not in dead)
+        if peer != one:
+            faults += _unlike_each_other(one, streams[one], peer, streams[peer], whole=peer not in dead)
     return faults
 
 

@@ -59,6 +59,7 @@ class WorkerPeer:
     closed_round: int = 0
     top_round: int = 0
     frontier: list[int] = field(default_factory=list)  # newest round of each peer
+    timeouts: int = 0  # rounds that ended by the timeout
     events: int = 0
     order_hash: str = ""
     linked: int = 0
@@ -258,7 +259,7 @@ class Cluster:
                 raise AssertionError(f"unknown message {other!r}")
 
     def _take_report(self, peer: WorkerPeer, report: Json) -> None:
-        for name in ("closed_round", "top_round", "frontier", "events", "order_hash", "linked", "cpu_ns", "now_ns"):
+        for name in _PLAIN:
             setattr(peer, name, report[name])
         for line, sent_ns in report["sent"]:
             self.sent[line] = (peer.number, sent_ns)  # a line that is taken over counts from then on
@@ -279,6 +280,12 @@ async def _whole_lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
     async for line in stream:
         if line.endswith(b"\n"):
             yield line
+
+
+# What a report says is taken over as it is.
+_PLAIN = (
+    "closed_round", "top_round", "frontier", "timeouts", "events", "order_hash", "linked", "cpu_ns", "now_ns",
+)  # fmt: skip
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

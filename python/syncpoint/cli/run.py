@@ -107,11 +107,7 @@ class _Peer:
                     for task in tasks:
                         task.cancel()
                     await asyncio.gather(*tasks, return_exceptions=True)
-                status = engine.status().consensus
-                note(
-                    f"stopped: {self._delivered} transactions delivered, order hash {status.order_hash.hex()[:16]} "
-                    f"after event {status.delivered - 1}"
-                )
+                note(f"stopped: {self._delivered} transactions delivered, {_place(engine)}")
 
     async def _receive(self, engine: Engine, count: int | None, linger: float) -> None:
         """Print the stream; ends after `count` transactions."""
@@ -155,6 +151,14 @@ class _Peer:
             if now - max(busy_at, self._received_at) >= seconds:
                 return
             await asyncio.sleep(LOOK_S)
+
+
+def _place(engine: Engine) -> str:
+    """How far the peer got."""
+    status = engine.status().consensus
+    if status.delivered == 0:
+        return "no event"
+    return f"order hash {status.order_hash.hex()[:16]} after event {status.delivered - 1}"
 
 
 def _as_json(event: Message) -> bytes:

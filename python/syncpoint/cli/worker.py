@@ -244,6 +244,7 @@ class _Peer:
                 "closed_round": consensus.closed_round,
                 "top_round": consensus.top_round,
                 "frontier": [frontier[number] for number in range(len(self._keys))],
+                "timeouts": consensus.timeouts,
                 "events": consensus.delivered,
                 "order_hash": consensus.order_hash.hex(),
                 "linked": len(status.linked),
