@@ -1,7 +1,7 @@
 """One agreed order for processes that do not trust each other.
 
-Start an `Engine` in each process, send transactions, receive the same stream of `Event`s everywhere, final
-two message delays after they were made, with up to a third of the peers lying or dead.
+Start an `Engine` in each process, send transactions, receive the same stream of `Event`s everywhere, final two
+message delays after they were made (three in fair order), with fewer than a third of the peers lying or dead.
 """
 
 from . import base58

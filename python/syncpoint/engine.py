@@ -113,9 +113,8 @@ class Engine:
             ("network", network, Network),
         ):
             if not isinstance(value, kind):
-                raise ArgumentTypeError(
-                    f"Engine.start: {name} is {value!r} ({type(value).__name__}): give a {kind.__name__}"
-                )
+                # The value is not shown: it may be a secret in the wrong place.
+                raise ArgumentTypeError(f"Engine.start: {name} is a {type(value).__name__}: give a {kind.__name__}")
         context._check()
         public = secret.public()
         if public not in peers:
@@ -352,7 +351,7 @@ class Engine:
                 created_at=done.event.created_at,
                 consensus_at=done.consensus_at,
                 hash=done.event.digest,
-                parents=tuple(parent.digest for parent in done.event.parents),
+                parents=done.parents,
                 order_hash=done.order_hash,
                 whitened_signature=done.whitened_signature,
                 transactions=done.event.transactions,

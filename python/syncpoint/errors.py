@@ -1,7 +1,7 @@
 """Every exception that syncpoint raises at its callers.
 
 A wrong argument raises where it was given and says what was given, what is allowed and what to do.
-What a peer does wrong never raises: it is counted (`Engine.status().rejects`).
+What a peer does wrong never raises: it is counted (`Engine.status().consensus.rejects`).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class KeyFormatError(ArgumentError):
 
 
 class ContextError(SyncpointError):
-    """The context cannot be used: not entered, already closed, or of another event loop (SDK code -4)."""
+    """The context cannot be used: it is closed, or in use in another event loop (SDK code -4)."""
 
     code = -4
 

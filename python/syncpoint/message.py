@@ -44,6 +44,7 @@ class Event:
     whitened_signature: bytes
     """64 bytes that nobody can predict before the event is final, though its last signer can bias them (O10).
 
+    In fast order, and alone in a network, an event is among those that whiten it, and its own part cancels out.
     A creator that lies can sign the same event twice, validly and differently; peers that hold different
     signatures then see different values here. Do not decide anything by it that all peers must agree on.
     """

@@ -36,7 +36,7 @@ class Socket:
         nothing but loopback may be bound.
         """
         if not isinstance(context, Context):
-            raise ArgumentTypeError(f"Socket.bind: context is {context!r} ({type(context).__name__}): give a Context")
+            raise ArgumentTypeError(f"Socket.bind: context is a {type(context).__name__}: give a Context")
         context._check()
         host, port = parse_address(address, allow_zero_port=True)
         family, where = await resolve(host, port, address)

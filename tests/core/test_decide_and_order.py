@@ -129,7 +129,7 @@ def assert_stream(run: DagRun, where: str) -> None:
     assert all(one < two for one, two in itertools.pairwise(times)), f"{where}: O8"
     place = {delivered.event.digest: index for index, delivered in enumerate(done)}
     for delivered in done:
-        behind = [place[parent.digest] for parent in delivered.event.parents if parent.digest in place]
+        behind = [place[parent] for parent in delivered.parents if parent in place]
         assert all(index < place[delivered.event.digest] for index in behind), f"{where}: child before parent"
     slots = [(delivered.event.round, delivered.event.creator) for delivered in done]
     assert len(set(slots)) == len(slots), f"{where}: slot delivered twice (O7)"

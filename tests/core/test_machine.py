@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from syncpoint.core import wire
 from syncpoint.core.config import Local, Network
 from syncpoint.core.crypto import DOMAIN_EVENT, Signer
 from syncpoint.core.error import Reject
+from syncpoint.core.fetch import MAX_MISSING
 from syncpoint.core.input import Connected, Input, Received, Start
 from syncpoint.core.output import Output, Rejected, Send
 from syncpoint.core.values import Event, Parent
@@ -218,6 +220,7 @@ def test_a_slow_peer_is_not_waited_for_and_loses_nothing() -> None:
 
 
 def test_lost_frames_are_fetched(seed: int) -> None:
+    """F1: from whoever has them, as soon as something builds on them."""
     rng = random.Random(seed)
     cluster = Cluster(4, delay=jitter(rng, MS, 10 * MS, loss=0.2))
     for number in range(100):
@@ -280,6 +283,7 @@ def test_more_than_f_crashes_stop_the_network_without_an_error() -> None:
 
 
 def test_an_equivocator_is_found_and_no_longer_referenced() -> None:
+    """P7: evidence goes round in events, and ends its creator's part."""
     cluster = Cluster(4)
     cluster.crash(3)  # its machine; its key goes on
     cluster.down.discard(3)
@@ -446,11 +450,11 @@ def test_what_falls_below_the_floor_is_sent_again(order: str) -> None:
     cluster = Cluster(4, network=Network(gc_depth=5, order=order), delay=delay)
     cluster.run(20 * MS)
     cluster.submit(3, b"lost at first")
-    for number in range(60):
+    for number in range(100):
         cluster.submit(number % 3, b"%d" % number)
-        cluster.run(5 * MS)
+        cluster.run(10 * MS)
     hidden[0] = False
-    cluster.run_until(lambda: cluster.all_have(61), within=20_000 * MS)
+    cluster.run_until(lambda: cluster.all_have(101), within=20_000 * MS)
     cluster.check_agreement()
     assert cluster.transactions(0).count(b"lost at first") == 1
     assert cluster.machines[3].status().resubmitted >= 1
@@ -553,3 +557,92 @@ def test_two_machines_with_the_same_inputs_do_the_same() -> None:
         machine.step(now, inputs)
     assert machine.digest() == cluster.machines[0].digest()
     assert machine.status() == cluster.machines[0].status()
+
+
+def test_no_round_is_jumped_and_every_own_event_builds_on_the_last(seed: int) -> None:
+    """P1, V4: who was away makes one event for every round that it missed."""
+    rng = random.Random(seed)
+    cluster = Cluster(4, delay=jitter(rng, MS, 3 * MS))
+    for j in (0, 1, 2):
+        cluster.cut(3, j)
+    for number in range(50):
+        cluster.run(3 * MS)
+        cluster.submit(number % 3, b"%d" % number)
+    for j in (0, 1, 2):
+        cluster.link(3, j)
+    cluster.run_until(lambda: cluster.all_have(50))
+    cluster.run(200 * MS)
+    dag = cluster.machines[3]._dag
+    own = [dag.row(round).variants[3] for round in range(1, dag.frontier[3] + 1)]
+    assert all(len(variants) == 1 for variants in own)
+    for (below,), (above,) in itertools.pairwise(own):
+        assert below in above.parents
+
+
+def test_a_halted_peer_does_not_send_what_it_was_persisting() -> None:
+    """R5, P7: the other copy may have signed the same slot."""
+    cluster = Cluster(4, persist_ns=50 * MS)
+    cluster.run(20 * MS)
+    assert cluster.machines[0].status().own_events == 1
+    twin = forge(cluster, 0, 1, [], salt=12345)
+    cluster.step(0, Received(1, (twin,)))
+    assert 0 in cluster.halted
+    since = len(cluster.frames)
+    cluster.run(500 * MS)
+    assert not [frame for _, i, frame in event_frames(cluster, since) if i == 0]
+
+
+def test_many_missing_parents_make_room_for_nearer_rounds() -> None:
+    """V7: the limit on missing parents evicts like the limit on bytes."""
+    cluster = Cluster(4, linked=False)
+    rounds = range(180, 2, -1)
+    for count, round in enumerate(itertools.cycle(rounds)):
+        fake = [decode(cluster, forge(cluster, i, round - 1, [], salt=count)) for i in range(3)]
+        event = decode(cluster, forge(cluster, 2, round, fake, salt=count))
+        machine = cluster.machines[0]
+        machine._fetcher.hold(event, 1, {parent.digest for parent in event.parents}, cluster.now)
+        if machine.status().wanted_events >= MAX_MISSING - 3:
+            break
+    fake = [decode(cluster, forge(cluster, i, 1, [], salt=9)) for i in range(3)]
+    near = forge(cluster, 2, 2, fake)
+    cluster.step(0, Received(1, (near,)))
+    assert Reject.POOL_FULL not in cluster.machines[0].status().rejects
+    assert decode(cluster, near).digest in cluster.machines[0]._fetcher
+    assert cluster.machines[0].status().wanted_events <= MAX_MISSING
+
+
+def test_large_events_are_retained_for_fewer_rounds() -> None:
+    """F4: memory is bounded in bytes as well as in events."""
+    local = Local(retain_events=40_000, retain_bytes=200_000)
+    cluster = Cluster(4, network=Network(gc_depth=5), local=local)
+    for number in range(100):
+        cluster.submit(number % 4, bytes(10_000))
+        cluster.run(3 * MS)
+    machine = cluster.machines[0]
+    assert machine._dag.bytes == sum(node.event.size for row in machine._dag.rows.values() for node in row.nodes)
+    assert machine._dag.bytes <= 200_000 + 4 * 10_000
+    assert machine._dag.floor > 200
+    cluster.run_until(lambda: cluster.all_have(100))
+    cluster.check_agreement()
+
+
+def test_what_was_in_the_journal_and_never_delivered_is_sent_again() -> None:
+    """O11, R1: a restart does not lose what our last events carried."""
+    hidden = [True]
+
+    def delay(i: int, j: int, frame: bytes) -> int | None:
+        return None if hidden[0] and i == 3 and frame[0] == FrameType.EVENT else MS
+
+    cluster = Cluster(4, network=Network(gc_depth=5), delay=delay)
+    cluster.run(20 * MS)
+    cluster.submit(3, b"in the journal only")
+    cluster.run(20 * MS)
+    cluster.crash(3)
+    for number in range(60):
+        cluster.submit(number % 3, b"%d" % number)
+        cluster.run(5 * MS)
+    hidden[0] = False
+    cluster.restart(3)
+    cluster.run_until(lambda: cluster.all_have(61), within=20_000 * MS)
+    cluster.check_agreement()
+    assert cluster.transactions(0).count(b"in the journal only") == 1

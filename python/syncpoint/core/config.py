@@ -14,6 +14,7 @@ __all__ = [
     "MAX_NAME_BYTES",
     "MAX_PAYLOAD_BYTES",
     "MAX_PEERS",
+    "MAX_TRANSACTIONS",
     "ORDERS",
     "PROTOCOL_VERSION",
     "RULES",
@@ -28,6 +29,7 @@ MAX_PEERS = 128
 MAX_NAME_BYTES = 64
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
 MAX_GC_DEPTH = 10_000
+MAX_TRANSACTIONS = 16_384  # in one event
 MAX_ITEMS = 64
 MAX_ITEM_BYTES = 64 * 1024
 
@@ -65,7 +67,7 @@ class Network:
     """Bytes of transactions in one event, 1 KiB to 8 MiB; a transaction takes its length + 4."""
 
     max_ahead: int = 200
-    """Rounds, 8 to 100,000: how far above its own round a peer holds events back (V7)."""
+    """Rounds, 8 to 100,000: an event farther above the highest round that a peer knows is not kept (V7)."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -117,7 +119,8 @@ class Local:
 
     min_event_interval_ns: int = 1_000_000
     heartbeat_ns: int = 500_000_000
-    retain_events: int = 40_000  # about so many are kept in memory for peers that are behind (F4)
+    retain_events: int = 40_000  # about so many are kept in memory for peers that are behind (F4) ...
+    retain_bytes: int = 256 * 1024 * 1024  # ... unless they are larger than this
     pool_bytes_per_creator: int = 4 * 1024 * 1024  # events that wait for their parents (V7)
 
 

@@ -21,7 +21,7 @@ class Node:
     )  # fmt: skip
 
     def __init__(self, event: Event, parents: tuple[Node, ...], index: int) -> None:
-        self.event = event
+        self.event = event.linked()
         self.digest = event.digest
         self.creator = event.creator
         self.round = event.round
@@ -59,6 +59,7 @@ class Dag:
         self.n = n
         self.top = 0  # the highest round with an event
         self.floor = 0  # rounds up to here were dropped
+        self.bytes = 0  # of all events held
         self.frontier = [0] * n  # the highest round of each creator
         self.rows: dict[int, Row] = {}
         self._by_digest: dict[bytes, Node] = {}
@@ -102,6 +103,7 @@ class Dag:
             row.creators |= 1 << node.creator
             variants.append(node)
         self._by_digest[node.digest] = node
+        self.bytes += event.size
         self.top = max(self.top, node.round)
         self.frontier[node.creator] = max(self.frontier[node.creator], node.round)
         return node
@@ -127,6 +129,7 @@ class Dag:
                 continue
             for node in row.nodes:
                 del self._by_digest[node.digest]
+                self.bytes -= node.event.size
                 node.parents = ()  # else the row above would keep all that is below alive
             dropped += row.nodes
         self.floor = max(self.floor, floor)

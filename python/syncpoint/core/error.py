@@ -24,7 +24,7 @@ class Reject(IntEnum):
     VERSION = 10  # V1
     EPOCH = 11  # V1: another network, committee or epoch
     CREATOR = 12  # V1: not in the committee
-    ROUND = 13  # round 0, or beyond what is representable
+    ROUND = 13  # round 0, or above 2^62
     SIGNATURE = 14  # V1
     NO_QUORUM = 15  # V2: fewer than q strong parents, or parents in round 1
     PARENT_ORDER = 16  # V3: two parents of one creator, or not in creator order
@@ -39,9 +39,9 @@ class Reject(IntEnum):
     INVALID_ANCESTOR = 24  # an ancestor was refused for good
 
     # Not taken now, without being invalid: V7, F2, F4, R5.
-    AHEAD = 30  # V7: too far above our own round
+    AHEAD = 30  # V7: too far above the highest round that we know
     POOL_FULL = 31  # V7: the creator's share of the pool of waiting events is used up
     TOO_OLD = 32  # F4: below the rounds that we retain
     EQUIVOCATION = 33  # F2: a second variant that no event refers to
     NOT_OURS = 34  # R5: signed with our key, but not by us
-    BUSY = 35  # more requests at once than a peer may have open
+    BUSY = 35  # more asked for than a peer's byte budget allows (F1)

@@ -29,7 +29,7 @@ class Waiting:
         self.event = event
         self.sender = sender
         self.missing = missing
-        self.size = event_bytes(event)
+        self.size = event.size
 
 
 class Want:
@@ -93,13 +93,10 @@ class Fetcher:
 
     def hold(self, event: Event, sender: int, missing: set[bytes], now: int) -> Reject | None:
         """Keep an event until its missing parents are here; a reject when there is no room (V7)."""
-        size = event_bytes(event)
-        if not self._make_room(event, size):
-            return Reject.POOL_FULL
-        if self._missing[event.creator] + len(missing) > MAX_MISSING:
+        if not self._make_room(event, len(missing)):
             return Reject.POOL_FULL
         self._waiting[event.digest] = Waiting(event, sender, missing)
-        self._bytes[event.creator] += size
+        self._bytes[event.creator] += event.size
         self._missing[event.creator] += len(missing)
         slot = (event.round, event.creator)
         self._slots[slot] = self._slots.get(slot, 0) + 1
@@ -145,15 +142,28 @@ class Fetcher:
         for waiting in [waiting for waiting in self._waiting.values() if waiting.event.round <= floor]:
             self._drop(waiting)
 
-    def _make_room(self, event: Event, size: int) -> bool:
+    def _make_room(self, event: Event, missing: int) -> bool:
         """Room in the creator's share, farthest rounds evicted first (V7)."""
-        if self._bytes[event.creator] + size <= self.limit:
+        creator = event.creator
+
+        def fits(bytes: int, parents: int) -> bool:
+            return bytes + event.size <= self.limit and parents + missing <= MAX_MISSING
+
+        bytes, parents = self._bytes[creator], self._missing[creator]
+        if fits(bytes, parents):
             return True
-        mine = [w for w in self._waiting.values() if w.event.creator == event.creator]
-        mine.sort(key=lambda w: (w.event.round, w.event.digest))
-        while mine and mine[-1].event.round > event.round and self._bytes[event.creator] + size > self.limit:
-            self._drop(mine.pop())
-        return self._bytes[event.creator] + size <= self.limit
+        farther = [w for w in self._waiting.values() if w.event.creator == creator and w.event.round > event.round]
+        farther.sort(key=lambda w: (w.event.round, w.event.digest))
+        evicted = []
+        while farther and not fits(bytes, parents):
+            evicted.append(farther.pop())
+            bytes -= evicted[-1].size
+            parents -= len(evicted[-1].missing)
+        if not fits(bytes, parents):
+            return False
+        for waiting in evicted:
+            self._drop(waiting)
+        return True
 
     def _remove(self, waiting: Waiting) -> None:
         event = waiting.event
@@ -271,7 +281,7 @@ class Server:
         for round in range(max(lowest, self._dag.floor) + 1, self._dag.top + 1):
             for node in self._dag.row(round).nodes:
                 if round > frontier[node.creator]:
-                    size += event_bytes(node.event)
+                    size += node.event.size
                     if events and size > self.BYTES_PER_PULL:
                         return self._within_budget(peer, events, now)
                     events.append(node.event)
@@ -282,13 +292,8 @@ class Server:
         self._budget[peer] = min(self._budget[peer] + grown, self.BUDGET_BYTES)
         if grown:
             self._filled_at[peer] = now
-        cost = sum(map(event_bytes, events))
+        cost = sum(event.size for event in events)
         if cost > self._budget[peer]:
             return Reject.BUSY
         self._budget[peer] -= cost
         return events
-
-
-def event_bytes(event: Event) -> int:
-    """About what an event takes in memory and on the wire."""
-    return len(event.header) + 64 + sum(map(len, event.transactions)) + 4 * len(event.transactions)

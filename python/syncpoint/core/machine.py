@@ -30,7 +30,7 @@ __all__ = ["Machine"]
 
 MAX_INVALID = 4096  # digests of refused events that are remembered, oldest forgotten first
 PULL_GAP = 3  # rounds above the top: beyond, whole rounds are pulled rather than single parents
-RETAIN_GC_DEPTHS = 4  # rounds retained whatever their number of events, in gc_depths
+RETAIN_GC_DEPTHS = 2  # rounds retained whatever their events take, in gc_depths
 STALL_NS = 250_000_000  # without an accepted event while something waits, before frontiers are exchanged again
 STALL_HEARTBEATS = 2  # the same while nothing waits
 
@@ -179,6 +179,7 @@ class Machine:
             if isinstance(event, Reject) or event.creator != self.own:
                 raise CorruptError("the journal holds an event that is not ours: another key or network")
             self._journaled_round = max(self._journaled_round, event.round)
+            self._proposer.restore(event)
             self._take(event, self.own)
 
     def _frame(self, peer: int, frame: bytes) -> None:
@@ -355,13 +356,15 @@ class Machine:
 
     def _forget(self) -> None:
         """Drop rounds that neither we nor any peer that keeps up still need (F4)."""
-        floor = self._decider.closed - self._retain_rounds
+        depth = self.config.network.gc_depth
+        full = self._dag.bytes > self.config.local.retain_bytes
+        floor = self._decider.closed - (RETAIN_GC_DEPTHS * depth if full else self._retain_rounds)
         if self._halted is None:  # our own rounds have no gaps (P1): the next one builds on the last
             own_round = self._proposer.tip.round if self._proposer.tip is not None else 0
-            floor = min(floor, own_round - 2 * self.config.network.gc_depth)
+            floor = min(floor, own_round - RETAIN_GC_DEPTHS * depth)
         if floor > self._dag.floor:
             self._proposer.prune(self._dag.prune(floor))
-            self._fetcher.forget_below(floor + self.config.network.gc_depth)
+            self._fetcher.forget_below(floor + depth)
             self._timer.prune(floor)
 
     def _propose(self) -> None:
@@ -391,6 +394,8 @@ class Machine:
         assert self._persisting is not None, "nothing was being persisted"
         assert self._persisting[0] == token, "another token was being persisted"
         event, self._persisting = self._persisting[1], None
+        if self._halted is not None:  # R5: another copy of us may have signed this slot as well
+            return
         self._journaled_round = event.round
         self._take(event, self.own)
         assert event.digest in self._dag, "our own event was refused"

@@ -160,6 +160,7 @@ class Orderer:
         whitened = int.from_bytes(node.event.signature, "big") ^ signatures  # O10
         delivered = Delivered(
             event=node.event,
+            parents=tuple(parent.digest for parent in node.parents),
             index=self.index,
             consensus_at=self.consensus_at,
             order_hash=self.order_hash,

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from . import wire
 from .committee import Committee
-from .config import MAX_ITEM_BYTES, Local, Network
+from .config import MAX_ITEM_BYTES, MAX_TRANSACTIONS, Local, Network
 from .crypto import DOMAIN_EVENT, Signer, blake3
 from .dag import Dag, Node
 from .decide import Decider
@@ -17,14 +17,16 @@ from .timer import Advance, Timer
 from .values import Delivered, Event, Item, ItemType, Parent
 from .verify import check_evidence, exposed
 
-__all__ = ["DOMAIN_SALT", "MAX_TRANSACTIONS", "Proposer"]
+__all__ = ["DOMAIN_SALT", "Proposer"]
 
 DOMAIN_SALT = b"syncpoint/salt/v1"
-MAX_TRANSACTIONS = 16_384  # in one event
 PATIENCE_ROUNDS = 8  # by which decisions may lag before every primary is waited for
 MAX_EVIDENCE = 4  # items made, and heeded, in one event; the rest goes into the next
 # Headers can be blown up by items of their own; a longer proof is not worth its way. V8 protects without it.
 MAX_EVIDENCE_BYTES = MAX_ITEM_BYTES // MAX_EVIDENCE
+
+
+Queued = tuple[int | None, bytes]  # a transaction and its number; None: submitted before a restart
 
 
 class Proposer:
@@ -59,9 +61,9 @@ class Proposer:
         self._decider = decider
         self._orderer = orderer
         self._timer = timer
-        self._queue: deque[tuple[int, bytes]] = deque()  # (number, transaction)
+        self._queue: deque[Queued] = deque()
         self._next_number = 0
-        self._placed: dict[int, tuple[Event, tuple[int, ...]]] = {}  # our undelivered events by round
+        self._placed: dict[int, tuple[Event, tuple[int | None, ...]]] = {}  # our undelivered events by round
         self._uncovered: dict[Node, None] = {}  # accepted, not in our history
         self._evidence: dict[int, Item] = {}  # creator -> proof that is not in our history yet
 
@@ -78,6 +80,10 @@ class Proposer:
             self._queue.append((self._next_number, transaction))
             self._next_number += 1
             self.queued_bytes += size
+
+    def restore(self, event: Event) -> None:
+        """Take up an own event of the journal; what it carries is delivered with it, or queued again (O11)."""
+        self._placed[event.round] = (event, (None,) * len(event.transactions))
 
     def accept(self, node: Node) -> None:
         """Note an event that entered the DAG; an own one becomes the tip."""
@@ -130,11 +136,11 @@ class Proposer:
         if placed is None or placed[0].digest != done.event.digest:  # made before a restart, or not by us (R5)
             return ()
         del self._placed[done.event.round]
-        return placed[1]
+        return tuple(number for number in placed[1] if number is not None)
 
     def expire(self, floor: int) -> None:
         """Queue again what lies in own events that fell below the floor undelivered (O11)."""
-        again: list[tuple[int, bytes]] = []
+        again: list[Queued] = []
         for round in sorted(round for round in self._placed if round <= floor):
             event, numbers = self._placed.pop(round)
             again += zip(numbers, event.transactions, strict=True)
@@ -255,9 +261,9 @@ class Proposer:
         self.made += 1
         return event
 
-    def _take(self) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
+    def _take(self) -> tuple[tuple[int | None, ...], tuple[bytes, ...]]:
         """As many queued transactions as one event takes, in order."""
-        numbers: list[int] = []
+        numbers: list[int | None] = []
         transactions: list[bytes] = []
         room = self.network.max_payload_bytes
         while self._queue and len(transactions) < MAX_TRANSACTIONS:

@@ -9,7 +9,7 @@ from .committee import Committee
 __all__ = ["Advance", "Timer"]
 
 MS = 1_000_000
-MIN_SOFT_NS, FIRST_SOFT_NS, MAX_SOFT_NS = 1 * MS, 20 * MS, 250 * MS
+MIN_SOFT_NS, FIRST_SOFT_NS, MAX_SOFT_NS = 5 * MS, 20 * MS, 250 * MS
 MIN_TIMEOUT_NS, FIRST_TIMEOUT_NS, MAX_TIMEOUT_NS = 5 * MS, 100 * MS, 10_000 * MS
 HISTORY_ROUNDS = 16  # of which a timely peer was in time ...
 TIMELY_ROUNDS = 13  # ... in at least so many (80 %)
@@ -117,8 +117,8 @@ class Timer:
             return
         if arrivals.created_at is not None:
             self._delay_ns = _smooth(self._delay_ns, max(0, arrivals.quorum_at - arrivals.created_at))
-        # Later than twice the network's own delay is slow: not worth a wait (P4).
-        cap, late = 2 * self._delay_ns + 2 * MIN_SOFT_NS, 0
+        # Far later than the network's own delay is slow: not worth a wait (P4).
+        cap, late = 4 * self._delay_ns + MIN_SOFT_NS, 0
         for creator in range(self.committee.n):
             lateness = arrivals.at.get(creator, arrivals.quorum_at + MAX_SOFT_NS + 1) - arrivals.quorum_at
             in_time = creator == self.own or lateness <= self.soft_ns
@@ -131,7 +131,8 @@ class Timer:
             if lateness <= cap:
                 late = max(late, lateness)
         self._late_ns = _smooth(self._late_ns, late)
-        self.soft_ns = min(max(2 * self._late_ns + MIN_SOFT_NS // 2, MIN_SOFT_NS), cap, MAX_SOFT_NS)
+        # Generous: leaving without a timely peer's vote costs a delay or two, and who is there is not waited for.
+        self.soft_ns = min(max(4 * self._late_ns, MIN_SOFT_NS), cap, MAX_SOFT_NS)
 
 
 def _smooth(average: int, value: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -41,12 +41,24 @@ class Event:
     creator: int  # index in the committee
     round: int  # from 1
     created_at: int  # ns since the Unix epoch, as its creator claims
-    parents: tuple[Parent, ...]  # in creator order
+    parents: tuple[Parent, ...]  # in creator order; empty once the DAG holds them as links
     items: tuple[Item, ...]
     transactions: tuple[bytes, ...]  # the payload (E3)
     header: bytes  # the encoded, signed header
     digest: bytes  # 32 bytes (E2)
     signature: bytes  # 64 bytes (E2)
+
+    def linked(self) -> Event:
+        """The same event without its references, for when the DAG has them as links.
+
+        They are most of what an event leaves to the garbage collector to look at, again and again.
+        """
+        return replace(self, parents=())
+
+    @property
+    def size(self) -> int:
+        """About what it takes in memory and on the wire, in bytes."""
+        return len(self.header) + len(self.signature) + sum(map(len, self.transactions)) + 4 * len(self.transactions)
 
     @property
     def carries(self) -> bool:
@@ -59,6 +71,7 @@ class Delivered:
     """An event at its place in the agreed order (O7 to O10)."""
 
     event: Event
+    parents: tuple[bytes, ...]  # their digests, in creator order
     index: int  # from 0
     consensus_at: int  # ns, strictly increasing (O8)
     order_hash: bytes  # 32 bytes (O9)

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 from enum import IntEnum
 
-from .config import MAX_ITEM_BYTES, MAX_ITEMS, MAX_PEERS, PROTOCOL_VERSION, Network
+from .config import MAX_ITEM_BYTES, MAX_ITEMS, MAX_PEERS, MAX_TRANSACTIONS, PROTOCOL_VERSION, Network
 from .crypto import DOMAIN_EVENT, blake3, merkle_root
 from .error import Reject
 from .values import Event, Item, Parent
@@ -103,7 +103,9 @@ def decode_event(frame: bytes, epoch_id: bytes, network: Network) -> Event | Rej
     if len(frame) != body + length:
         return Reject.TRUNCATED if len(frame) < body + length else Reject.TRAILING
     transactions = _parse_payload(frame, body)
-    if transactions is None or merkle_root(transactions) != payload_root:
+    if isinstance(transactions, Reject):
+        return transactions
+    if merkle_root(transactions) != payload_root:
         return Reject.PAYLOAD  # V6
     header = frame[1:end]
     return Event(
@@ -239,16 +241,18 @@ def _parse_header(data: bytes, start: int, epoch_id: bytes) -> Parsed | Reject:
     return creator, round, created_at, root, length, parents, tuple(items), end
 
 
-def _parse_payload(data: bytes, at: int) -> tuple[bytes, ...] | None:
-    """The transactions from `at` to the end, None when lengths and bytes do not fit."""
-    transactions = []
+def _parse_payload(data: bytes, at: int) -> tuple[bytes, ...] | Reject:
+    """The transactions from `at` to the end, if lengths and bytes fit."""
+    transactions: list[bytes] = []
     while at < len(data):
+        if len(transactions) == MAX_TRANSACTIONS:
+            return Reject.LIMIT
         if len(data) < at + _LENGTH.size:
-            return None
+            return Reject.PAYLOAD
         (length,) = _LENGTH.unpack_from(data, at)
         at += _LENGTH.size
         if len(data) < at + length:
-            return None
+            return Reject.PAYLOAD
         transactions.append(data[at : at + length])
         at += length
     return tuple(transactions)

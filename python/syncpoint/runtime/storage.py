@@ -30,8 +30,9 @@ class Storage(Protocol):
 class MemoryStorage:
     """Promises nothing beyond the life of the process, so it need not keep anything.
 
-    A peer that loses its process loses its journal: it is not let back in with the same key, because it
-    could sign two events for one slot (R5).
+    A peer that loses its process loses its journal, and could then sign a second event for a slot. It
+    notices as soon as another peer shows it an event of its own, and makes no more (R5); but what nobody
+    has seen before it starts again, nobody can show it. Give such a peer a new key.
     """
 
     def load(self) -> Sequence[bytes]:

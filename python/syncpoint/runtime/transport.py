@@ -75,9 +75,7 @@ class Transport:
         """Accept and dial."""
         loop = asyncio.get_running_loop()
         # Not serving yet, so that there is a server for `close` to close whenever it is called.
-        self._server = await loop.create_server(
-            lambda: Link(self, None), sock=self._listener, start_serving=False
-        )
+        self._server = await loop.create_server(lambda: Link(self, None), sock=self._listener, start_serving=False)
         for peer in self._peers.values():
             if peer.creator > self.own:
                 self._dialers.append(loop.create_task(self._dial(peer), name=f"syncpoint dial {peer.creator}"))
@@ -126,16 +124,17 @@ class Transport:
             task.cancel()
         await asyncio.gather(*self._dialers, return_exceptions=True)
         if self._server is not None:
+            # A server that closes breaks what it is just accepting: first no more of that, then the end.
+            with contextlib.suppress(NotImplementedError):
+                asyncio.get_running_loop().remove_reader(self._listener)
+            await asyncio.sleep(0)
             self._server.close()
-        await asyncio.sleep(0)  # until what was just accepted is among our links
         links = list(self.links)
-        for link in links:
-            link.close()
-        if links:
-            await asyncio.wait([link.gone for link in links], timeout=CLOSE_TIMEOUT_S)
+        for end in (Link.close, Link.abort):
             for link in links:
-                link.abort()
-            await asyncio.wait([link.gone for link in links])
+                end(link)
+            if links:
+                await asyncio.wait([link.gone for link in links], timeout=CLOSE_TIMEOUT_S)
         self._listener.close()
 
     # -- called by links ----------------------------------------------------------------------------
@@ -254,6 +253,9 @@ class Link(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._where = str(transport.get_extra_info("peername"))
+        tcp = transport.get_extra_info("socket")
+        if tcp is not None:  # asyncio leaves accepted sockets to Nagle's algorithm, which costs 40 ms at times
+            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         flooded = self._dialled is None and len(self._owner.pending) >= MAX_PENDING_LINKS
         if flooded or self._owner.closed:
             transport.abort()
