@@ -79,15 +79,11 @@ def test_the_limit_is_reached_and_not_passed() -> None:
 
 @pytest.mark.parametrize("wrong", ["text", None, 5, [1]])
 def test_only_bytes_are_encoded(wrong: object) -> None:
-    with pytest.raises(
-        ArgumentTypeError, match=f"given {type(wrong).__name__}; allowed are bytes.*encode text"
-    ):
+    with pytest.raises(ArgumentTypeError, match=f"given {type(wrong).__name__}; allowed are bytes.*encode text"):
         base58.encode(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wrong", [b"2g", None, 5])
 def test_only_text_is_decoded(wrong: object) -> None:
-    with pytest.raises(
-        ArgumentTypeError, match=f"given {type(wrong).__name__}; only str is allowed: decode bytes"
-    ):
+    with pytest.raises(ArgumentTypeError, match=f"given {type(wrong).__name__}; only str is allowed: decode bytes"):
         base58.decode(wrong)  # type: ignore[arg-type]
