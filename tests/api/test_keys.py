@@ -192,9 +192,7 @@ def test_secrets_are_not_pickled() -> None:
 @pytest.mark.parametrize("length", [0, 31, 33, 64])
 def test_raw_keys_of_other_lengths_are_refused(length: int) -> None:
     for kind, name in ((KeySecret, "secret"), (KeyPublic, "public")):
-        with pytest.raises(
-            KeyFormatError, match=f"{name} key was given as {length} bytes; .*exactly 32: for DER"
-        ):
+        with pytest.raises(KeyFormatError, match=f"{name} key was given as {length} bytes; .*exactly 32: for DER"):
             kind(bytes(length))
 
 
@@ -268,18 +266,12 @@ def test_other_public_der_is_refused() -> None:
 
 
 def test_pem_of_another_kind_is_refused_with_the_way_out() -> None:
-    with pytest.raises(
-        KeyFormatError, match=r"is 'PUBLIC KEY'; allowed here is 'PRIVATE KEY' only: .*give the secret"
-    ):
+    with pytest.raises(KeyFormatError, match=r"is 'PUBLIC KEY'; allowed here is 'PRIVATE KEY' only: .*give the secret"):
         KeySecret.parse(PUBLIC.to_pem())
-    with pytest.raises(
-        KeyFormatError, match=r"is 'PRIVATE KEY'; allowed here is 'PUBLIC KEY' only: .*keep it"
-    ):
+    with pytest.raises(KeyFormatError, match=r"is 'PRIVATE KEY'; allowed here is 'PUBLIC KEY' only: .*keep it"):
         KeyPublic.parse(SECRET.to_pem())
     locked = OPENSSL.private_bytes(PEM, PKCS8, serialization.BestAvailableEncryption(b"password")).decode()
-    with pytest.raises(
-        KeyFormatError, match=r"is 'ENCRYPTED PRIVATE KEY'.*remove the passphrase with 'openssl"
-    ):
+    with pytest.raises(KeyFormatError, match=r"is 'ENCRYPTED PRIVATE KEY'.*remove the passphrase with 'openssl"):
         KeySecret.parse(locked)
     with pytest.raises(KeyFormatError, match=r"is 'CERTIFICATE'; .*convert it with 'openssl pkey'"):
         KeyPublic.parse("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----")
@@ -321,13 +313,9 @@ def test_other_text_is_refused_and_not_quoted() -> None:
     assert "allowed are" in message
     assert text[:20] not in message
     assert text[20:] not in message
-    with pytest.raises(
-        KeyFormatError, match=r"secret key was given as base58 of 1 bytes; .*exactly 32 .*copied whole"
-    ):
+    with pytest.raises(KeyFormatError, match=r"secret key was given as base58 of 1 bytes; .*exactly 32 .*copied whole"):
         KeySecret.parse("2g")
-    with pytest.raises(
-        KeyFormatError, match=r"public key was given as base58 of 0 bytes; .*exactly 32 .*copied whole"
-    ):
+    with pytest.raises(KeyFormatError, match=r"public key was given as base58 of 0 bytes; .*exactly 32 .*copied whole"):
         KeyPublic.parse("")
 
 
@@ -335,15 +323,11 @@ def test_other_text_is_refused_and_not_quoted() -> None:
 def test_other_types_are_refused(kind: type[KeySecret] | type[KeyPublic]) -> None:
     for from_bytes in (kind, kind.from_der):
         for wrong in ("text", None, 32):
-            with pytest.raises(
-                ArgumentTypeError, match=f"given {type(wrong).__name__}; allowed are bytes.*use parse"
-            ):
+            with pytest.raises(ArgumentTypeError, match=f"given {type(wrong).__name__}; allowed are bytes.*use parse"):
                 from_bytes(wrong)  # type: ignore[arg-type]
     for from_text in (kind.parse, kind.from_pem, kind.from_base58):
         for other in (b"bytes", None, 32):
-            with pytest.raises(
-                ArgumentTypeError, match=f"given {type(other).__name__}; only str.*use from_der"
-            ):
+            with pytest.raises(ArgumentTypeError, match=f"given {type(other).__name__}; only str.*use from_der"):
                 from_text(other)  # type: ignore[arg-type]
 
 
@@ -372,9 +356,7 @@ def test_a_saved_key_is_its_owners_alone(tmp_path: Path, umask: int) -> None:
 def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "node.pem"
     SECRET.save(path)
-    with pytest.raises(
-        KeyFileError, match="already there and a key is never overwritten: give another path"
-    ) as caught:
+    with pytest.raises(KeyFileError, match="already there and a key is never overwritten: give another path") as caught:
         OTHER.save(path)
     assert str(path) in str(caught.value)
     assert KeySecret.load(path) == SECRET

@@ -84,9 +84,7 @@ def test_options_are_values_that_never_change() -> None:
 
 
 @pytest.mark.parametrize(("name", "limits"), list(RANGES.items()))
-def test_both_ends_of_a_range_are_allowed_and_what_lies_outside_is_not(
-    name: str, limits: tuple[int, int]
-) -> None:
+def test_both_ends_of_a_range_are_allowed_and_what_lies_outside_is_not(name: str, limits: tuple[int, int]) -> None:
     low, high = limits
     for value in limits:
         assert getattr(Options(**fitting(name, value)), name) == value
@@ -116,9 +114,7 @@ def test_whole_numbers_must_be_ints(name: str, wrong: Any) -> None:
     with pytest.raises(ArgumentTypeError) as caught:
         Options(**{name: wrong})
     message = str(caught.value)
-    assert (
-        f"Options.{name} was given {wrong!r} ({type(wrong).__name__}); allowed are whole numbers" in message
-    )
+    assert f"Options.{name} was given {wrong!r} ({type(wrong).__name__}); allowed are whole numbers" in message
     assert "give an int, or leave the field out" in message
     assert caught.value.code == -2
 
@@ -139,9 +135,7 @@ def test_flags_must_be_bools(name: str, wrong: Any) -> None:
     with pytest.raises(ArgumentTypeError) as caught:
         Options(**{name: wrong})
     message = str(caught.value)
-    assert (
-        f"Options.{name} was given {wrong!r} ({type(wrong).__name__}); allowed are True and False" in message
-    )
+    assert f"Options.{name} was given {wrong!r} ({type(wrong).__name__}); allowed are True and False" in message
     assert "give one of them, or leave the field out" in message
 
 
@@ -178,9 +172,7 @@ def test_from_mapping_refuses_unknown_fields_and_suggests_the_closest() -> None:
     with pytest.raises(ArgumentError) as caught:
         Options.from_mapping({"hearbeat_us": 5_000})
     message = str(caught.value)
-    assert (
-        "Options has no field 'hearbeat_us'; allowed are base_min_event_interval_us, heartbeat_us," in message
-    )
+    assert "Options has no field 'hearbeat_us'; allowed are base_min_event_interval_us, heartbeat_us," in message
     assert message.endswith("did you mean 'heartbeat_us'?")
     with pytest.raises(ArgumentError, match=r"has no field 'zzz'; .*: remove it$"):
         Options.from_mapping({"zzz": 1})

@@ -113,9 +113,7 @@ def test_port_zero_is_allowed_on_request_only() -> None:
 
 @pytest.mark.parametrize("wrong", [None, b"localhost:80", ("localhost", 80)])
 def test_only_text_is_an_address(wrong: Any) -> None:
-    with pytest.raises(
-        ArgumentTypeError, match=f"given as {type(wrong).__name__}; only str is allowed: write it"
-    ):
+    with pytest.raises(ArgumentTypeError, match=f"given as {type(wrong).__name__}; only str is allowed: write it"):
         parse_address(wrong)
 
 
@@ -220,9 +218,7 @@ def test_the_limit_is_reached_and_not_passed() -> None:
     for number in range(MAX_PEERS):
         peers.insert(f"localhost:{number + 1}", key(number))
     assert len(peers) == MAX_PEERS == 128
-    with pytest.raises(
-        ArgumentError, match="'localhost:9000' would be peer number 129; at most 128 are allowed: make"
-    ):
+    with pytest.raises(ArgumentError, match="'localhost:9000' would be peer number 129; at most 128 are allowed: make"):
         peers.insert("localhost:9000", key(MAX_PEERS))
     assert len(peers) == MAX_PEERS
 
@@ -235,9 +231,7 @@ def test_insert_checks_types() -> None:
         peers.insert("localhost:1", str(KEYS[0]))  # type: ignore[arg-type]
     with pytest.raises(ArgumentTypeError, match="given a KeySecret as public key"):
         peers.insert("localhost:1", KeySecret.generate())  # type: ignore[arg-type]
-    with pytest.raises(
-        ArgumentTypeError, match="given a int as capabilities; only PeerCapabilities is allowed: use"
-    ):
+    with pytest.raises(ArgumentTypeError, match="given a int as capabilities; only PeerCapabilities is allowed: use"):
         peers.insert("localhost:1", KEYS[0], 3)  # type: ignore[arg-type]
     assert len(peers) == 0
 
@@ -368,9 +362,7 @@ def test_a_bad_key_in_toml_is_named_with_its_peer() -> None:
 
 def test_bad_files_are_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "peers.toml"
-    with pytest.raises(
-        ArgumentError, match=r"peers.toml cannot be read: .*allowed is a TOML file.*check the path"
-    ):
+    with pytest.raises(ArgumentError, match=r"peers.toml cannot be read: .*allowed is a TOML file.*check the path"):
         Peers.from_toml(path)
     path.write_bytes(b"\xff")
     with pytest.raises(ArgumentError, match=r"peers.toml is not UTF-8: .*save it as such"):

@@ -49,7 +49,6 @@ def test_blocks_are_found() -> None:
         code_blocks("```python\nx", "python")
 
 
-@pytest.mark.xfail(not README.exists(), reason="there is no README yet")
 def test_the_first_example_runs_as_it_stands(tmp_path: Path) -> None:
     blocks = code_blocks(README.read_text(encoding="utf-8"), "python")
     assert blocks, "the README shows no Python"

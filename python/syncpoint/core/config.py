@@ -72,8 +72,9 @@ class Network:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise ArgumentTypeError(f"Network.name is {self.name!r}: give a text")
-        if not 1 <= len(self.name.encode()) <= MAX_NAME_BYTES:
-            raise ArgumentError(f"Network.name is {self.name!r}: give a text of 1 to {MAX_NAME_BYTES} bytes")
+        encoded = self.name.encode(errors="replace")  # a lone surrogate has no encoding and comes out different
+        if encoded.decode() != self.name or not 1 <= len(encoded) <= MAX_NAME_BYTES:
+            raise ArgumentError(f"Network.name is {self.name!r}: give a text of 1 to {MAX_NAME_BYTES} bytes in UTF-8")
         if self.rule not in RULES:
             raise ArgumentError(f"Network.rule is {self.rule!r}: give one of {', '.join(RULES)}")
         if self.order not in ORDERS:

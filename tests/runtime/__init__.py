@@ -1,0 +1,1 @@
+"""What touches the world: links, driver, clock, storage."""
