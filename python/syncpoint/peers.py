@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import bisect
-import difflib
 import ipaddress
 import os
-import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import cast
 
 from syncpoint.address import parse_address
+from syncpoint.core.config import MAX_PEERS
 from syncpoint.errors import ArgumentError, ArgumentTypeError, KeyFormatError
 from syncpoint.keys import KeyPublic
+from syncpoint.tables import check_fields, parse, read_file, string_field
 
 __all__ = ["MAX_PEERS", "Peer", "PeerCapabilities", "Peers"]
-
-MAX_PEERS = 128
-"""The most peers that one network has: every peer's events refer to those of all others."""
-
-_MAX_FILE_BYTES = 1 << 20  # 128 peers need some 20 kB; a longer file is refused unparsed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,29 +114,40 @@ class Peers:
         if any flag is set, a table `capabilities` of flags. Unknown fields, missing fields, no peer at
         all, and all that `insert` refuses raise ArgumentError, which names the peer.
         """
-        text, name = _toml_text(source)
-        try:
-            document: dict[str, object] = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ArgumentError(
-                f"{name} is not TOML: {error}; allowed are [[peers]] tables with address and public: "
-                "correct that place, or give a file as pathlib.Path"
-            ) from None
-        _check_fields(document, ("peers",), name)
-        tables = document.get("peers", [])
+        if isinstance(source, str):
+            text, name = source, "the peers text"
+        elif isinstance(source, os.PathLike):
+            text, name = read_file(source, "a TOML file with [[peers]] tables"), os.fspath(source)
+        else:
+            raise ArgumentTypeError(
+                f"Peers.from_toml was given {type(source).__name__}; allowed are a str (the text itself) and a "
+                "path: use pathlib.Path(name) for a file"
+            )
+        advice = (
+            "allowed are [[peers]] tables with address and public: correct that place, or give a file as pathlib.Path"
+        )
+        document = check_fields(parse(text, name, advice), ("peers",), name)
+        return cls.from_tables(document.get("peers"), name)
+
+    @classmethod
+    def from_tables(cls, tables: object, where: str) -> Peers:
+        """Make the set from `[[peers]]` tables that were parsed already; `where` names them in errors.
+
+        The tables and the errors are those of `from_toml`.
+        """
         if not isinstance(tables, list) or not tables:
             raise ArgumentError(
-                f"{name} holds no peer; allowed are 1 to {MAX_PEERS} [[peers]] tables: "
+                f"{where} holds no peer; allowed are 1 to {MAX_PEERS} [[peers]] tables: "
                 "add one with address and public for each peer, ourselves included"
             )
         peers = cls()
         for number, table in enumerate(tables, start=1):
-            where = f"{name}, peer number {number}"
-            entry = _peer_fields(table, where)
+            place = f"{where}, peer number {number}"
+            entry = _peer_fields(table, place)
             try:
                 peers.insert(*entry)
             except ArgumentError as error:
-                raise ArgumentError(f"{where}: {error}") from None
+                raise ArgumentError(f"{place}: {error}") from None
         return peers
 
     def insert(
@@ -232,67 +237,20 @@ def _place(host: str, port: int) -> tuple[str, int]:
         return host.lower().removesuffix("."), port
 
 
-def _toml_text(source: str | os.PathLike[str]) -> tuple[str, str]:
-    """Return the text and what to call it in messages."""
-    if isinstance(source, str):
-        return source, "the peers text"
-    if not isinstance(source, os.PathLike):
-        raise ArgumentTypeError(
-            f"Peers.from_toml was given {type(source).__name__}; allowed are a str (the text itself) and a "
-            "path: use pathlib.Path(name) for a file"
-        )
-    name = os.fspath(source)
-    try:
-        with open(name, "rb") as file:
-            data = file.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ArgumentError(
-            f"{name} cannot be read: {error.strerror}; allowed is a TOML file with [[peers]] tables: "
-            "check the path and that this user may read it"
-        ) from error
-    if len(data) > _MAX_FILE_BYTES:
-        raise ArgumentError(
-            f"{name} has more than {_MAX_FILE_BYTES} bytes; a file of {MAX_PEERS} peers is far shorter: "
-            "give the path of a peers file"
-        )
-    try:
-        return data.decode("utf-8"), name
-    except UnicodeDecodeError as error:
-        raise ArgumentError(f"{name} is not UTF-8: {error}; TOML is UTF-8: save it as such") from None
-
-
 def _peer_fields(table: object, where: str) -> tuple[str, KeyPublic, PeerCapabilities]:
-    entry = _check_fields(table, ("address", "public", "capabilities"), where)
-    for name in ("address", "public"):
-        if not isinstance(entry.get(name), str):
-            found = f"{name} = {entry[name]!r}" if name in entry else f"no {name}"
-            raise ArgumentError(f"{where} has {found}; allowed is a string: write {name} = {_EXAMPLES[name]}")
+    entry = check_fields(table, ("address", "public", "capabilities"), where)
+    address = string_field(entry, "address", where, '"host:port"')
+    text = string_field(entry, "public", where, '"the key in base58"')
     try:
-        public = KeyPublic.parse(cast(str, entry["public"]))
+        public = KeyPublic.parse(text)
     except KeyFormatError as error:
-        raise KeyFormatError(f"{where} has public = {entry['public']!r}: {error}") from None
-    flags = _check_fields(entry.get("capabilities", {}), _FLAGS, f"{where}, capabilities")
+        raise KeyFormatError(f"{where} has public = {text!r}: {error}") from None
+    flags = check_fields(entry.get("capabilities", {}), _FLAGS, f"{where}, capabilities")
     try:
-        capabilities = PeerCapabilities(**cast("dict[str, bool]", flags))
+        capabilities = PeerCapabilities(**flags)
     except ArgumentTypeError as error:
         raise ArgumentError(f"{where}: {error}") from None
-    return cast(str, entry["address"]), public, capabilities
-
-
-_EXAMPLES = {"address": '"host:port"', "public": '"the key in base58"'}
-
-
-def _check_fields(table: object, allowed: Iterable[str], where: str) -> dict[str, object]:
-    """Return `table` if it is a TOML table with no other fields than the allowed ones."""
-    names = tuple(allowed)
-    if not isinstance(table, dict):
-        raise ArgumentError(f"{where} is {table!r}; allowed is a table with {', '.join(names)}: write it as a table")
-    for name in table:
-        if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            advice = f"did you mean {close[0]!r}?" if close else "remove it"
-            raise ArgumentError(f"{where} has a field {name!r}; allowed are {', '.join(names)}: {advice}")
-    return cast("dict[str, object]", table)
+    return address, public, capabilities
 
 
 def _peer_toml(peer: Peer) -> str:

@@ -368,7 +368,7 @@ def test_bad_files_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"peers.toml is not UTF-8: .*save it as such"):
         Peers.from_toml(path)
     path.write_bytes(b"#" * ((1 << 20) + 1))
-    with pytest.raises(ArgumentError, match=r"peers.toml has more than 1048576 bytes; .*give the path"):
+    with pytest.raises(ArgumentError, match=r"peers.toml has more than 1048576 bytes: give the path"):
         Peers.from_toml(path)
     path.write_text("[[peers]]\naddress = 1")
     with pytest.raises(ArgumentError, match=r"peers.toml, peer number 1 has address = 1"):

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from . import typing_example
 
 HERE = Path(__file__).parent
@@ -31,7 +29,6 @@ def check(path: Path, cache: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_application_is_typed_without_any(tmp_path: Path) -> None:
-    pytest.importorskip("mypy")
     done = check(HERE / "typing_example.py", tmp_path / "cache")
     assert done.returncode == 0, done.stdout + done.stderr
     wrong = tmp_path / "wrong.py"

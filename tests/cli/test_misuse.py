@@ -51,10 +51,10 @@ def change(config: Path, pattern: str, new: str) -> None:
         ("^name = .*", "zzz = 1", "[network] has a field 'zzz'; .*: remove it"),
         (r"^\[options\].*", "[options]\nheartbeat = 1", "[options] has a field 'heartbeat'; .*mean 'heartbeat_us'"),
         (r"^\[options\].*", "[option]", "did you mean 'options'"),
-        ("^address", "adress", "[[peers]] number 1 has a field 'adress'; .*: did you mean 'address'"),
+        ("^address", "adress", "peer number 1 has a field 'adress'; .*: did you mean 'address'"),
         ("^(public.*)", r"\1\ncapabilities = { publik = true }", "number 1, capabilities has a field 'publik'"),
         ("^(public.*)", r"\1\ncapabilities = { public = 1 }", "number 1: PeerCapabilities.public was given 1"),
-        ("^(public.*)", r"\1\ncapabilities = true", "[[peers]] number 1, capabilities is True; allowed is a table"),
+        ("^(public.*)", r"\1\ncapabilities = true", "peer number 1, capabilities is True; allowed is a table"),
         ("^listen = .*", "listen = 9001", 'has listen = 9001; allowed is a string: write listen = "host:port"'),
         ("^listen = .*", 'listen = "nowhere"', "listen: the address 'nowhere' has no host and port"),
         ("^key = .*", "", "has no key; allowed is a string"),
@@ -67,10 +67,10 @@ def change(config: Path, pattern: str, new: str) -> None:
         ("^rule = .*", "gc_depth = 1", "[network]: Network.gc_depth is 1: give 4 to"),
         (r"^\[options\].*", '[options]\nheartbeat_us = "1"', "[options]: Options.heartbeat_us was given '1'"),
         (r"^\[options\].*", "[options]\nheartbeat_us = 1", "[options]: Options.heartbeat_us was given 1;"),
-        ("^public = .*", 'public = "0OIl"', "[[peers]] number 1: a public key"),
-        ("^public = .*", "public = 1", "[[peers]] number 1 has public = 1; allowed is a string"),
-        ("^address = .*", "", "[[peers]] number 1 has no address"),
-        ("^address = .*", 'address = "127.0.0.1"', "[[peers]] number 1: the address '127.0.0.1' has no"),
+        ("^public = .*", 'public = "0OIl"', "peer number 1 has public = "),
+        ("^public = .*", "public = 1", "peer number 1 has public = 1; allowed is a string"),
+        ("^address = .*", "", "peer number 1 has no address"),
+        ("^address = .*", 'address = "127.0.0.1"', "peer number 1: the address '127.0.0.1' has no"),
         ("^listen", "listen = = 1\nlisten", "is not TOML: "),
     ],
 )  # fmt: skip
@@ -108,14 +108,14 @@ def test_a_key_twice(config: Path) -> None:
     text = config.read_text()
     keys = re.findall('^public = "(.*)"', text, flags=re.MULTILINE)
     config.write_text(text.replace(keys[1], keys[0]))
-    assert f"[[peers]] number 2: the public key {keys[0]} is already there" in refused("run", config)
+    assert f"peer number 2: the public key {keys[0]} is already there" in refused("run", config)
 
 
 def test_an_address_twice(config: Path) -> None:
     text = config.read_text()
     places = re.findall('^address = "(.*)"', text, flags=re.MULTILINE)
     config.write_text(text.replace(f'address = "{places[1]}"', f'address = "{places[0]}"'))
-    assert f"[[peers]] number 2: the address '{places[0]}' is already" in refused("run", config)
+    assert f"peer number 2: the address '{places[0]}' is already" in refused("run", config)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes")
