@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ..backend import core_info
 from ..core.committee import Committee
 from ..core.config import ORDERS, RULES
 from ..core.dag import Dag, Node
 from ..core.decide import Decider
 from ..core.order import Orderer
 from ..core.values import Delivered, Event, Parent
+from ..errors import ArgumentError
 
 __all__ = ["DagRun", "order_dag"]
 
@@ -58,10 +60,10 @@ def order_dag(document: Mapping[str, Any], core: str = "python") -> dict[str, An
     validity rules; parents must be among the events and of lower rounds. Returns for each rule the status of
     every slot and, for each order, the batches: `{"two_step": {"slots": {"1/0": id | "skip" | "undecided"},
     "fair": [{"round": r, "events": [[id, consensus_at], ...]}, ...], "fast": [...]}, "three_step": ...}`.
-    Raises ValueError for another core than "python" and for a parent that is not there.
+    `core` is as for `Context`. Raises ArgumentError for a parent that is not there or not of a lower round, and
+    ArgumentError or CoreUnavailable for a core that cannot run.
     """
-    if core != "python":
-        raise ValueError(f'core is {core!r}: this version has only "python"')
+    core_info(core)
     events = events_of(document)
     outcome: dict[str, Any] = {}
     for rule in RULES:
@@ -95,7 +97,7 @@ def _event(entry: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]) -
     parents = []
     for id in entry["parents"]:
         if id not in entries or entries[id]["round"] >= entry["round"]:
-            raise ValueError(f"event {entry['id']} has parent {id}, which is not an earlier event of the document")
+            raise ArgumentError(f"event {entry['id']} has parent {id}, which is not an earlier event of the document")
         parents.append(Parent(entries[id]["creator"], entries[id]["round"], bytes.fromhex(id)))
     return Event(
         creator=entry["creator"],
