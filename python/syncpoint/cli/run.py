@@ -115,14 +115,15 @@ class _Peer:
             return
         writer, loop = LineWriter(STDOUT), asyncio.get_running_loop()
         async for message in engine:
+            # Counted first: whoever reads the line may end us before the write returns.
+            self._delivered += message.transaction_count
+            if message.transaction_count:
+                self._received_at = loop.time()
             if self._everything or message.transaction_count:
                 await writer.write(_as_json(message))
-            if message.transaction_count:
-                self._delivered += message.transaction_count
-                self._received_at = loop.time()
-                if count is not None and self._delivered >= count:
-                    await asyncio.sleep(linger)
-                    return
+            if count is not None and self._delivered >= count:
+                await asyncio.sleep(linger)
+                return
 
     async def _send(self, engine: Engine) -> NoReturn:
         """Send what comes in, no faster than the engine takes it."""
