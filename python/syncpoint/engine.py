@@ -394,7 +394,8 @@ class Engine:
         log.error("the engine failed and stops", exc_info=error)
         self._error = error
         self._end()
-        self._stopping = asyncio.get_running_loop().create_task(self._stop(), name="syncpoint stop")
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop(), name="syncpoint stop")
 
     # -- private: the end ---------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from syncpoint.core.crypto import DOMAIN_EVENT, Signer
 from syncpoint.core.error import Reject
 from syncpoint.core.fetch import MAX_MISSING
 from syncpoint.core.input import Connected, Input, Received, Start
+from syncpoint.core.journal import encode_own_event
 from syncpoint.core.output import Output, Rejected, Send
 from syncpoint.core.values import Event, Parent
 from syncpoint.core.wire import FrameType
@@ -414,7 +415,7 @@ def test_a_damaged_journal_is_refused() -> None:
     cluster.run(20 * MS)
     record = cluster.journals[0][0]
     other = Cluster(4, network=Network(name="another"))
-    for bad in (b"", b"\x63" + record[1:], record[:-1], record + b"x", cluster.journals[1][0]):
+    for bad in (b"", b"\x63" + record[1:], record[:-1], record[:4], record + b"x", cluster.journals[1][0]):
         machine = other._machine(0) if bad is record else cluster._machine(0)
         with pytest.raises(CorruptError, match="journal"):
             machine.step(cluster.now, [Start((bad,))])
@@ -489,8 +490,8 @@ def test_an_event_far_ahead_is_not_kept() -> None:
     assert cluster.machines[0].status().waiting_events == 0
 
 
-def test_the_pool_is_bounded_per_creator_and_keeps_the_nearest_rounds() -> None:
-    cluster = Cluster(4, linked=False, local=Local(pool_bytes_per_creator=20_000))
+def test_the_pool_is_bounded_per_sender_and_keeps_the_nearest_rounds() -> None:
+    cluster = Cluster(4, linked=False, local=Local(pool_bytes_per_sender=20_000))
     for round in range(100, 1, -1):
         fake = [decode(cluster, forge(cluster, i, round - 1, [], salt=7)) for i in range(3)]
         cluster.step(0, Received(1, (forge(cluster, 1, round, fake),)))
@@ -499,7 +500,7 @@ def test_the_pool_is_bounded_per_creator_and_keeps_the_nearest_rounds() -> None:
     waiting = sorted(waiting.event.round for waiting in cluster.machines[0]._fetcher._waiting.values())
     assert waiting == list(range(2, 2 + len(waiting))), "the farthest rounds go first (V7)"
     assert len(waiting) > 30
-    # Another creator's share is untouched.
+    # Another sender's share is untouched.
     fake = [decode(cluster, forge(cluster, i, 4, [], salt=8)) for i in range(3)]
     cluster.step(0, Received(2, (forge(cluster, 2, 5, fake),)))
     assert cluster.machines[0].status().waiting_events == len(waiting) + 1
@@ -646,3 +647,211 @@ def test_what_was_in_the_journal_and_never_delivered_is_sent_again() -> None:
     cluster.run_until(lambda: cluster.all_have(61), within=20_000 * MS)
     cluster.check_agreement()
     assert cluster.transactions(0).count(b"in the journal only") == 1
+
+
+def test_two_journaled_events_of_one_round_are_refused() -> None:
+    cluster = Cluster(4)
+    records = tuple(encode_own_event(forge(cluster, 0, 1, [], salt=salt), ()) for salt in (1, 2))
+    with pytest.raises(CorruptError, match="two events of ours for round 1"):
+        cluster._machine(0).step(cluster.now, [Start(records)])
+
+
+def test_a_long_journal_is_taken_up_whole() -> None:
+    """R1: more own events than any sender's share of the pool may wait for the others'."""
+    cluster = Cluster(4)
+    for number in range(1100):
+        cluster.submit(number % 4, b"%d" % number)
+        cluster.run(MS)
+    cluster.run_until(lambda: cluster.all_have(1100))
+    assert len(cluster.journals[3]) * 4 > MAX_MISSING
+    cluster.crash(3)
+    cluster.restart(3)
+    cluster.submit(3, b"back")
+    cluster.run_until(lambda: cluster.all_have(1101))
+    assert not cluster.halted
+    cluster.check_agreement()
+
+
+def test_what_was_sent_again_is_not_sent_once_more_after_a_restart() -> None:
+    """O11, J1: the journal knows which transactions a later event took over."""
+    hidden = [True]
+
+    def delay(i: int, j: int, frame: bytes) -> int | None:
+        return None if hidden[0] and 3 in (i, j) and frame[0] == FrameType.EVENT else MS
+
+    cluster = Cluster(4, network=Network(gc_depth=5), delay=delay)
+    cluster.run(20 * MS)
+    cluster.submit(3, b"pay 100")
+    sent = 1
+    for _ in range(3):  # hidden from the others until it is too old, time and again
+        hidden[0] = True
+        for _ in range(80):
+            cluster.submit(sent % 3, b"%d" % sent)
+            sent += 1
+            cluster.run(5 * MS)
+        hidden[0] = False
+        cluster.run(300 * MS)
+    assert cluster.machines[3].status().resubmitted >= 1
+    for _ in range(2):
+        cluster.crash(3)
+        cluster.restart(3)
+        cluster.run_until(lambda: cluster.all_have(sent), within=20_000 * MS)
+        cluster.run(2_000 * MS)
+    cluster.check_agreement()
+    assert cluster.transactions(0).count(b"pay 100") == 1
+
+
+# -- what one liar may not do -----------------------------------------------------------------------------
+
+
+def honest_parents(cluster: Cluster, round: int, *creators: int) -> list[Event]:
+    """Events of a round as peer 0 has them."""
+    row = cluster.machines[0]._dag.row(round)
+    return [row.variants[creator][0].event for creator in creators]
+
+
+def test_a_reference_to_a_dropped_event_is_a_reject_and_no_error() -> None:
+    """L7: the parent was here when the event came, and is dropped when its turn comes."""
+    cluster = Cluster(4, network=Network(gc_depth=4), local=Local(retain_events=60))
+    cluster.crash(2)  # its key is the liar's
+    for number in range(40):
+        cluster.submit(number % 2, b"%d" % number)
+        cluster.run(3 * MS)
+    cluster.run(20 * MS)
+    machine = cluster.machines[0]
+    oldest = machine._dag.floor + 1
+    assert oldest > 1
+    top = machine.status().top_round
+    old = machine._dag.row(oldest).variants[3][0]
+    withheld = decode(cluster, forge(cluster, 2, top, honest_parents(cluster, top - 1, 0, 1, 3)))
+    lying = Parent(3, top, old.digest)
+    signer = Signer(seeds(4)[2])
+    references = [Parent(i, top, honest_parents(cluster, top, i)[0].digest) for i in (0, 1)]
+    references += [Parent(2, top, withheld.digest), lying]  # what is last is missed last
+    header = wire.encode_header(machine.committee.epoch_id, 2, top + 1, cluster.now + 10**9, 0, references, (), ())
+    digest = wire.event_digest(header)
+    event = Event(2, top + 1, cluster.now + 10**9, (), (), (), header, digest, signer.sign(DOMAIN_EVENT + digest))
+    cluster.step(0, Received(2, (wire.encode_event(event),)))
+    while machine._dag.floor < oldest:
+        assert digest in machine._fetcher
+        cluster.submit(1, b"go on")
+        cluster.run(3 * MS)
+    cluster.step(0, Received(2, (wire.encode_event(withheld),)))
+    cluster.submit(1, b"still alive")
+    assert machine.status().rejects == {Reject.PARENT_MISMATCH: 1}
+    cluster.run_until(lambda: b"still alive" in cluster.transactions(0))
+
+
+def test_a_full_share_of_a_liar_does_not_keep_out_what_others_send() -> None:
+    """V7: shares are the senders'; the one event of a liar that the others build on comes from them."""
+    cluster = Cluster(4, linked=False, local=Local(pool_bytes_per_sender=20_000))
+    roots = [decode(cluster, forge(cluster, i, 1, [], salt=i)) for i in range(4)]
+    ghosts = [decode(cluster, forge(cluster, i, 1, [], salt=50 + i)) for i in range(3)]
+    junk = forge(cluster, 3, 2, [*ghosts, roots[3]], transactions=(bytes(19_000),))
+    cluster.step(0, Received(3, (junk,)))
+    assert cluster.machines[0].status().waiting_events == 1
+    real = forge(cluster, 3, 2, roots, transactions=(bytes(30_000),))
+    child = forge(
+        cluster, 1, 3, [decode(cluster, forge(cluster, i, 2, roots)) for i in (0, 1)] + [decode(cluster, real)]
+    )
+    cluster.step(0, Received(1, (real, child)))
+    machine = cluster.machines[0]
+    assert decode(cluster, real).digest in machine._fetcher, "larger than a share, and yet it may wait"
+    for event in roots[1:]:
+        cluster.step(0, Received(event.creator, (wire.encode_event(event),)))
+    cluster.step(0, Received(1, (wire.encode_event(roots[0]),)))
+    assert Reject.EQUIVOCATION not in machine.status().rejects
+
+
+def test_a_peer_that_does_not_answer_pulls_does_not_stand_in_the_way() -> None:
+    """F3: it claims to be far ahead, sends one event now and then to look busy, and answers nothing."""
+    cluster = Cluster(4, network=Network(max_ahead=50))
+    cluster.run(20 * MS)
+    cluster.crash(0)
+    for number in range(300):
+        cluster.submit(1 + number % 3, b"%d" % number)
+        cluster.run(MS)
+    cluster.run_until(lambda: cluster.all_have(300))
+    cluster.run(100 * MS)
+    row = cluster.machines[1]._dag.row
+    drip = [node.event for round in range(1, cluster.machines[1]._dag.top) for node in row(round).nodes]
+    cluster.crash(3)
+    cluster.down.discard(0)
+    claim = wire.encode_frontier(FrameType.PULL, [2**40] * 4)  # a claim that does not end our pull
+    cluster.step(0, Connected(3), Received(3, (claim,)))
+    cluster.link(0, 1)
+    cluster.link(0, 2)
+    drip = [event for event in drip if event.digest not in cluster.machines[0]._dag]
+    for ms in range(2_000):
+        frames = (claim,) if ms % 300 else (claim, wire.encode_event(drip[ms // 300]))
+        cluster.step(0, Received(3, frames))
+        cluster.run(MS)
+    assert cluster.counts[0] == 300
+
+
+def test_a_drip_of_old_events_does_not_prevent_healing() -> None:
+    """F1: what counts as progress is a round that closes, not an event that comes in."""
+    lost = [False]
+    cluster = Cluster(4, delay=lambda i, j, frame: None if lost[0] and frame[0] == FrameType.EVENT else MS)
+    cluster.down.add(3)  # a liar with many old slots of its own
+    for number in range(60):
+        cluster.submit(number % 3, b"%d" % number)
+        cluster.run(5 * MS)
+    lost[0] = True  # all that is sent in one round gets lost
+    for i in range(3):
+        cluster.submit(i, b"lost %d" % i)
+    cluster.run(10 * MS)
+    lost[0] = False
+    mine: list[Event] = []
+    for drip in range(20):
+        parents = [] if drip == 0 else honest_parents(cluster, drip, 0, 1, 2)
+        event = decode(cluster, forge(cluster, 3, drip + 1, [*parents, *mine[-1:]]))
+        mine.append(event)
+        for i in range(3):
+            cluster.step(i, Received(3, (wire.encode_event(event),)))
+        cluster.run(200 * MS)
+    assert all(cluster.counts[i] == 63 for i in range(3))
+
+
+def test_an_exposed_liar_cannot_keep_an_idle_network_busy() -> None:
+    """P2, P7: nobody waits for events that nobody refers to."""
+    cluster = Cluster(4)
+    cluster.down.add(3)
+    for j, salt in ((0, 1), (1, 2), (2, 1)):
+        cluster.step(j, Received(3, (forge(cluster, 3, 1, [], salt=salt),)))
+    for number in range(30):
+        cluster.submit(number % 3, b"%d" % number)
+        cluster.run(5 * MS)
+    cluster.run(2_000 * MS)
+    assert all(cluster.machines[i]._proposer.exposed == 1 << 3 for i in range(3))
+    own = cluster.machines[0]._dag.row(1).variants[3][0].event
+    made = cluster.machines[0].status().own_events
+    parents = [*honest_parents(cluster, 1, 0, 1, 2), own]
+    late = forge(cluster, 3, 2, parents, transactions=(b"busy",))
+    for j in range(3):
+        cluster.step(j, Received(3, (late,)))
+    cluster.run(1_000 * MS)
+    assert cluster.machines[0].status().own_events - made <= 3
+
+
+def test_a_request_larger_than_the_budget_is_answered_in_part() -> None:
+    cluster = Cluster(4)
+    for number in range(20):
+        cluster.submit(0, bytes([number]) * 1_000_000)
+        cluster.run(20 * MS)
+    cluster.run_until(lambda: cluster.all_have(20))
+    large = [done.event.digest for done in cluster.delivered[0] if done.event.transactions]
+    outputs = cluster.machines[0].step(cluster.now, [Received(1, (wire.encode_request(large),))])
+    assert 0 < sum(isinstance(output, Send) for output in outputs) < 20
+
+
+def test_a_peer_that_can_never_catch_up_says_so_and_keeps_its_memory() -> None:
+    cluster = Cluster(4, network=Network(gc_depth=5), local=Local(retain_events=80), linked=False)
+    for i, j in ((0, 1), (0, 2), (1, 2), (0, 3)):  # peer 3 hears of one other only, and so may not sign
+        cluster.link(i, j)
+    for number in range(300):
+        cluster.submit(number % 3, b"%d" % number)
+        cluster.run(3 * MS)
+    assert "too long ago" in cluster.halted[3]
+    assert cluster.machines[3].status().events <= 4 * 40
+    assert cluster.counts[3] > 250, "it still follows"

@@ -122,7 +122,7 @@ class Local:
     heartbeat_ns: int = 500_000_000
     retain_events: int = 40_000  # about so many are kept in memory for peers that are behind (F4) ...
     retain_bytes: int = 256 * 1024 * 1024  # ... unless they are larger than this
-    pool_bytes_per_creator: int = 4 * 1024 * 1024  # events that wait for their parents (V7)
+    pool_bytes_per_sender: int = 4 * 1024 * 1024  # events from one peer that wait for their parents (V7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,13 +34,13 @@ class Reject(IntEnum):
     # The event and its ancestors: V3, V4, V5, V8.
     PARENT_MISMATCH = 20  # a parent is not the event its reference says it is
     SELF_PARENT = 21  # V4
-    TIME = 22  # V5
+    TIME = 22  # V5: not after the self-parent, or above 2^62
     EXPOSED_AUTHOR = 23  # V8
     INVALID_ANCESTOR = 24  # an ancestor was refused for good
 
     # Not taken now, without being invalid: V7, F2, F4, R5.
     AHEAD = 30  # V7: too far above the highest round that we know
-    POOL_FULL = 31  # V7: the creator's share of the pool of waiting events is used up
+    POOL_FULL = 31  # V7: the sender's share of the pool of waiting events is used up
     TOO_OLD = 32  # F4: below the rounds that we retain
     EQUIVOCATION = 33  # F2: a second variant that no event refers to
     NOT_OURS = 34  # R5: signed with our key, but not by us

@@ -16,8 +16,9 @@ MS = 1_000_000
 GRACE_NS = 3 * MS  # before the first request: the parent is mostly on its way from its creator
 FIRST_RETRY_NS, MAX_RETRY_NS = 20 * MS, 2_000 * MS
 PULL_TIMEOUT_NS = 1_000 * MS  # an unanswered pull no longer stands in the way of another
+PULL_PATIENCE_NS = 100 * MS  # before another peer is pulled from as well
 FIRST_PULL_PAUSE_NS, MAX_PULL_PAUSE_NS = 50 * MS, 5_000 * MS  # after a pull that brought nothing new
-MAX_MISSING = 4096  # parents that one creator's waiting events miss; beyond, more of them are not kept
+MAX_MISSING = 4096  # parents that one sender's waiting events miss; beyond, more of them are not kept
 
 
 class Waiting:
@@ -46,19 +47,24 @@ class Want:
 
 
 class Fetcher:
-    """The pool of waiting events and the flights that bring what they miss."""
+    """The pool of waiting events and the flights that bring what they miss.
 
-    def __init__(self, n: int, own: int, pool_bytes_per_creator: int) -> None:
+    Each sender has a share of the pool: an honest one relays only what is complete at its side, so what is
+    made up fills the share of a liar, whoever it says to be from.
+    """
+
+    def __init__(self, n: int, f: int, own: int, pool_bytes_per_sender: int) -> None:
         self.own = own
-        self.limit = pool_bytes_per_creator
+        self.limit = pool_bytes_per_sender
         self.linked: dict[int, None] = {}  # peers, oldest link first
         self._waiting: dict[bytes, Waiting] = {}
         self._wants: dict[bytes, Want] = {}
         self._due: list[tuple[int, bytes]] = []  # heap of (ns, digest): when to ask for a want
-        self._bytes = [0] * n  # per creator, in the pool
-        self._missing = [0] * n  # per creator, parents that its waiting events miss
-        self._slots: dict[tuple[int, int], int] = {}  # (round, creator) -> waiting events
-        self._pull: tuple[int, int] | None = None  # (peer, until) of the pull under way
+        self._bytes = [0] * n  # per sender, in the pool
+        self._missing = [0] * n  # per sender, parents that its waiting events miss
+        self._slots: dict[tuple[int, int, int], int] = {}  # (round, creator, sender) -> waiting events
+        self._pulls: dict[int, int] = {}  # peer -> until when its pull is under way
+        self._max_pulls = f + 1  # so that f liars who do not answer hold up nothing
         self._pause: dict[int, tuple[int, int]] = {}  # peer -> (not before, next pause)
         self._progress = 0  # accepted events ...
         self._progress_at_pull: dict[int, int] = {}  # ... when a peer was last pulled from
@@ -85,20 +91,20 @@ class Fetcher:
         """Whether a waiting event refers to it."""
         return digest in self._wants
 
-    def waits_in(self, round: int, creator: int) -> bool:
-        """Whether an event of this slot waits."""
-        return (round, creator) in self._slots
+    def waits_in(self, round: int, creator: int, sender: int) -> bool:
+        """Whether an event of this slot, from this sender, waits."""
+        return (round, creator, sender) in self._slots
 
     # -- the pool -----------------------------------------------------------------------------------
 
     def hold(self, event: Event, sender: int, missing: set[bytes], now: int) -> Reject | None:
         """Keep an event until its missing parents are here; a reject when there is no room (V7)."""
-        if not self._make_room(event, len(missing)):
+        if sender != self.own and not self._make_room(event, sender, len(missing)):
             return Reject.POOL_FULL
         self._waiting[event.digest] = Waiting(event, sender, missing)
-        self._bytes[event.creator] += event.size
-        self._missing[event.creator] += len(missing)
-        slot = (event.round, event.creator)
+        self._bytes[sender] += event.size
+        self._missing[sender] += len(missing)
+        slot = (event.round, event.creator, sender)
         self._slots[slot] = self._slots.get(slot, 0) + 1
         for digest in sorted(missing):
             want = self._wants.get(digest)
@@ -120,7 +126,7 @@ class Fetcher:
             if waiting is None:
                 continue
             waiting.missing.discard(digest)
-            self._missing[waiting.event.creator] -= 1
+            self._missing[waiting.sender] -= 1
             if not waiting.missing:
                 self._remove(waiting)
                 ready.append((waiting.event, waiting.sender))
@@ -142,17 +148,17 @@ class Fetcher:
         for waiting in [waiting for waiting in self._waiting.values() if waiting.event.round <= floor]:
             self._drop(waiting)
 
-    def _make_room(self, event: Event, missing: int) -> bool:
-        """Room in the creator's share, farthest rounds evicted first (V7)."""
-        creator = event.creator
+    def _make_room(self, event: Event, sender: int, missing: int) -> bool:
+        """Room in the sender's share, farthest rounds evicted first (V7)."""
 
         def fits(bytes: int, parents: int) -> bool:
-            return bytes + event.size <= self.limit and parents + missing <= MAX_MISSING
+            # One event always fits, however large a network lets them be.
+            return (not bytes or bytes + event.size <= self.limit) and parents + missing <= MAX_MISSING
 
-        bytes, parents = self._bytes[creator], self._missing[creator]
+        bytes, parents = self._bytes[sender], self._missing[sender]
         if fits(bytes, parents):
             return True
-        farther = [w for w in self._waiting.values() if w.event.creator == creator and w.event.round > event.round]
+        farther = [w for w in self._waiting.values() if w.sender == sender and w.event.round > event.round]
         farther.sort(key=lambda w: (w.event.round, w.event.digest))
         evicted = []
         while farther and not fits(bytes, parents):
@@ -168,9 +174,9 @@ class Fetcher:
     def _remove(self, waiting: Waiting) -> None:
         event = waiting.event
         del self._waiting[event.digest]
-        self._bytes[event.creator] -= waiting.size
-        self._missing[event.creator] -= len(waiting.missing)
-        slot = (event.round, event.creator)
+        self._bytes[waiting.sender] -= waiting.size
+        self._missing[waiting.sender] -= len(waiting.missing)
+        slot = (event.round, event.creator, waiting.sender)
         self._slots[slot] -= 1
         if not self._slots[slot]:
             del self._slots[slot]
@@ -197,8 +203,7 @@ class Fetcher:
         self.linked.pop(peer, None)
         self._pause.pop(peer, None)
         self._progress_at_pull.pop(peer, None)
-        if self._pull is not None and self._pull[0] == peer:
-            self._pull = None
+        self._pulls.pop(peer, None)
 
     def poll(self, now: int) -> tuple[list[tuple[int, list[bytes]]], int | None]:
         """What to ask whom for now, and when to look again (F1)."""
@@ -216,7 +221,8 @@ class Fetcher:
                 asks.setdefault(peer, []).append(digest)
                 want.asked += 1
             want.due = now + want.retry
-            want.retry = min(2 * want.retry, MAX_RETRY_NS)
+            if want.asked % max(1, len(self.linked)) == 0:  # all were asked
+                want.retry = min(2 * want.retry, MAX_RETRY_NS)
             heapreplace(self._due, (want.due, digest))
         requests = []
         for peer, digests in asks.items():
@@ -233,8 +239,11 @@ class Fetcher:
     # -- pulling whole rounds -----------------------------------------------------------------------
 
     def pull(self, peer: int, now: int) -> bool:
-        """Whether to pull from a peer that is ahead of us; at most one pull is under way (F3)."""
-        if self._pull is not None and now < self._pull[1]:
+        """Whether to pull from a peer that is ahead of us, unless enough pulls are under way (F3)."""
+        self._pulls = {other: until for other, until in self._pulls.items() if now < until}
+        if peer in self._pulls or len(self._pulls) >= self._max_pulls:
+            return False
+        if any(now < until - PULL_TIMEOUT_NS + PULL_PATIENCE_NS for until in self._pulls.values()):
             return False
         not_before, pause = self._pause.get(peer, (0, FIRST_PULL_PAUSE_NS))
         if self._progress_at_pull.get(peer) == self._progress:
@@ -243,14 +252,13 @@ class Fetcher:
             self._pause[peer] = (now + pause, min(2 * pause, MAX_PULL_PAUSE_NS))
         else:
             self._pause[peer] = (now + FIRST_PULL_PAUSE_NS, FIRST_PULL_PAUSE_NS)
-        self._pull = (peer, now + PULL_TIMEOUT_NS)
+        self._pulls[peer] = now + PULL_TIMEOUT_NS
         self._progress_at_pull[peer] = self._progress
         return True
 
     def pulled(self, peer: int) -> None:
         """The answer to a pull is complete: it ends with the peer's frontier."""
-        if self._pull is not None and self._pull[0] == peer:
-            self._pull = None
+        self._pulls.pop(peer, None)
 
 
 class Server:
@@ -292,8 +300,10 @@ class Server:
         self._budget[peer] = min(self._budget[peer] + grown, self.BUDGET_BYTES)
         if grown:
             self._filled_at[peer] = now
-        cost = sum(event.size for event in events)
-        if cost > self._budget[peer]:
+        cost, wanted = sum(event.size for event in events), bool(events)
+        while events and cost > self._budget[peer]:
+            cost -= events.pop().size
+        if not events and wanted:
             return Reject.BUSY
         self._budget[peer] -= cost
         return events

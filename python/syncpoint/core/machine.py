@@ -16,10 +16,10 @@ from .decide import Decider
 from .error import Reject
 from .fetch import Fetcher, Server
 from .input import Connected, Disconnected, Input, Persisted, Received, Start, Submit
-from .journal import RecordType, decode_record, encode_own_event
+from .journal import decode_record, encode_own_event
 from .order import Orderer
 from .output import Broadcast, Deliver, Halted, Output, Persist, Queue, Rejected, Send, Wake
-from .propose import Proposer
+from .propose import Made, Proposer
 from .status import Status
 from .timer import Timer
 from .values import Delivered, Event
@@ -31,7 +31,8 @@ __all__ = ["Machine"]
 MAX_INVALID = 4096  # digests of refused events that are remembered, oldest forgotten first
 PULL_GAP = 3  # rounds above the top: beyond, whole rounds are pulled rather than single parents
 RETAIN_GC_DEPTHS = 2  # rounds retained whatever their events take, in gc_depths
-STALL_NS = 250_000_000  # without an accepted event while something waits, before frontiers are exchanged again
+HOPELESS = 4  # times what is retained: so far behind, or so much held, a peer gives up making events
+STALL_NS = 500_000_000  # without a closed round while something waits, before frontiers are exchanged again
 STALL_HEARTBEATS = 2  # the same while nothing waits
 
 
@@ -63,7 +64,7 @@ class Machine:
             self._orderer,
             self._timer,
         )
-        self._fetcher = Fetcher(self.committee.n, own, config.local.pool_bytes_per_creator)
+        self._fetcher = Fetcher(self.committee.n, self.committee.f, own, config.local.pool_bytes_per_sender)
         self._server = Server(self._dag, self.committee.n)
         self._retain_rounds = max(
             config.local.retain_events // self.committee.n, RETAIN_GC_DEPTHS * config.network.gc_depth
@@ -82,7 +83,7 @@ class Machine:
         self._submitted = False  # since the queue was reported last
         self._queued = (0, 0)
         self._propose_at: int | None = None  # ns, when to ask the proposer again
-        self._quiet_since = 0  # ns, when an event was accepted last, or frontiers were exchanged again
+        self._quiet_since = 0  # ns, when a round closed last, or frontiers were exchanged again
 
     # -- the seam -----------------------------------------------------------------------------------
 
@@ -173,14 +174,16 @@ class Machine:
         self._quiet_since = self._now
         for record in records:
             decoded = decode_record(record)
-            if decoded is None or decoded[0] is not RecordType.OWN_EVENT:
+            if decoded is None:
                 raise CorruptError(f"the journal holds a record that is none: {record[:16].hex()}...")
-            event = wire.decode_event(decoded[1], self.committee.epoch_id, self.config.network)
+            event = wire.decode_event(decoded.frame, self.committee.epoch_id, self.config.network)
             if isinstance(event, Reject) or event.creator != self.own:
                 raise CorruptError("the journal holds an event that is not ours: another key or network")
             self._journaled_round = max(self._journaled_round, event.round)
-            self._proposer.restore(event)
-            self._take(event, self.own)
+            self._proposer.restore(event, decoded.taken_over)
+            reject = self._take(event, self.own)
+            if reject is not None:
+                raise CorruptError(f"the journal holds two events of ours for round {event.round}")
 
     def _frame(self, peer: int, frame: bytes) -> None:
         kind = frame[0] if frame else None
@@ -231,10 +234,10 @@ class Machine:
 
     def _take(self, event: Event, sender: int) -> Reject | None:
         """Accept an event whose parents are here, and what waited for it; let it wait else (F1)."""
-        reject = self._one_variant(event)
+        missing = {parent.digest for parent in event.parents if parent.digest not in self._dag}
+        reject = self._one_variant(event, sender if missing else None)
         if reject is not None:
             return reject
-        missing = {parent.digest for parent in event.parents if parent.digest not in self._dag}
         if missing:
             return self._fetcher.hold(event, sender, missing, self._now)
         ready = [(event, sender)]
@@ -256,28 +259,30 @@ class Machine:
     def _accept(self, event: Event) -> Reject | None:
         if self._too_old(event):
             return Reject.TOO_OLD
-        reject = self._one_variant(event)
+        reject = self._one_variant(event, None)
         if reject is not None:
             return reject
         parents = [node for parent in event.parents if (node := self._dag.get(parent.digest)) is not None]
+        if len(parents) < len(event.parents):  # it was here, and is dropped: older than the reference says
+            return Reject.PARENT_MISMATCH
         reject = check_ancestors(event, parents, self._dag, self.config.network.gc_depth)
         if reject is not None:
             return reject
         node = self._dag.insert(event)
-        self._quiet_since = self._now
         self._timer.accepted(node.round, node.creator, self._now)
-        self._orderer.accept(node)
+        if not self._proposer.exposed >> node.creator & 1:  # else nobody refers to it (P7), and nobody waits for it
+            self._orderer.accept(node)
         self._proposer.accept(node)
         self._decider.insert(node)
         return None
 
-    def _one_variant(self, event: Event) -> Reject | None:
+    def _one_variant(self, event: Event, sender: int | None) -> Reject | None:
         """A second variant of a slot is stored only when another event refers to it (F2)."""
         variants = self._dag.row(event.round).variants[event.creator]
         if variants:
             self._equivocators |= 1 << event.creator
             self._proposer.accuse(event.creator, variants[0].event, event)
-        elif not self._fetcher.waits_in(event.round, event.creator):
+        elif sender is None or not self._fetcher.waits_in(event.round, event.creator, sender):
             return None
         return None if self._fetcher.wants(event.digest) else Reject.EQUIVOCATION
 
@@ -351,16 +356,23 @@ class Machine:
             self._outputs.append(Deliver(tuple(self._delivered)))
             self._delivered = []
         if closing:
+            self._quiet_since = self._now
             self._decider.prune(self._decider.closed)
             self._forget()
 
     def _forget(self) -> None:
         """Drop rounds that neither we nor any peer that keeps up still need (F4)."""
         depth = self.config.network.gc_depth
-        full = self._dag.bytes > self.config.local.retain_bytes
-        floor = self._decider.closed - (RETAIN_GC_DEPTHS * depth if full else self._retain_rounds)
+        held, limit = self._dag.bytes, self.config.local.retain_bytes
+        own_round = self._proposer.tip.round if self._proposer.tip is not None else 0
+        behind = self._decider.closed - own_round
+        if behind > HOPELESS * self._retain_rounds or (held > HOPELESS * limit and behind > RETAIN_GC_DEPTHS * depth):
+            self._halt(
+                f"our newest event is of round {own_round}, and round {self._decider.closed} has closed: "
+                "what the next one would have to build on is too long ago"
+            )
+        floor = self._decider.closed - (RETAIN_GC_DEPTHS * depth if held > limit else self._retain_rounds)
         if self._halted is None:  # our own rounds have no gaps (P1): the next one builds on the last
-            own_round = self._proposer.tip.round if self._proposer.tip is not None else 0
             floor = min(floor, own_round - RETAIN_GC_DEPTHS * depth)
         if floor > self._dag.floor:
             self._proposer.prune(self._dag.prune(floor))
@@ -371,12 +383,14 @@ class Machine:
         """Make the next event when it is time; it is sent once it is durable (J1)."""
         self._propose_at = None
         if self._may_propose():
-            event, self._propose_at = self._proposer.poll(self._now)
-            if event is not None:
+            next_event = self._proposer.poll(self._now)
+            if isinstance(next_event, Made):
                 self._token += 1
-                self._persisting = (self._token, event)
-                record = encode_own_event(wire.encode_event(event))
+                self._persisting = (self._token, next_event.event)
+                record = encode_own_event(wire.encode_event(next_event.event), next_event.taken_over)
                 self._outputs.append(Persist(self._token, (record,)))
+            else:
+                self._propose_at = next_event
         queued = (self._proposer.queued, self._proposer.queued_bytes)
         if self._submitted or queued != self._queued:
             self._submitted, self._queued = False, queued

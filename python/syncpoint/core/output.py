@@ -58,7 +58,7 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A frame of this peer was not taken; what no honest peer sends costs it the link."""
+    """A frame of this peer was not taken; one that is malformed costs it the link."""
 
     peer: int
     code: Reject

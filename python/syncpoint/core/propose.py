@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from . import wire
 from .committee import Committee
@@ -12,6 +13,7 @@ from .config import MAX_ITEM_BYTES, MAX_TRANSACTIONS, Local, Network
 from .crypto import DOMAIN_EVENT, Signer, blake3
 from .dag import Dag, Node
 from .decide import Decider
+from .journal import Position
 from .order import Orderer
 from .timer import Advance, Timer
 from .values import Delivered, Event, Item, ItemType, Parent
@@ -26,7 +28,30 @@ MAX_EVIDENCE = 4  # items made, and heeded, in one event; the rest goes into the
 MAX_EVIDENCE_BYTES = MAX_ITEM_BYTES // MAX_EVIDENCE
 
 
-Queued = tuple[int | None, bytes]  # a transaction and its number; None: submitted before a restart
+class Queued(NamedTuple):
+    """A transaction that waits for an event."""
+
+    transaction: bytes
+    number: int | None  # None: submitted before a restart
+    source: Position | None = None  # where it stood before, in an own event that will not be delivered (O11)
+
+
+class Made(NamedTuple):
+    """An own event that is to be made durable, and what it takes over from own events of before (O11)."""
+
+    event: Event
+    taken_over: tuple[Position, ...]
+
+
+class Placed:
+    """An own event that is not delivered yet, and whose its transactions are."""
+
+    __slots__ = ("event", "numbers", "taken_over")
+
+    def __init__(self, event: Event, numbers: tuple[int | None, ...]) -> None:
+        self.event = event
+        self.numbers = numbers
+        self.taken_over: set[int] = set()  # places of transactions that a later own event carries
 
 
 class Proposer:
@@ -63,7 +88,7 @@ class Proposer:
         self._timer = timer
         self._queue: deque[Queued] = deque()
         self._next_number = 0
-        self._placed: dict[int, tuple[Event, tuple[int | None, ...]]] = {}  # our undelivered events by round
+        self._placed: dict[int, Placed] = {}  # our undelivered events by round
         self._uncovered: dict[Node, None] = {}  # accepted, not in our history
         self._evidence: dict[int, Item] = {}  # creator -> proof that is not in our history yet
 
@@ -77,13 +102,17 @@ class Proposer:
         for transaction in transactions:
             size = len(transaction) + 4
             assert size <= self.network.max_payload_bytes, "the engine refuses larger transactions"
-            self._queue.append((self._next_number, transaction))
+            self._queue.append(Queued(transaction, self._next_number))
             self._next_number += 1
             self.queued_bytes += size
 
-    def restore(self, event: Event) -> None:
+    def restore(self, event: Event, taken_over: Iterable[Position]) -> None:
         """Take up an own event of the journal; what it carries is delivered with it, or queued again (O11)."""
-        self._placed[event.round] = (event, (None,) * len(event.transactions))
+        self._placed[event.round] = Placed(event, (None,) * len(event.transactions))
+        for position in taken_over:
+            placed = self._placed.get(position.round)
+            if placed is not None:
+                placed.taken_over.add(position.place)
 
     def accept(self, node: Node) -> None:
         """Note an event that entered the DAG; an own one becomes the tip."""
@@ -101,51 +130,53 @@ class Proposer:
         if len(proof) <= MAX_EVIDENCE_BYTES:
             self._evidence[creator] = Item(ItemType.EVIDENCE, proof)
 
-    def poll(self, now: int) -> tuple[Event | None, int | None]:
+    def poll(self, now: int) -> Made | int | None:
         """Our next event if it is time for it, else when to ask again (None: when something changes)."""
         round = self.tip.round if self.tip is not None else 0
         parents = self._strong(round)
         if parents is None:
-            return None, None
+            return None
         above = self._dag.row(round + 1).creators.bit_count()
         if not (self._queue or self._evidence or self._orderer.has_undelivered or above):
             beat_at = self.created_at + self.local.heartbeat_ns
             if now < beat_at:
-                return None, beat_at
+                return beat_at
         if above >= self.committee.q:  # P3 (c): we are behind, the minimum interval does not apply
-            return self._make(round, parents, Advance.OVERTAKEN, now), None
+            return self._make(round, parents, Advance.OVERTAKEN, now)
         rested_at = self.created_at + self.local.min_event_interval_ns
         if now < rested_at:  # P2
-            return None, rested_at
+            return rested_at
         if round == 0:
-            return self._make(round, parents, Advance.SETTLED, now), None
+            return self._make(round, parents, Advance.SETTLED, now)
         timeout_at = self._timer.timeout_at(round)
         if not self._settled(round):
             if now >= timeout_at:  # P3 (b)
-                return self._make(round, parents, Advance.TIMEOUT, now), None
+                return self._make(round, parents, Advance.TIMEOUT, now)
             self._timer.unsettled(round)
-            return None, timeout_at
+            return timeout_at
         soft_until = min(self._timer.soft_until(round), timeout_at)
         if now < soft_until:  # P4
-            return None, soft_until
-        return self._make(round, parents, Advance.SETTLED, now), None  # P3 (a)
+            return soft_until
+        return self._make(round, parents, Advance.SETTLED, now)  # P3 (a)
 
     def delivered(self, done: Delivered) -> tuple[int, ...]:
         """The numbers of our transactions in an event of ours that was delivered."""
         placed = self._placed.get(done.event.round)
-        if placed is None or placed[0].digest != done.event.digest:  # made before a restart, or not by us (R5)
+        if placed is None or placed.event.digest != done.event.digest:  # nothing in it, or not made by us (R5)
             return ()
         del self._placed[done.event.round]
-        return tuple(number for number in placed[1] if number is not None)
+        return tuple(number for number in placed.numbers if number is not None)
 
     def expire(self, floor: int) -> None:
         """Queue again what lies in own events that fell below the floor undelivered (O11)."""
         again: list[Queued] = []
         for round in sorted(round for round in self._placed if round <= floor):
-            event, numbers = self._placed.pop(round)
-            again += zip(numbers, event.transactions, strict=True)
+            placed = self._placed.pop(round)
+            for place, (transaction, number) in enumerate(zip(placed.event.transactions, placed.numbers, strict=True)):
+                if place not in placed.taken_over:
+                    again.append(Queued(transaction, number, Position(round, place)))
         self._queue.extendleft(reversed(again))
-        self.queued_bytes += sum(len(transaction) + 4 for _, transaction in again)
+        self.queued_bytes += sum(len(entry.transaction) + 4 for entry in again)
         self.resubmitted += len(again)
 
     def prune(self, dropped: Iterable[Node]) -> None:
@@ -181,8 +212,10 @@ class Proposer:
             taken |= 1 << node.creator
         best: dict[int, Node] = {}
         lowest = round + 1 - self.network.gc_depth
+        for node in [node for node in self._uncovered if node.round < lowest]:
+            del self._uncovered[node]  # too old for any event of ours from now on (V3)
         for node in self._uncovered:
-            if node.round >= round or node.round < lowest or taken >> node.creator & 1:
+            if node.round >= round or taken >> node.creator & 1:
                 continue
             known = best.get(node.creator)
             if known is None or (known.round, node.index) < (node.round, known.index):
@@ -224,13 +257,14 @@ class Proposer:
             return False
         return self._decider.settled(round - 1)
 
-    def _make(self, round: int, strong: list[Node], by: Advance, now: int) -> Event:
+    def _make(self, round: int, strong: list[Node], by: Advance, now: int) -> Made:
         """Build and sign the event after `round`; it enters the DAG when it is durable (P7, J1)."""
         self._timer.advanced(round, by, now)
         parents = sorted(strong + self._weak(round, strong), key=lambda node: node.creator)
         references = tuple(Parent(node.creator, node.round, node.digest) for node in parents)
         items = tuple(self._evidence.values())[:MAX_EVIDENCE]
-        numbers, transactions = self._take()
+        taken = self._take()
+        transactions = tuple(entry.transaction for entry in taken)
         created_at = max(now, self.tip.created_at + 1) if self.tip is not None else now  # V5
         salt = blake3(DOMAIN_SALT + self._entropy + struct.pack("<Q", round + 1))[:8]
         header = wire.encode_header(
@@ -255,24 +289,21 @@ class Proposer:
             digest=digest,
             signature=self._signer.sign(DOMAIN_EVENT + digest),
         )
-        if numbers:
-            self._placed[event.round] = (event, numbers)
+        if taken:
+            self._placed[event.round] = Placed(event, tuple(entry.number for entry in taken))
         self.created_at = now
         self.made += 1
-        return event
+        return Made(event, tuple(entry.source for entry in taken if entry.source is not None))
 
-    def _take(self) -> tuple[tuple[int | None, ...], tuple[bytes, ...]]:
+    def _take(self) -> list[Queued]:
         """As many queued transactions as one event takes, in order."""
-        numbers: list[int | None] = []
-        transactions: list[bytes] = []
+        taken: list[Queued] = []
         room = self.network.max_payload_bytes
-        while self._queue and len(transactions) < MAX_TRANSACTIONS:
-            number, transaction = self._queue[0]
-            room -= len(transaction) + 4
+        while self._queue and len(taken) < MAX_TRANSACTIONS:
+            size = len(self._queue[0].transaction) + 4
+            room -= size
             if room < 0:
                 break
-            self._queue.popleft()
-            self.queued_bytes -= len(transaction) + 4
-            numbers.append(number)
-            transactions.append(transaction)
-        return tuple(numbers), tuple(transactions)
+            self.queued_bytes -= size
+            taken.append(self._queue.popleft())
+        return taken

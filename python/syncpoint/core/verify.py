@@ -33,7 +33,7 @@ def check_ancestors(event: Event, parents: list[Node], dag: Dag, gc_depth: int) 
             return Reject.PARENT_MISMATCH
         if parent.creator == event.creator:
             own = parent
-    if event.round > 1 and not _is_latest(own, event, parents, gc_depth):
+    if event.round > 1 and not _is_latest(own, event, parents, dag, gc_depth):
         return Reject.SELF_PARENT  # V4
     if own is not None and event.created_at <= own.created_at:
         return Reject.TIME  # V5
@@ -98,7 +98,7 @@ def _check_parents(event: Event, committee: Committee, gc_depth: int) -> Reject 
     return Reject.NO_QUORUM if strong < committee.q else None
 
 
-def _is_latest(own: Node | None, event: Event, parents: list[Node], gc_depth: int) -> bool:
+def _is_latest(own: Node | None, event: Event, parents: list[Node], dag: Dag, gc_depth: int) -> bool:
     """Whether `own` is the latest event of its creator in the history of the event (V4).
 
     Only rounds that V3 lets be parents count: after a recovery (R3) the last own event may lie deeper.
@@ -106,6 +106,8 @@ def _is_latest(own: Node | None, event: Event, parents: list[Node], gc_depth: in
     if own is not None and own.round == event.round - 1:
         return True  # nothing later can be behind parents of at most that round
     lowest = max(1, event.round - gc_depth) if own is None else own.round + 1
+    if not any(dag.row(round).creators >> event.creator & 1 for round in range(lowest, event.round)):
+        return True  # it has no such event anywhere: no need to walk
     todo, seen = [parent for parent in parents if parent is not own], set(parents)
     while todo:
         node = todo.pop()

@@ -32,6 +32,7 @@ __all__ = [
 
 MAX_REQUEST = 256  # digests in one request
 MAX_ROUND = 2**62
+MAX_TIME = 2**62  # ns since the Unix epoch: the year 2116, and room above it for consensus_at
 
 
 class FrameType(IntEnum):
@@ -219,6 +220,8 @@ def _parse_header(data: bytes, start: int, epoch_id: bytes) -> Parsed | Reject:
         return Reject.EPOCH
     if not 0 < round <= MAX_ROUND:
         return Reject.ROUND
+    if created_at > MAX_TIME:
+        return Reject.TIME
     if parent_count > MAX_PEERS or item_count > MAX_ITEMS:
         return Reject.LIMIT
     end = at + parent_count * _PARENT.size
