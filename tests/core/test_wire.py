@@ -54,7 +54,7 @@ def event_frames(draw: st.DrawFn) -> bytes:
         PEERS.epoch_id,
         draw(u16),
         draw(st.integers(1, wire.MAX_ROUND)),
-        draw(u64),
+        draw(st.integers(0, wire.MAX_TIME)),
         draw(u64),
         draw(parents),
         draw(items),
@@ -149,7 +149,7 @@ each_frame = pytest.mark.parametrize("name", FRAMES)
 @given(
     u16,
     st.integers(1, wire.MAX_ROUND),
-    u64,
+    st.integers(0, wire.MAX_TIME),
     u64,
     parents,
     items,
@@ -323,6 +323,8 @@ def test_a_valid_header_is_taken() -> None:
         (Reject.ROUND, {"round": 0}),
         (Reject.ROUND, {"round": wire.MAX_ROUND + 1}),
         (Reject.ROUND, {"round": 2**64 - 1}),
+        (Reject.TIME, {"created_at": 2**62 + 1}),
+        (Reject.TIME, {"created_at": 2**64 - 1}),
         (Reject.LIMIT, {"length": PEERS.network.max_payload_bytes + 1}),
         (Reject.LIMIT, {"items": MAX_ITEMS + 1}),
         (Reject.PAYLOAD, {"root": bytes(32)}),  # V6

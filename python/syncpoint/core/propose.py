@@ -19,7 +19,7 @@ from .timer import Advance, Timer
 from .values import Delivered, Event, Item, ItemType, Parent
 from .verify import check_evidence, exposed
 
-__all__ = ["DOMAIN_SALT", "Proposer"]
+__all__ = ["DOMAIN_SALT", "Made", "Placed", "Proposer", "Queued"]
 
 DOMAIN_SALT = b"syncpoint/salt/v1"
 PATIENCE_ROUNDS = 8  # by which decisions may lag before every primary is waited for
