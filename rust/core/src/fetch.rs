@@ -1,0 +1,440 @@
+//! Events that wait for their parents, and how the missing ones are obtained (F1 to F3, V7).
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
+
+use crate::dag::Dag;
+use crate::error::Reject;
+use crate::values::{Digest, Event};
+use crate::wire::MAX_REQUEST;
+
+const MS: u64 = 1_000_000;
+/// Before the first request: the parent is mostly on its way from its creator.
+pub const GRACE_NS: u64 = 3 * MS;
+/// Before a request is repeated, the first time.
+pub const FIRST_RETRY_NS: u64 = 20 * MS;
+/// Before a request is repeated, at most.
+pub const MAX_RETRY_NS: u64 = 2_000 * MS;
+/// An unanswered pull no longer stands in the way of another.
+pub const PULL_TIMEOUT_NS: u64 = 1_000 * MS;
+/// Before another peer is pulled from as well.
+pub const PULL_PATIENCE_NS: u64 = 100 * MS;
+/// After a pull that brought nothing new, the first time.
+pub const FIRST_PULL_PAUSE_NS: u64 = 50 * MS;
+/// After a pull that brought nothing new, at most.
+pub const MAX_PULL_PAUSE_NS: u64 = 5_000 * MS;
+/// Parents that one sender's waiting events miss; beyond, more of them are not kept.
+pub const MAX_MISSING: usize = 4096;
+
+/// A checked event some of whose parents are missing.
+#[derive(Debug)]
+struct Waiting {
+    event: Arc<Event>,
+    sender: usize,
+    missing: BTreeSet<Digest>,
+}
+
+/// A missing event: who waits for it, whom to ask next, and when.
+#[derive(Debug)]
+struct Want {
+    children: Vec<Digest>,
+    /// Peers that sent something that refers to it, so they have it.
+    hints: Vec<usize>,
+    asked: usize,
+    due: u64,
+    retry: u64,
+}
+
+/// What a peer is asked for.
+pub type Request = (usize, Vec<Digest>);
+
+/// The pool of waiting events and the flights that bring what they miss.
+///
+/// Each sender has a share of the pool: an honest one relays only what is complete at its side, so what is
+/// made up fills the share of a liar, whoever it says to be from.
+#[derive(Debug)]
+pub struct Fetcher {
+    own: usize,
+    limit: u64,
+    /// Peers, oldest link first.
+    pub linked: Vec<usize>,
+    waiting: BTreeMap<Digest, Waiting>,
+    wants: BTreeMap<Digest, Want>,
+    /// When to ask for a want.
+    due: BinaryHeap<Reverse<(u64, Digest)>>,
+    /// Per sender, in the pool.
+    bytes: Vec<u64>,
+    /// Per sender, parents that its waiting events miss.
+    missing: Vec<usize>,
+    /// (round, creator, sender) -> waiting events.
+    slots: BTreeMap<(u64, u16, usize), usize>,
+    /// Peer -> until when its pull is under way.
+    pulls: BTreeMap<usize, u64>,
+    /// So that f liars who do not answer hold up nothing.
+    max_pulls: usize,
+    /// Peer -> (not before, next pause).
+    pause: BTreeMap<usize, (u64, u64)>,
+    /// Accepted events ...
+    progress: u64,
+    /// ... when a peer was last pulled from.
+    progress_at_pull: BTreeMap<usize, u64>,
+}
+
+impl Fetcher {
+    /// An empty pool.
+    #[must_use]
+    pub fn new(n: usize, f: usize, own: usize, pool_bytes_per_sender: u64) -> Self {
+        Self {
+            own,
+            limit: pool_bytes_per_sender,
+            linked: Vec::new(),
+            waiting: BTreeMap::new(),
+            wants: BTreeMap::new(),
+            due: BinaryHeap::new(),
+            bytes: vec![0; n],
+            missing: vec![0; n],
+            slots: BTreeMap::new(),
+            pulls: BTreeMap::new(),
+            max_pulls: f + 1,
+            pause: BTreeMap::new(),
+            progress: 0,
+            progress_at_pull: BTreeMap::new(),
+        }
+    }
+
+    /// Whether an event waits.
+    #[must_use]
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.waiting.contains_key(digest)
+    }
+
+    /// Events that wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Bytes of events that wait.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> u64 {
+        self.bytes.iter().sum()
+    }
+
+    /// Events that are missing.
+    #[must_use]
+    pub fn wanted(&self) -> usize {
+        self.wants.len()
+    }
+
+    /// Whether a waiting event refers to it.
+    #[must_use]
+    pub fn wants(&self, digest: &Digest) -> bool {
+        self.wants.contains_key(digest)
+    }
+
+    /// Whether an event of this slot, from this sender, waits.
+    #[must_use]
+    pub fn waits_in(&self, round: u64, creator: u16, sender: usize) -> bool {
+        self.slots.contains_key(&(round, creator, sender))
+    }
+
+    // -- the pool ---------------------------------------------------------------------------------
+
+    /// Keep an event until its missing parents are here; a reject when there is no room (V7).
+    ///
+    /// # Errors
+    /// [`Reject::PoolFull`].
+    pub fn hold(
+        &mut self,
+        event: Arc<Event>,
+        sender: usize,
+        missing: BTreeSet<Digest>,
+        now: u64,
+    ) -> Result<(), Reject> {
+        if sender != self.own && !self.make_room(&event, sender, missing.len()) {
+            return Err(Reject::PoolFull);
+        }
+        self.bytes[sender] += event.size() as u64;
+        self.missing[sender] += missing.len();
+        *self.slots.entry((event.round, event.creator, sender)).or_default() += 1;
+        for &digest in &missing {
+            let want = self.wants.entry(digest).or_insert_with(|| {
+                let due = now + GRACE_NS;
+                self.due.push(Reverse((due, digest)));
+                Want { children: Vec::new(), hints: Vec::new(), asked: 0, due, retry: FIRST_RETRY_NS }
+            });
+            want.children.push(event.digest);
+            if sender != self.own && !want.hints.contains(&sender) {
+                want.hints.push(sender);
+            }
+        }
+        self.waiting.insert(event.digest, Waiting { event, sender, missing });
+        Ok(())
+    }
+
+    /// An event entered the DAG: the waiting events (and their senders) that miss nothing any more.
+    pub fn accepted(&mut self, digest: &Digest) -> Vec<(Arc<Event>, usize)> {
+        self.progress += 1;
+        let mut ready = Vec::new();
+        let Some(want) = self.wants.remove(digest) else { return ready };
+        for child in want.children {
+            let Some(waiting) = self.waiting.get_mut(&child) else { continue };
+            waiting.missing.remove(digest);
+            self.missing[waiting.sender] -= 1;
+            if waiting.missing.is_empty() {
+                let waiting = self.remove(&child);
+                ready.push((waiting.event, waiting.sender));
+            }
+        }
+        ready
+    }
+
+    /// An event is invalid: the waiting events, with their senders, that thereby are invalid too.
+    pub fn refused(&mut self, digest: &Digest) -> Vec<(Arc<Event>, usize)> {
+        let mut dropped = Vec::new();
+        let Some(want) = self.wants.remove(digest) else { return dropped };
+        for child in want.children {
+            if self.waiting.contains_key(&child) {
+                dropped.push(self.drop_waiting(&child));
+            }
+        }
+        dropped
+    }
+
+    /// Drop what waits in rounds that are too old to matter.
+    pub fn forget_below(&mut self, floor: u64) {
+        let old = self.waiting.values().filter(|waiting| waiting.event.round <= floor);
+        let old: BTreeSet<Digest> = old.map(|waiting| waiting.event.digest).collect();
+        for digest in old {
+            self.drop_waiting(&digest);
+        }
+    }
+
+    /// Room in the sender's share, farthest rounds evicted first (V7).
+    fn make_room(&mut self, event: &Event, sender: usize, missing: usize) -> bool {
+        // One event always fits, however large a network lets them be.
+        let size = event.size() as u64;
+        let fits =
+            |bytes: u64, parents: usize| (bytes == 0 || bytes + size <= self.limit) && parents + missing <= MAX_MISSING;
+        let (mut bytes, mut parents) = (self.bytes[sender], self.missing[sender]);
+        if fits(bytes, parents) {
+            return true;
+        }
+        let mut farther: Vec<&Waiting> = self
+            .waiting
+            .values()
+            .filter(|waiting| waiting.sender == sender && waiting.event.round > event.round)
+            .collect();
+        farther.sort_unstable_by_key(|waiting| (waiting.event.round, waiting.event.digest));
+        let mut evicted = Vec::new();
+        while !fits(bytes, parents) {
+            let Some(last) = farther.pop() else { break };
+            bytes -= last.event.size() as u64;
+            parents -= last.missing.len();
+            evicted.push(last.event.digest);
+        }
+        if !fits(bytes, parents) {
+            return false;
+        }
+        for digest in evicted {
+            self.drop_waiting(&digest);
+        }
+        true
+    }
+
+    fn remove(&mut self, digest: &Digest) -> Waiting {
+        let waiting = self.waiting.remove(digest).expect("it waits");
+        let event = &waiting.event;
+        self.bytes[waiting.sender] -= event.size() as u64;
+        self.missing[waiting.sender] -= waiting.missing.len();
+        let slot = (event.round, event.creator, waiting.sender);
+        let count = self.slots.get_mut(&slot).expect("it was counted");
+        *count -= 1;
+        if *count == 0 {
+            self.slots.remove(&slot);
+        }
+        waiting
+    }
+
+    /// Remove an event that will not be accepted from here, and what was wanted for its sake only.
+    fn drop_waiting(&mut self, digest: &Digest) -> (Arc<Event>, usize) {
+        let waiting = self.remove(digest);
+        for parent in &waiting.missing {
+            let Some(want) = self.wants.get_mut(parent) else { continue };
+            want.children.retain(|child| child != digest);
+            if want.children.is_empty() {
+                self.wants.remove(parent);
+            }
+        }
+        (waiting.event, waiting.sender)
+    }
+
+    // -- asking for single events -----------------------------------------------------------------
+
+    /// A link is up: it can be asked.
+    pub fn connected(&mut self, peer: usize) {
+        if !self.linked.contains(&peer) {
+            self.linked.push(peer);
+        }
+    }
+
+    /// A link is gone, and with it what was asked there.
+    pub fn disconnected(&mut self, peer: usize) {
+        self.linked.retain(|&other| other != peer);
+        self.pause.remove(&peer);
+        self.progress_at_pull.remove(&peer);
+        self.pulls.remove(&peer);
+    }
+
+    /// What to ask whom for now, and when to look again (F1).
+    pub fn poll(&mut self, now: u64) -> (Vec<Request>, Option<u64>) {
+        let mut asks: Vec<Request> = Vec::new();
+        while let Some(&Reverse((due, digest))) = self.due.peek() {
+            let Some(want) = self.wants.get_mut(&digest).filter(|want| want.due == due) else {
+                self.due.pop(); // satisfied, dropped, or wanted anew since
+                continue;
+            };
+            if due > now {
+                break;
+            }
+            let peer = if self.waiting.contains_key(&digest) { None } else { whom(want, &self.linked) };
+            if let Some(peer) = peer {
+                match asks.iter_mut().find(|(other, _)| *other == peer) {
+                    Some((_, digests)) => digests.push(digest),
+                    None => asks.push((peer, vec![digest])),
+                }
+                want.asked += 1;
+            }
+            want.due = now + want.retry;
+            if want.asked.is_multiple_of(self.linked.len().max(1)) {
+                want.retry = (2 * want.retry).min(MAX_RETRY_NS); // all were asked
+            }
+            let due = want.due;
+            self.due.pop();
+            self.due.push(Reverse((due, digest)));
+        }
+        let requests = asks
+            .iter()
+            .flat_map(|(peer, digests)| digests.chunks(MAX_REQUEST).map(|some| (*peer, some.to_vec())))
+            .collect();
+        (requests, self.due.peek().map(|Reverse((due, _))| *due))
+    }
+
+    // -- pulling whole rounds ---------------------------------------------------------------------
+
+    /// Whether to pull from a peer that is ahead of us, unless enough pulls are under way (F3).
+    pub fn pull(&mut self, peer: usize, now: u64) -> bool {
+        self.pulls.retain(|_, until| now < *until);
+        if self.pulls.contains_key(&peer) || self.pulls.len() >= self.max_pulls {
+            return false;
+        }
+        if self.pulls.values().any(|until| now < until - PULL_TIMEOUT_NS + PULL_PATIENCE_NS) {
+            return false;
+        }
+        let (not_before, pause) = self.pause.get(&peer).copied().unwrap_or((0, FIRST_PULL_PAUSE_NS));
+        if self.progress_at_pull.get(&peer) == Some(&self.progress) {
+            if now < not_before {
+                return false;
+            }
+            self.pause.insert(peer, (now + pause, (2 * pause).min(MAX_PULL_PAUSE_NS)));
+        } else {
+            self.pause.insert(peer, (now + FIRST_PULL_PAUSE_NS, FIRST_PULL_PAUSE_NS));
+        }
+        self.pulls.insert(peer, now + PULL_TIMEOUT_NS);
+        self.progress_at_pull.insert(peer, self.progress);
+        true
+    }
+
+    /// The answer to a pull is complete: it ends with the peer's frontier.
+    pub fn pulled(&mut self, peer: usize) {
+        self.pulls.remove(&peer);
+    }
+}
+
+/// Its sender first, then who referred to it, then anyone (F1).
+fn whom(want: &Want, linked: &[usize]) -> Option<usize> {
+    let hinted = want.hints.iter().filter(|peer| linked.contains(peer));
+    let others = linked.iter().filter(|peer| !want.hints.contains(peer));
+    if linked.is_empty() { None } else { hinted.chain(others).nth(want.asked % linked.len()).copied() }
+}
+
+/// Answers to other peers' requests, within a byte budget for each of them (F1).
+#[derive(Debug)]
+pub struct Server {
+    budget: Vec<u64>,
+    /// ns.
+    filled_at: Vec<u64>,
+}
+
+impl Server {
+    /// The first event is sent whatever its size.
+    pub const BYTES_PER_PULL: u64 = 1024 * 1024;
+    /// At once ...
+    pub const BUDGET_BYTES: u64 = 16 * 1024 * 1024;
+    /// ... and so much more per millisecond.
+    pub const BUDGET_BYTES_PER_MS: u64 = 64 * 1024;
+
+    /// Full budgets for n peers.
+    #[must_use]
+    pub fn new(n: usize) -> Self {
+        Self { budget: vec![Self::BUDGET_BYTES; n], filled_at: vec![0; n] }
+    }
+
+    /// The events of a REQUEST that we have.
+    ///
+    /// # Errors
+    /// [`Reject::Busy`].
+    pub fn requested(
+        &mut self,
+        peer: usize,
+        digests: &[Digest],
+        now: u64,
+        dag: &Dag,
+    ) -> Result<Vec<Arc<Event>>, Reject> {
+        let here = digests.iter().filter_map(|digest| dag.get(digest));
+        let events = here.map(|at| Arc::clone(&dag.node(at).event)).collect();
+        self.within_budget(peer, events, now)
+    }
+
+    /// The first events above a frontier, in ascending rounds, as many as one answer takes (F3).
+    ///
+    /// # Errors
+    /// [`Reject::Busy`].
+    pub fn above(&mut self, peer: usize, frontier: &[u64], now: u64, dag: &Dag) -> Result<Vec<Arc<Event>>, Reject> {
+        let behind = frontier.iter().zip(&dag.frontier).filter(|(theirs, ours)| theirs < ours);
+        let lowest = behind.map(|(&theirs, _)| theirs).min().unwrap_or(dag.top);
+        let (mut events, mut size) = (Vec::new(), 0);
+        'rounds: for round in lowest.max(dag.floor) + 1..=dag.top {
+            for node in &dag.row(round).nodes {
+                if round > frontier[node.creator as usize] {
+                    size += node.event.size() as u64;
+                    if !events.is_empty() && size > Self::BYTES_PER_PULL {
+                        break 'rounds;
+                    }
+                    events.push(Arc::clone(&node.event));
+                }
+            }
+        }
+        self.within_budget(peer, events, now)
+    }
+
+    fn within_budget(&mut self, peer: usize, mut events: Vec<Arc<Event>>, now: u64) -> Result<Vec<Arc<Event>>, Reject> {
+        let grown = (now - self.filled_at[peer]) / MS * Self::BUDGET_BYTES_PER_MS;
+        self.budget[peer] = (self.budget[peer] + grown).min(Self::BUDGET_BYTES);
+        if grown > 0 {
+            self.filled_at[peer] = now;
+        }
+        let wanted = !events.is_empty();
+        let mut cost: u64 = events.iter().map(|event| event.size() as u64).sum();
+        while cost > self.budget[peer] {
+            let Some(last) = events.pop() else { break };
+            cost -= last.size() as u64;
+        }
+        if events.is_empty() && wanted {
+            return Err(Reject::Busy);
+        }
+        self.budget[peer] -= cost;
+        Ok(events)
+    }
+}

@@ -1,0 +1,28 @@
+//! The native core: agreement without IO, written to be fast.
+//!
+//! Bytes in, wire, verify, dag, decide, order, messages out. Every module has a twin of the same name in the
+//! Python core, which is written to be read: same public names in the same order, same constants, same numbers.
+//! A machine is created from a [`config::MachineConfig`] and driven by [`machine::Machine::step`].
+
+#![forbid(unsafe_code)]
+
+pub mod committee;
+pub mod config;
+pub mod crypto;
+pub mod dag;
+pub mod decide;
+pub mod error;
+pub mod fetch;
+pub mod input;
+pub mod journal;
+pub mod machine;
+pub mod order;
+pub mod output;
+pub mod propose;
+pub mod status;
+pub mod timer;
+pub mod values;
+pub mod verify;
+pub mod wire;
+
+mod bits;

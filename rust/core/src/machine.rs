@@ -1,0 +1,645 @@
+//! One running instance of the core: routes inputs to the steps that obey the rules, and holds no rules itself.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::bits::{Creators, creator, creators_in};
+use crate::committee::Committee;
+use crate::config::MachineConfig;
+use crate::crypto::{Signer, blake3};
+use crate::dag::{Dag, NodeRef};
+use crate::decide::{self, Decider};
+use crate::error::{Error, Reject};
+use crate::fetch::{Fetcher, Server};
+use crate::input::Input;
+use crate::journal::{decode_record, encode_own_event};
+use crate::order::Orderer;
+use crate::output::Output;
+use crate::propose::{Poll, Proposer, View};
+use crate::status::Status;
+use crate::timer::Timer;
+use crate::values::{Digest, Event};
+use crate::verify::{PARALLEL_SIGNATURES, check_ancestors, check_form, check_signature, check_signatures};
+use crate::wire::{self, FrameType};
+
+/// Digests of refused events that are remembered, oldest forgotten first.
+pub const MAX_INVALID: usize = 4096;
+/// Rounds above the top: beyond, whole rounds are pulled rather than single parents.
+pub const PULL_GAP: u64 = 3;
+/// Rounds retained whatever their events take, in `gc_depth`s.
+pub const RETAIN_GC_DEPTHS: u64 = 2;
+/// Times what is retained: so far behind, or so much held, a peer gives up making events.
+pub const HOPELESS: u64 = 4;
+/// Without a closed round while something waits, before frontiers are exchanged again.
+pub const STALL_NS: u64 = 500_000_000;
+/// The same while nothing waits.
+pub const STALL_HEARTBEATS: u64 = 2;
+
+/// Takes inputs, returns outputs; does no IO and reads no clock (L1).
+pub struct Machine {
+    config: MachineConfig,
+    committee: Committee,
+    /// Our index in the committee.
+    pub own: usize,
+    now: u64,
+    dag: Dag,
+    decider: Decider,
+    orderer: Orderer,
+    timer: Timer,
+    proposer: Proposer,
+    fetcher: Fetcher,
+    server: Server,
+    retain_rounds: u64,
+    outputs: Vec<Output>,
+    rejects: BTreeMap<Reject, u64>,
+    invalid: Invalid,
+    equivocators: Creators,
+    started: bool,
+    halted: Option<String>,
+    /// Peers that claim no event of ours that we do not have.
+    heard: Creators,
+    /// Of our newest journaled event: nothing new before it is in the DAG.
+    journaled_round: u64,
+    persisting: Option<(u64, Arc<Event>)>,
+    token: u64,
+    /// Since the queue was reported last.
+    submitted: bool,
+    queued: (usize, usize),
+    /// ns, when to ask the proposer again.
+    propose_at: Option<u64>,
+    /// ns, when a round closed last, or frontiers were exchanged again.
+    quiet_since: u64,
+}
+
+impl Machine {
+    /// A machine that was not started.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a network or a committee that cannot be, or one without our key.
+    pub fn new(config: MachineConfig) -> Result<Self, Error> {
+        config.network.check()?;
+        let signer = Signer::new(&config.seed);
+        let committee = Committee::genesis(&config.network, &config.members)?;
+        let Some(own) = committee.index(&signer.public()) else {
+            return Err(Error::Argument("our own key is not in the committee".into()));
+        };
+        let (n, network, local) = (committee.n, &config.network, &config.local);
+        Ok(Self {
+            own,
+            now: 0,
+            dag: Dag::new(n),
+            decider: Decider::new(committee.clone(), network.rule),
+            orderer: Orderer::new(committee.clone(), network.order, network.gc_depth),
+            timer: Timer::new(&committee, own),
+            proposer: Proposer::new(network.clone(), committee.clone(), local.clone(), own, signer, config.entropy),
+            fetcher: Fetcher::new(n, committee.f, own, local.pool_bytes_per_sender),
+            server: Server::new(n),
+            retain_rounds: (local.retain_events / n as u64).max(RETAIN_GC_DEPTHS * network.gc_depth),
+            outputs: Vec::new(),
+            rejects: BTreeMap::new(),
+            invalid: Invalid::default(),
+            equivocators: 0,
+            started: false,
+            halted: None,
+            heard: 0,
+            journaled_round: 0,
+            persisting: None,
+            token: 0,
+            submitted: false,
+            queued: (0, 0),
+            propose_at: None,
+            quiet_since: 0,
+            committee,
+            config,
+        })
+    }
+
+    // -- the seam ---------------------------------------------------------------------------------
+
+    /// Take in what happened until `now` (ns since the Unix epoch, never decreasing); what to do about it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for a journal that contradicts itself; nothing may be asked of the machine after that.
+    pub fn step(&mut self, now: u64, inputs: Vec<Input>) -> Result<Vec<Output>, Error> {
+        assert!(now >= self.now, "time went back");
+        self.now = now;
+        let mut early = self.check_early(&inputs);
+        for input in inputs {
+            self.route(input, &mut early)?;
+        }
+        self.close_rounds();
+        self.propose();
+        let fetch_at = self.fetch();
+        self.wake(fetch_at);
+        Ok(std::mem::take(&mut self.outputs))
+    }
+
+    /// A snapshot for people and metrics.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let (proposer, fetcher, orderer, decider) = (&self.proposer, &self.fetcher, &self.orderer, &self.decider);
+        let mut linked = fetcher.linked.clone();
+        linked.sort_unstable();
+        Status {
+            creator: self.own,
+            peers: self.committee.n,
+            has_quorum: linked.len() + 1 >= self.committee.q,
+            linked,
+            halted: self.halted.clone(),
+            own_round: proposer.own_round(),
+            top_round: self.dag.top,
+            closed_round: decider.closed,
+            frontier: self.dag.frontier.clone(),
+            events: self.dag.len(),
+            delivered: orderer.index,
+            order_hash: orderer.order_hash,
+            consensus_at: orderer.consensus_at,
+            queued_transactions: proposer.queued(),
+            queued_bytes: proposer.queued_bytes,
+            undelivered: orderer.has_undelivered(),
+            waiting_events: fetcher.waiting(),
+            waiting_bytes: fetcher.waiting_bytes() as usize,
+            wanted_events: fetcher.wanted(),
+            timely: creators_in(self.timer.timely).collect(),
+            equivocators: creators_in(self.equivocators).collect(),
+            soft_wait_ns: self.timer.soft_ns,
+            round_timeout_ns: self.timer.timeout_ns,
+            timeouts: self.timer.timeouts,
+            own_events: proposer.made,
+            resubmitted: proposer.resubmitted,
+            commits: (decider.direct_commits, decider.indirect_commits),
+            skips: (decider.direct_skips, decider.indirect_skips),
+            rejects: self.rejects.clone(),
+        }
+    }
+
+    /// A hash of all that the peers must come to agree on, and of what it will be computed from.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut data = self.orderer.order_hash.to_vec();
+        data.extend(self.orderer.index.to_le_bytes());
+        data.extend(self.decider.closed.to_le_bytes());
+        for round in self.dag.floor + 1..=self.dag.top {
+            let row = self.dag.row(round);
+            for creator in 0..self.committee.n {
+                for &index in row.variants(creator) {
+                    data.extend(self.dag.node(NodeRef { round, index }).digest);
+                }
+                match self.decider.status(round, creator) {
+                    decide::Status::Committed(at) => data.extend(self.dag.node(at).digest),
+                    decide::Status::Undecided => data.push(b'?'),
+                    decide::Status::Skipped => data.push(b'-'),
+                }
+            }
+        }
+        blake3(&data)
+    }
+
+    // -- inputs -----------------------------------------------------------------------------------
+
+    fn route(&mut self, input: Input, early: &mut Early) -> Result<(), Error> {
+        match input {
+            Input::Received { peer, frames } => {
+                for frame in frames {
+                    let checked = early.pop_front().flatten();
+                    self.frame(peer, &frame, checked);
+                }
+            }
+            Input::Submit { transactions } => {
+                self.proposer.submit(transactions);
+                self.submitted = true;
+            }
+            Input::Persisted { token } => self.persisted(token),
+            Input::Connected { peer } => {
+                self.fetcher.connected(peer);
+                self.timer.linked |= creator(peer);
+                self.send_frontier(FrameType::Frontier, peer);
+            }
+            Input::Disconnected { peer } => {
+                self.fetcher.disconnected(peer);
+                self.timer.linked &= !creator(peer);
+            }
+            Input::Start { records } => self.start(&records)?,
+        }
+        Ok(())
+    }
+
+    /// Take up the journal: our own events are in the DAG again as soon as their parents are (R1).
+    fn start(&mut self, records: &[Bytes]) -> Result<(), Error> {
+        assert!(!self.started, "started twice");
+        self.started = true;
+        self.quiet_since = self.now;
+        for record in records {
+            let Some(decoded) = decode_record(record) else {
+                let start: String = record.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+                return Err(Error::Corrupt(format!("the journal holds a record that is none: {start}...")));
+            };
+            let event = wire::decode_event(&decoded.frame, &self.committee.epoch_id, &self.config.network);
+            let Some(event) = event.ok().filter(|event| event.creator as usize == self.own) else {
+                let text = "the journal holds an event that is not ours: another key or network";
+                return Err(Error::Corrupt(text.into()));
+            };
+            self.journaled_round = self.journaled_round.max(event.round);
+            let event = Arc::new(event);
+            self.proposer.restore(&event, &decoded.taken_over);
+            let round = event.round;
+            if self.take(event, self.own).is_err() {
+                return Err(Error::Corrupt(format!("the journal holds two events of ours for round {round}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, peer: usize, frame: &Bytes, checked: Option<Checked>) {
+        let taken = match frame.first().copied().map(FrameType::of) {
+            None => Err(Reject::FrameEmpty),
+            Some(Some(FrameType::Event)) => self.event_frame(peer, frame, checked),
+            Some(Some(FrameType::Request)) => {
+                wire::decode_request(frame).and_then(|digests| self.serve(peer, &digests))
+            }
+            Some(Some(kind @ (FrameType::Frontier | FrameType::Pull))) => {
+                wire::decode_frontier(frame, self.committee.n)
+                    .and_then(|frontier| self.frontier(peer, &frontier, kind == FrameType::Pull))
+            }
+            Some(_) => Err(Reject::FrameType),
+        };
+        if let Err(reject) = taken {
+            self.reject(peer, reject);
+        }
+    }
+
+    fn event_frame(&mut self, peer: usize, frame: &Bytes, checked: Option<Checked>) -> Result<(), Reject> {
+        let Checked { event, signed } = checked.unwrap_or_else(|| self.decode(frame));
+        let event = event?;
+        if self.dag.contains(&event.digest) || self.fetcher.contains(&event.digest) {
+            return Ok(());
+        }
+        if self.invalid.contains(&event.digest) {
+            return Err(Reject::InvalidAncestor);
+        }
+        if self.too_old(&event) {
+            return Err(Reject::TooOld);
+        }
+        if event.round > self.dag.top + self.config.network.max_ahead {
+            self.pull(peer);
+            return Err(Reject::Ahead); // V7
+        }
+        check_form(&event, &self.committee, self.config.network.gc_depth)?;
+        if !signed.unwrap_or_else(|| check_signature(&event, &self.committee)) {
+            return Err(Reject::Signature);
+        }
+        if event.creator as usize == self.own {
+            self.halt(format!(
+                "an event of round {} carries our signature, but is not in our journal: \
+                 this key signed in another process, or its journal was lost",
+                event.round
+            ));
+            self.reject(peer, Reject::NotOurs); // R5; taken all the same, as others build on it
+        }
+        if event.round > self.dag.top + PULL_GAP {
+            self.pull(peer);
+        }
+        self.take(Arc::new(event), peer)
+    }
+
+    fn decode(&self, frame: &Bytes) -> Checked {
+        let event = wire::decode_event(frame, &self.committee.epoch_id, &self.config.network);
+        Checked { event, signed: None }
+    }
+
+    /// Decode the frames of a large step and check their signatures on several threads: the same answers, sooner.
+    ///
+    /// Only what would be checked anyway is: nothing that is here, refused, too old or too far ahead.
+    fn check_early(&self, inputs: &[Input]) -> Early {
+        let threads = self.config.local.verify_threads;
+        let frames = inputs.iter().flat_map(|input| match input {
+            Input::Received { frames, .. } => frames.as_slice(),
+            _ => &[],
+        });
+        let is_event = |frame: &Bytes| frame.first() == Some(&(FrameType::Event as u8));
+        if threads < 2 || frames.clone().filter(|frame| is_event(frame)).count() < PARALLEL_SIGNATURES {
+            return Early::new();
+        }
+        let mut early: Early = frames.map(|frame| is_event(frame).then(|| self.decode(frame))).collect();
+        let mut seen = BTreeSet::new();
+        let chosen: Vec<bool> = early
+            .iter()
+            .map(|checked| {
+                checked.as_ref().and_then(|checked| checked.event.as_ref().ok()).is_some_and(|event| {
+                    !self.dag.contains(&event.digest)
+                        && !self.fetcher.contains(&event.digest)
+                        && !self.invalid.contains(&event.digest)
+                        && !self.too_old(event)
+                        && event.round <= self.dag.top + self.config.network.max_ahead
+                        && check_form(event, &self.committee, self.config.network.gc_depth).is_ok()
+                        && seen.insert(event.digest)
+                })
+            })
+            .collect();
+        let events: Vec<&Event> = early
+            .iter()
+            .zip(&chosen)
+            .filter(|(_, chosen)| **chosen)
+            .filter_map(|(checked, _)| checked.as_ref()?.event.as_ref().ok())
+            .collect();
+        let mut verdicts = check_signatures(&events, &self.committee, threads).into_iter();
+        for (checked, _) in early.iter_mut().zip(chosen).filter(|(_, chosen)| *chosen) {
+            checked.as_mut().expect("an event").signed = verdicts.next();
+        }
+        early
+    }
+
+    // -- events on their way into the DAG ---------------------------------------------------------
+
+    /// Accept an event whose parents are here, and what waited for it; let it wait else (F1).
+    fn take(&mut self, event: Arc<Event>, sender: usize) -> Result<(), Reject> {
+        let missing: BTreeSet<Digest> =
+            event.parents().filter(|parent| self.dag.find(parent).is_none()).map(|parent| parent.digest).collect();
+        self.one_variant(&event, (!missing.is_empty()).then_some(sender))?;
+        if !missing.is_empty() {
+            return self.fetcher.hold(event, sender, missing, self.now);
+        }
+        let mut ready = vec![(event, sender)];
+        while let Some((event, sender)) = ready.pop() {
+            match self.accept(&event) {
+                Ok(()) => ready.extend(self.fetcher.accepted(&event.digest)),
+                Err(reject) => {
+                    if !matches!(reject, Reject::Equivocation | Reject::TooOld) {
+                        self.refuse(&event);
+                    }
+                    self.reject(sender, reject);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether so little lies below it that its validity can no longer be checked (F4, V4).
+    fn too_old(&self, event: &Event) -> bool {
+        self.dag.floor > 0 && event.round <= self.dag.floor + self.config.network.gc_depth
+    }
+
+    fn accept(&mut self, event: &Arc<Event>) -> Result<(), Reject> {
+        if self.too_old(event) {
+            return Err(Reject::TooOld);
+        }
+        self.one_variant(event, None)?;
+        // What was here and is dropped is older than the reference says.
+        let parents = self.dag.parents_of(event).ok_or(Reject::ParentMismatch)?;
+        check_ancestors(event, &parents, &self.dag, self.config.network.gc_depth)?;
+        let at = self.dag.insert(Arc::clone(event), &parents);
+        self.timer.accepted(at.round, event.creator as usize, self.now);
+        if self.proposer.exposed >> event.creator & 1 == 0 {
+            // else nobody refers to it (P7), and nobody waits for it
+            self.orderer.accept(at, &self.dag);
+        }
+        self.proposer.accept(at, &self.dag);
+        self.decider.insert(at, &self.dag);
+        Ok(())
+    }
+
+    /// A second variant of a slot is stored only when another event refers to it (F2).
+    fn one_variant(&mut self, event: &Event, sender: Option<usize>) -> Result<(), Reject> {
+        let by = event.creator as usize;
+        let row = self.dag.row(event.round);
+        if let Some(&index) = row.variants(by).first() {
+            self.equivocators |= creator(by);
+            self.proposer.accuse(by, &row.nodes[index as usize].event, event);
+        } else if sender.is_none_or(|sender| !self.fetcher.waits_in(event.round, event.creator, sender)) {
+            return Ok(());
+        }
+        if self.fetcher.wants(&event.digest) { Ok(()) } else { Err(Reject::Equivocation) }
+    }
+
+    /// Remember an invalid event, and refuse all that builds on it.
+    fn refuse(&mut self, event: &Event) {
+        let mut todo = vec![event.digest];
+        while let Some(digest) = todo.pop() {
+            self.invalid.insert(digest);
+            for (child, sender) in self.fetcher.refused(&digest) {
+                self.reject(sender, Reject::InvalidAncestor);
+                todo.push(child.digest);
+            }
+        }
+    }
+
+    fn halt(&mut self, reason: String) {
+        if self.halted.is_none() {
+            self.halted = Some(reason.clone());
+            self.outputs.push(Output::Halted { reason });
+        }
+    }
+
+    // -- frontiers, requests, pulls ---------------------------------------------------------------
+
+    /// Learn how far a peer is; fill whichever side is behind (F3).
+    fn frontier(&mut self, peer: usize, theirs: &[u64], pull: bool) -> Result<(), Reject> {
+        if theirs[self.own] <= self.dag.frontier[self.own].max(self.journaled_round) {
+            self.heard |= creator(peer); // else it knows more of us than we do, or lies; the pull will tell
+        }
+        if !pull {
+            self.fetcher.pulled(peer);
+        }
+        let pairs = || theirs.iter().zip(&self.dag.frontier);
+        let behind = pairs().any(|(their, our)| their > our);
+        let ahead = pairs().any(|(their, our)| their < our);
+        if behind {
+            self.pull(peer);
+        }
+        if pull {
+            let events = self.server.above(peer, theirs, self.now, &self.dag)?;
+            self.send_events(peer, &events);
+            self.send_frontier(FrameType::Frontier, peer);
+        } else if !behind && ahead {
+            self.send_frontier(FrameType::Frontier, peer);
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, peer: usize, digests: &[Digest]) -> Result<(), Reject> {
+        let events = self.server.requested(peer, digests, self.now, &self.dag)?;
+        self.send_events(peer, &events);
+        Ok(())
+    }
+
+    fn pull(&mut self, peer: usize) {
+        if self.fetcher.pull(peer, self.now) {
+            self.send_frontier(FrameType::Pull, peer);
+        }
+    }
+
+    fn send_events(&mut self, peer: usize, events: &[Arc<Event>]) {
+        let frames = events.iter().map(|event| Output::Send { peer, frame: event.frame().clone() });
+        self.outputs.extend(frames);
+    }
+
+    fn send_frontier(&mut self, kind: FrameType, peer: usize) {
+        let frame = wire::encode_frontier(kind, &self.dag.frontier);
+        self.outputs.push(Output::Send { peer, frame });
+    }
+
+    // -- what follows from the inputs -------------------------------------------------------------
+
+    /// Order what closed, and let go of what is too old to matter.
+    fn close_rounds(&mut self) {
+        let closing = self.decider.closing(&self.dag);
+        let mut messages = Vec::new();
+        for (round, committed) in &closing {
+            for mut done in self.orderer.close(*round, committed, &self.dag) {
+                if done.event.creator as usize == self.own {
+                    done.submissions = self.proposer.delivered(&done);
+                }
+                messages.push(done);
+            }
+            self.proposer.expire(self.orderer.floor); // O11
+        }
+        if !messages.is_empty() {
+            self.outputs.push(Output::Deliver { messages });
+        }
+        if !closing.is_empty() {
+            self.quiet_since = self.now;
+            self.decider.prune(self.decider.closed);
+            self.forget();
+        }
+    }
+
+    /// Drop rounds that neither we nor any peer that keeps up still need (F4).
+    fn forget(&mut self) {
+        let depth = self.config.network.gc_depth;
+        let (held, limit) = (self.dag.bytes, self.config.local.retain_bytes);
+        let (own_round, closed) = (self.proposer.own_round(), self.decider.closed);
+        let behind = closed.saturating_sub(own_round);
+        if behind > HOPELESS * self.retain_rounds || (held > HOPELESS * limit && behind > RETAIN_GC_DEPTHS * depth) {
+            self.halt(format!(
+                "our newest event is of round {own_round}, and round {closed} has closed: \
+                 what the next one would have to build on is too long ago"
+            ));
+        }
+        let keep = if held > limit { RETAIN_GC_DEPTHS * depth } else { self.retain_rounds };
+        let mut floor = closed.saturating_sub(keep);
+        if self.halted.is_none() {
+            // our own rounds have no gaps (P1): the next one builds on the last
+            floor = floor.min(own_round.saturating_sub(RETAIN_GC_DEPTHS * depth));
+        }
+        if floor > self.dag.floor {
+            self.dag.prune(floor);
+            self.proposer.prune(floor);
+            self.fetcher.forget_below(floor + depth);
+            self.timer.prune(floor);
+        }
+    }
+
+    /// Make the next event when it is time; it is sent once it is durable (J1).
+    fn propose(&mut self) {
+        self.propose_at = None;
+        if self.may_propose() {
+            let view = View { dag: &self.dag, decider: &self.decider, orderer: &self.orderer };
+            match self.proposer.poll(self.now, view, &mut self.timer) {
+                Poll::Made(made) => {
+                    self.token += 1;
+                    let record = encode_own_event(made.event.frame(), &made.taken_over);
+                    self.persisting = Some((self.token, made.event));
+                    self.outputs.push(Output::Persist { token: self.token, records: vec![record] });
+                }
+                Poll::Later(at) => self.propose_at = at,
+            }
+        }
+        let queued = (self.proposer.queued(), self.proposer.queued_bytes);
+        if self.submitted || queued != self.queued {
+            self.submitted = false;
+            self.queued = queued;
+            self.outputs.push(Output::Queue { transactions: queued.0, bytes: queued.1 });
+        }
+    }
+
+    fn may_propose(&self) -> bool {
+        if !self.started || self.halted.is_some() || self.persisting.is_some() {
+            return false;
+        }
+        if (self.heard.count_ones() as usize) + 1 < self.committee.q {
+            return false; // as long as q peers do not confirm that our journal is complete (R2, R5)
+        }
+        self.proposer.own_round() >= self.journaled_round
+    }
+
+    fn persisted(&mut self, token: u64) {
+        let (expected, event) = self.persisting.take().expect("nothing was being persisted");
+        assert!(expected == token, "another token was being persisted");
+        if self.halted.is_some() {
+            return; // R5: another copy of us may have signed this slot as well
+        }
+        self.journaled_round = event.round;
+        let refused = self.take(Arc::clone(&event), self.own).is_err();
+        assert!(!refused && self.dag.contains(&event.digest), "our own event was refused");
+        self.outputs.push(Output::Broadcast { frame: event.frame().clone() });
+    }
+
+    /// Ask for what is missing; when to look again.
+    fn fetch(&mut self) -> Option<u64> {
+        let (requests, due) = self.fetcher.poll(self.now);
+        for (peer, digests) in requests {
+            self.outputs.push(Output::Send { peer, frame: wire::encode_request(&digests) });
+        }
+        if !self.started || self.fetcher.linked.is_empty() {
+            return due;
+        }
+        let busy = self.orderer.has_undelivered() || self.proposer.queued() > 0;
+        let stall = if busy { STALL_NS } else { STALL_HEARTBEATS * self.config.local.heartbeat_ns };
+        if self.now >= self.quiet_since + stall {
+            // frames were lost, or too few peers are linked
+            self.quiet_since = self.now;
+            let frame = wire::encode_frontier(FrameType::Frontier, &self.dag.frontier);
+            self.outputs.push(Output::Broadcast { frame });
+        }
+        let look_at = self.quiet_since + stall;
+        Some(due.map_or(look_at, |due| due.min(look_at)))
+    }
+
+    fn wake(&mut self, fetch_at: Option<u64>) {
+        if let Some(at) = self.propose_at.into_iter().chain(fetch_at).min() {
+            self.outputs.push(Output::Wake { at: at.max(self.now) });
+        }
+    }
+
+    fn reject(&mut self, peer: usize, code: Reject) {
+        *self.rejects.entry(code).or_default() += 1;
+        if peer != self.own {
+            self.outputs.push(Output::Rejected { peer, code });
+        }
+    }
+}
+
+/// What was found out about the frames of a step before they are routed, in their order; empty for small steps.
+type Early = VecDeque<Option<Checked>>;
+
+/// A decoded EVENT frame, and whether its signature is right where that was checked already.
+struct Checked {
+    event: Result<Event, Reject>,
+    signed: Option<bool>,
+}
+
+/// The newest refused events.
+#[derive(Default)]
+struct Invalid {
+    digests: BTreeSet<Digest>,
+    oldest_first: VecDeque<Digest>,
+}
+
+impl Invalid {
+    fn contains(&self, digest: &Digest) -> bool {
+        self.digests.contains(digest)
+    }
+
+    fn insert(&mut self, digest: Digest) {
+        if self.oldest_first.len() >= MAX_INVALID
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.digests.remove(&oldest);
+        }
+        if self.digests.insert(digest) {
+            self.oldest_first.push_back(digest);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What a machine tells the runtime to do; outputs are carried out in order.
+
+use bytes::Bytes;
+
+use crate::error::Reject;
+use crate::values::Delivered;
+
+/// One thing to do.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Make these records durable, then answer `Persisted(token)` (J1).
+    Persist {
+        /// Numbers the answers.
+        token: u64,
+        /// In this order.
+        records: Vec<Bytes>,
+    },
+    /// Send a frame to a peer, or drop it when its queue is full.
+    Send {
+        /// Creator index of the peer.
+        peer: usize,
+        /// A whole frame.
+        frame: Bytes,
+    },
+    /// Send a frame to every linked peer.
+    Broadcast {
+        /// A whole frame.
+        frame: Bytes,
+    },
+    /// Hand these to the application, in this order.
+    Deliver {
+        /// Next in the agreed order.
+        messages: Vec<Delivered>,
+    },
+    /// So much of what was submitted has not gone into an event yet.
+    Queue {
+        /// Transactions.
+        transactions: usize,
+        /// As encoded.
+        bytes: usize,
+    },
+    /// Call `step` at this time; replaces the earlier one.
+    Wake {
+        /// ns.
+        at: u64,
+    },
+    /// A frame of this peer was not taken; one that is malformed costs it the link.
+    Rejected {
+        /// Creator index of the peer.
+        peer: usize,
+        /// Why.
+        code: Reject,
+    },
+    /// This machine makes no more events, and why; it still follows, serves and delivers.
+    Halted {
+        /// In words.
+        reason: String,
+    },
+}

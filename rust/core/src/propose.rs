@@ -1,0 +1,432 @@
+//! When to make the next event, and out of what (P1 to P7).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::bits::{Creators, RowSet, creator};
+use crate::committee::Committee;
+use crate::config::{Local, MAX_ITEM_BYTES, MAX_TRANSACTIONS, Network};
+use crate::crypto::{DOMAIN_EVENT, Signer, blake3};
+use crate::dag::{Dag, NodeRef};
+use crate::decide::Decider;
+use crate::journal::Position;
+use crate::order::Orderer;
+use crate::timer::{Advance, Timer};
+use crate::values::{Delivered, Event, Item, ItemType, Parent};
+use crate::verify::{check_evidence, exposed};
+use crate::wire;
+
+/// What an event's salt is hashed with.
+pub const DOMAIN_SALT: &[u8] = b"syncpoint/salt/v1";
+/// By which decisions may lag before every primary is waited for.
+pub const PATIENCE_ROUNDS: i64 = 8;
+/// Items made, and heeded, in one event; the rest goes into the next.
+pub const MAX_EVIDENCE: usize = 4;
+/// Headers can be blown up by items of their own; a longer proof is not worth its way. V8 protects without it.
+pub const MAX_EVIDENCE_BYTES: usize = MAX_ITEM_BYTES / MAX_EVIDENCE;
+
+/// A transaction that waits for an event.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    transaction: Bytes,
+    /// None: submitted before a restart.
+    number: Option<u64>,
+    /// Where it stood before, in an own event that will not be delivered (O11).
+    source: Option<Position>,
+}
+
+/// An own event that is to be made durable, and what it takes over from own events of before (O11).
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The event.
+    pub event: Arc<Event>,
+    /// Where what it takes over stood before.
+    pub taken_over: Vec<Position>,
+}
+
+/// An own event that is not delivered yet, and whose its transactions are.
+#[derive(Debug)]
+pub struct Placed {
+    event: Arc<Event>,
+    numbers: Vec<Option<u64>>,
+    /// Places of transactions that a later own event carries.
+    taken_over: BTreeSet<u32>,
+}
+
+/// What the proposer wants: to make an event now, or to be asked again.
+#[derive(Debug)]
+pub enum Poll {
+    /// Our next event.
+    Made(Made),
+    /// Ask again at this time, in ns; None: when something changes.
+    Later(Option<u64>),
+}
+
+/// What the proposer looks at to decide.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The graph.
+    pub dag: &'a Dag,
+    /// What is decided in it.
+    pub decider: &'a Decider,
+    /// What is ordered of that.
+    pub orderer: &'a Orderer,
+}
+
+/// Our own events: the queue of transactions, the pace, the parents.
+pub struct Proposer {
+    network: Network,
+    committee: Committee,
+    local: Local,
+    own: usize,
+    /// Our newest event, once it is in the DAG.
+    pub tip: Option<Arc<Event>>,
+    /// ns, when we made it.
+    pub created_at: u64,
+    /// Events made since the start.
+    pub made: u64,
+    /// Transactions put into a new event (O11).
+    pub resubmitted: u64,
+    /// As encoded.
+    pub queued_bytes: usize,
+    /// Equivocators whose evidence is in our history (P7).
+    pub(crate) exposed: Creators,
+    signer: Signer,
+    entropy: [u8; 32],
+    queue: VecDeque<Queued>,
+    next_number: u64,
+    /// Our undelivered events by round.
+    placed: BTreeMap<u64, Placed>,
+    /// Round -> accepted, not in our history.
+    uncovered: BTreeMap<u64, RowSet>,
+    /// Creator -> proof that is not in our history yet, oldest first.
+    evidence: Vec<(usize, Item)>,
+}
+
+impl Proposer {
+    /// A proposer with an empty queue.
+    #[must_use]
+    pub fn new(
+        network: Network,
+        committee: Committee,
+        local: Local,
+        own: usize,
+        signer: Signer,
+        entropy: [u8; 32],
+    ) -> Self {
+        Self {
+            network,
+            committee,
+            local,
+            own,
+            tip: None,
+            created_at: 0,
+            made: 0,
+            resubmitted: 0,
+            queued_bytes: 0,
+            exposed: 0,
+            signer,
+            entropy,
+            queue: VecDeque::new(),
+            next_number: 0,
+            placed: BTreeMap::new(),
+            uncovered: BTreeMap::new(),
+            evidence: Vec::new(),
+        }
+    }
+
+    /// Transactions that wait for an event.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The round of our newest event, 0 before the first.
+    #[must_use]
+    pub fn own_round(&self) -> u64 {
+        self.tip.as_ref().map_or(0, |tip| tip.round)
+    }
+
+    /// Queue transactions of our application; they get the next numbers.
+    pub fn submit(&mut self, transactions: Vec<Bytes>) {
+        for transaction in transactions {
+            let size = transaction.len() + 4;
+            assert!(size <= self.network.max_payload_bytes, "the engine refuses larger transactions");
+            self.queue.push_back(Queued { transaction, number: Some(self.next_number), source: None });
+            self.next_number += 1;
+            self.queued_bytes += size;
+        }
+    }
+
+    /// Take up an own event of the journal; what it carries is delivered with it, or queued again (O11).
+    pub fn restore(&mut self, event: &Arc<Event>, taken_over: &[Position]) {
+        let numbers = vec![None; event.transaction_count()];
+        let placed = Placed { event: Arc::clone(event), numbers, taken_over: BTreeSet::new() };
+        self.placed.insert(event.round, placed);
+        for position in taken_over {
+            if let Some(placed) = self.placed.get_mut(&position.round) {
+                placed.taken_over.insert(position.place);
+            }
+        }
+    }
+
+    /// Note an event that entered the DAG; an own one becomes the tip.
+    pub fn accept(&mut self, at: NodeRef, dag: &Dag) {
+        let node = dag.node(at);
+        if node.creator as usize == self.own && at.round > self.own_round() {
+            self.tip = Some(Arc::clone(&node.event));
+            self.cover(at, dag);
+        } else {
+            self.uncovered.entry(at.round).or_default().insert(at.bit());
+        }
+    }
+
+    /// Keep the proof that a creator signed two events for one slot, for our next event (E5, F2).
+    pub fn accuse(&mut self, creator: usize, first: &Event, second: &Event) {
+        if self.exposed >> creator & 1 == 1 || self.evidence.iter().any(|(other, _)| *other == creator) {
+            return;
+        }
+        let proof = wire::encode_evidence(first, second);
+        if proof.len() <= MAX_EVIDENCE_BYTES {
+            self.evidence.push((creator, Item { r#type: ItemType::Evidence as u16, body: proof }));
+        }
+    }
+
+    /// Our next event if it is time for it, else when to ask again (None: when something changes).
+    pub fn poll(&mut self, now: u64, view: View<'_>, timer: &mut Timer) -> Poll {
+        let round = self.own_round();
+        let Some(parents) = self.strong(round, view.dag) else { return Poll::Later(None) };
+        let above = view.dag.row(round + 1).creators.count_ones() as usize;
+        if self.queue.is_empty() && self.evidence.is_empty() && !view.orderer.has_undelivered() && above == 0 {
+            let beat_at = self.created_at + self.local.heartbeat_ns;
+            if now < beat_at {
+                return Poll::Later(Some(beat_at));
+            }
+        }
+        if above >= self.committee.q {
+            // P3 (c): we are behind, the minimum interval does not apply
+            return Poll::Made(self.make(round, &parents, Advance::Overtaken, now, view.dag, timer));
+        }
+        let rested_at = self.created_at + self.local.min_event_interval_ns;
+        if now < rested_at {
+            return Poll::Later(Some(rested_at)); // P2
+        }
+        if round == 0 {
+            return Poll::Made(self.make(round, &parents, Advance::Settled, now, view.dag, timer));
+        }
+        let timeout_at = timer.timeout_at(round);
+        if !self.settled(round, view, timer) {
+            if now >= timeout_at {
+                // P3 (b)
+                return Poll::Made(self.make(round, &parents, Advance::Timeout, now, view.dag, timer));
+            }
+            timer.unsettled(round);
+            return Poll::Later(Some(timeout_at));
+        }
+        let soft_until = timer.soft_until(round).min(timeout_at);
+        if now < soft_until {
+            return Poll::Later(Some(soft_until)); // P4
+        }
+        Poll::Made(self.make(round, &parents, Advance::Settled, now, view.dag, timer)) // P3 (a)
+    }
+
+    /// The numbers of our transactions in an event of ours that was delivered.
+    pub fn delivered(&mut self, done: &Delivered) -> Vec<u64> {
+        let round = done.event.round;
+        if self.placed.get(&round).is_none_or(|placed| placed.event.digest != done.event.digest) {
+            return Vec::new(); // nothing in it, or not made by us (R5)
+        }
+        let placed = self.placed.remove(&round).expect("it is there");
+        placed.numbers.into_iter().flatten().collect()
+    }
+
+    /// Queue again what lies in own events that fell below the floor undelivered (O11).
+    pub fn expire(&mut self, floor: u64) {
+        let mut again = Vec::new();
+        while let Some(entry) = self.placed.first_entry().filter(|entry| *entry.key() <= floor) {
+            let (round, placed) = entry.remove_entry();
+            for (place, (transaction, number)) in placed.event.transactions().zip(placed.numbers).enumerate() {
+                let place = place as u32;
+                if !placed.taken_over.contains(&place) {
+                    let transaction = placed.event.share(transaction);
+                    again.push(Queued { transaction, number, source: Some(Position { round, place }) });
+                }
+            }
+        }
+        self.queued_bytes += again.iter().map(|entry| entry.transaction.len() + 4).sum::<usize>();
+        self.resubmitted += again.len() as u64;
+        for entry in again.into_iter().rev() {
+            self.queue.push_front(entry);
+        }
+    }
+
+    /// Forget events of the rounds up to `floor`, which left the DAG.
+    pub fn prune(&mut self, floor: u64) {
+        self.uncovered = self.uncovered.split_off(&(floor + 1));
+    }
+
+    // -- parents ----------------------------------------------------------------------------------
+
+    /// One event of `round` per creator as strong parents, ours among them; None while there are too few (P6).
+    fn strong(&self, round: u64, dag: &Dag) -> Option<Vec<NodeRef>> {
+        if round == 0 {
+            return Some(Vec::new());
+        }
+        let row = dag.row(round);
+        let q = self.committee.q;
+        if (row.creators.count_ones() as usize) < q {
+            return None;
+        }
+        let mut chosen: Vec<NodeRef> = (0..self.committee.n)
+            .filter(|&by| self.exposed >> by & 1 == 0)
+            // Of several variants the one that came first: most others will have voted for it too.
+            .filter_map(|by| row.variants(by).iter().min())
+            .map(|&index| NodeRef { round, index })
+            .collect();
+        loop {
+            let liars = exposed(&chosen, dag); // V8
+            let before = chosen.len();
+            chosen.retain(|&at| liars >> dag.node(at).creator & 1 == 0);
+            if liars == 0 || chosen.len() == before {
+                break;
+            }
+        }
+        (chosen.len() >= q).then_some(chosen)
+    }
+
+    /// The newest accepted events that only a weak parent brings into our history (P6, V3).
+    fn weak(&mut self, round: u64, strong: &[NodeRef], dag: &Dag) -> Vec<NodeRef> {
+        let mut taken = strong.iter().fold(self.exposed, |set, &at| set | creator(dag.node(at).creator as usize));
+        let lowest = (round + 1).saturating_sub(self.network.gc_depth);
+        self.uncovered = self.uncovered.split_off(&lowest); // too old for any event of ours from now on (V3)
+        let mut best = Vec::new();
+        for (&below, row) in self.uncovered.range(..round).rev() {
+            for index in row.iter() {
+                let at = NodeRef { round: below, index: index as u32 };
+                let by = creator(dag.node(at).creator as usize);
+                if taken & by == 0 {
+                    taken |= by;
+                    best.push(at);
+                }
+            }
+        }
+        best
+    }
+
+    /// Our history grew by what is new behind the tip; evidence in it counts from now on (P7).
+    fn cover(&mut self, tip: NodeRef, dag: &Dag) {
+        self.heed(&Arc::clone(&dag.node(tip).event));
+        let mut reached: BTreeMap<u64, RowSet> = BTreeMap::new();
+        add_parents(&mut reached, tip, dag);
+        while let Some((round, mut row)) = reached.pop_last() {
+            let Some(uncovered) = self.uncovered.get_mut(&round) else { continue };
+            row.intersect_with(uncovered);
+            uncovered.subtract(&row);
+            if uncovered.is_empty() {
+                self.uncovered.remove(&round);
+            }
+            for index in row.iter() {
+                let at = NodeRef { round, index: index as u32 };
+                self.heed(&dag.node(at).event);
+                add_parents(&mut reached, at, dag);
+            }
+        }
+    }
+
+    fn heed(&mut self, event: &Event) {
+        if event.item_count == 0 {
+            return;
+        }
+        let proofs = event.items().filter(|item| item.r#type == ItemType::Evidence as u16);
+        for proof in proofs.take(MAX_EVIDENCE) {
+            if let Some(liar) = check_evidence(&proof.body, &self.committee).filter(|&liar| liar != self.own) {
+                self.exposed |= creator(liar);
+                self.evidence.retain(|(other, _)| *other != liar);
+            }
+        }
+    }
+
+    // -- making -----------------------------------------------------------------------------------
+
+    /// Whether the primary's event is here and the round below has its primary settled (P3).
+    ///
+    /// While decisions keep up, a primary that is not linked or mostly late is not waited for: a dead peer
+    /// would cost every n-th round its timeout (P4). Once they lag, every primary is, which is what makes
+    /// progress certain (docs/decisions/0003-dead-primaries.md).
+    fn settled(&self, round: u64, view: View<'_>, timer: &Timer) -> bool {
+        let primary = self.committee.primary(round);
+        let here = view.dag.row(round).creators >> primary & 1 == 1;
+        let lag = round as i64 - view.decider.closed as i64;
+        if !here && (lag > PATIENCE_ROUNDS || timer.expects(primary)) {
+            return false;
+        }
+        view.decider.settled(round - 1, view.dag)
+    }
+
+    /// Build and sign the event after `round`; it enters the DAG when it is durable (P7, J1).
+    fn make(&mut self, round: u64, strong: &[NodeRef], by: Advance, now: u64, dag: &Dag, timer: &mut Timer) -> Made {
+        timer.advanced(round, by, now);
+        let mut parents: Vec<Parent> = self
+            .weak(round, strong, dag)
+            .iter()
+            .chain(strong)
+            .map(|&at| {
+                let node = dag.node(at);
+                Parent { creator: node.creator, round: at.round, digest: node.digest }
+            })
+            .collect();
+        parents.sort_unstable_by_key(|parent| parent.creator);
+        let items: Vec<Item> = self.evidence.iter().take(MAX_EVIDENCE).map(|(_, item)| item.clone()).collect();
+        let taken = self.take();
+        let transactions: Vec<Bytes> = taken.iter().map(|entry| entry.transaction.clone()).collect();
+        let created_at = self.tip.as_ref().map_or(now, |tip| now.max(tip.created_at + 1)); // V5
+        let salt = blake3(&[DOMAIN_SALT, &self.entropy, &(round + 1).to_le_bytes()].concat());
+        let header = wire::encode_header(
+            &self.committee.epoch_id,
+            self.own as u16,
+            round + 1,
+            created_at,
+            u64::from_le_bytes(salt[..8].try_into().expect("8 bytes")),
+            &parents,
+            &items,
+            &transactions,
+        );
+        let digest = wire::event_digest(&header);
+        let signature = self.signer.sign(&[DOMAIN_EVENT, &digest[..]].concat());
+        let event = Arc::new(Event::new(&header, digest, &signature, &transactions));
+        if !taken.is_empty() {
+            let numbers = taken.iter().map(|entry| entry.number).collect();
+            let placed = Placed { event: Arc::clone(&event), numbers, taken_over: BTreeSet::new() };
+            self.placed.insert(event.round, placed);
+        }
+        self.created_at = now;
+        self.made += 1;
+        Made { event, taken_over: taken.into_iter().filter_map(|entry| entry.source).collect() }
+    }
+
+    /// As many queued transactions as one event takes, in order.
+    fn take(&mut self) -> Vec<Queued> {
+        let mut taken = Vec::new();
+        let mut room = self.network.max_payload_bytes;
+        while taken.len() < MAX_TRANSACTIONS {
+            let Some(size) = self.queue.front().map(|entry| entry.transaction.len() + 4) else { break };
+            let Some(left) = room.checked_sub(size) else { break };
+            room = left;
+            self.queued_bytes -= size;
+            taken.extend(self.queue.pop_front());
+        }
+        taken
+    }
+}
+
+fn add_parents(reached: &mut BTreeMap<u64, RowSet>, at: NodeRef, dag: &Dag) {
+    let node = dag.node(at);
+    if !node.strong.is_empty() {
+        reached.entry(at.round - 1).or_default().union_with(&node.strong);
+    }
+    for parent in &node.weak {
+        reached.entry(parent.round).or_default().insert(parent.bit());
+    }
+}

@@ -1,0 +1,69 @@
+//! What a machine says of itself, for people and metrics.
+
+use std::collections::BTreeMap;
+
+use crate::error::Reject;
+use crate::values::Digest;
+
+/// A snapshot of a machine; reading it changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Our index in the committee.
+    pub creator: usize,
+    /// n.
+    pub peers: usize,
+    /// Creators with a live link.
+    pub linked: Vec<usize>,
+    /// Whether we and the linked peers are at least q.
+    pub has_quorum: bool,
+    /// Why we make no more events, None while we do.
+    pub halted: Option<String>,
+    /// Of our newest event.
+    pub own_round: u64,
+    /// The highest round with an event.
+    pub top_round: u64,
+    /// Everything up to here is decided.
+    pub closed_round: u64,
+    /// Highest round of each creator.
+    pub frontier: Vec<u64>,
+    /// In memory.
+    pub events: usize,
+    /// Events, since the start of the network.
+    pub delivered: u64,
+    /// After the last of them (O9).
+    pub order_hash: Digest,
+    /// ns, of the last of them.
+    pub consensus_at: u64,
+    /// Submitted, in no event yet.
+    pub queued_transactions: usize,
+    /// As encoded.
+    pub queued_bytes: usize,
+    /// Whether something that carries anything is not delivered yet.
+    pub undelivered: bool,
+    /// Received, parents missing.
+    pub waiting_events: usize,
+    /// The same in bytes.
+    pub waiting_bytes: usize,
+    /// Missing parents.
+    pub wanted_events: usize,
+    /// Creators that the pace waits for (P4).
+    pub timely: Vec<usize>,
+    /// Creators of whom two events for one slot were seen.
+    pub equivocators: Vec<usize>,
+    /// P4.
+    pub soft_wait_ns: u64,
+    /// P3.
+    pub round_timeout_ns: u64,
+    /// Rounds that ended by the timeout.
+    pub timeouts: u64,
+    /// Events made since the start.
+    pub own_events: u64,
+    /// Transactions put into a new event (O11).
+    pub resubmitted: u64,
+    /// Slots committed directly, by a later slot.
+    pub commits: (u64, u64),
+    /// Slots skipped directly, by a later slot.
+    pub skips: (u64, u64),
+    /// How often each reason came up.
+    pub rejects: BTreeMap<Reject, u64>,
+}

@@ -1,0 +1,140 @@
+//! The values that travel through the core: events, their parts, and what becomes of them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// A BLAKE3 hash.
+pub type Digest = [u8; 32];
+
+/// What an item in an event is for; unknown types are signed, kept and ignored (E5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum ItemType {
+    /// A proposal.
+    Propose = 1,
+    /// A vote on a proposal.
+    Vote = 2,
+    /// A vote on a checkpoint.
+    CheckpointVote = 3,
+    /// The proof of an equivocation.
+    Evidence = 4,
+}
+
+/// A typed attachment of an event (E5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// An [`ItemType`], or one that this version does not know.
+    pub r#type: u16,
+    /// What it says.
+    pub body: Bytes,
+}
+
+/// A reference to an earlier event; what it says of that event is checked when the event is here (V3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Parent {
+    /// Its creator's index.
+    pub creator: u16,
+    /// Its round.
+    pub round: u64,
+    /// Its id.
+    pub digest: Digest,
+}
+
+/// One signed vertex of the DAG (E1).
+///
+/// It stays the bytes that it came in: parents, items and transactions are read off them when they are asked for.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Index in the committee.
+    pub creator: u16,
+    /// From 1.
+    pub round: u64,
+    /// ns since the Unix epoch, as its creator claims.
+    pub created_at: u64,
+    /// Its id (E2).
+    pub digest: Digest,
+    /// The whole EVENT frame: type, header, signature, payload.
+    pub(crate) frame: Bytes,
+    /// Where the header ends in the frame.
+    pub(crate) header_end: u32,
+    /// Parents in the header.
+    pub(crate) parent_count: u16,
+    /// Items in the header.
+    pub(crate) item_count: u16,
+    /// Transactions in the payload (E3).
+    pub(crate) transaction_count: u32,
+}
+
+impl Event {
+    /// The EVENT frame that carries it.
+    #[must_use]
+    pub fn frame(&self) -> &Bytes {
+        &self.frame
+    }
+
+    /// The encoded, signed header.
+    #[must_use]
+    pub fn header(&self) -> &[u8] {
+        &self.frame[1..self.header_end as usize]
+    }
+
+    /// 64 bytes (E2).
+    #[must_use]
+    pub fn signature(&self) -> &[u8; 64] {
+        let start = self.header_end as usize;
+        self.frame[start..start + 64].try_into().expect("64 bytes")
+    }
+
+    /// About what it takes in memory and on the wire, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.frame.len() - 1
+    }
+
+    /// Whether anything in it waits to be delivered; an idle network makes events that carry nothing.
+    #[must_use]
+    pub fn carries(&self) -> bool {
+        self.transaction_count > 0 || self.item_count > 0
+    }
+
+    /// How many parents it has.
+    #[must_use]
+    pub fn parent_count(&self) -> usize {
+        self.parent_count as usize
+    }
+
+    /// How many transactions it has.
+    #[must_use]
+    pub fn transaction_count(&self) -> usize {
+        self.transaction_count as usize
+    }
+
+    // Where parents, items and transactions are in the frame is in `wire`: `Event::parents`, `Event::items`,
+    // `Event::transactions`.
+}
+
+/// An event at its place in the agreed order (O7 to O10).
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// The event; its parents' digests are in it, in creator order.
+    pub event: Arc<Event>,
+    /// From 0.
+    pub index: u64,
+    /// ns, strictly increasing (O8).
+    pub consensus_at: u64,
+    /// 32 bytes (O9).
+    pub order_hash: Digest,
+    /// 64 bytes (O10).
+    pub whitened_signature: [u8; 64],
+    /// The round whose closing delivered it.
+    pub closed_by: u64,
+    /// Numbers of our own submitted transactions, in order; empty for other creators.
+    pub submissions: Vec<u64>,
+}
+
+/// The middle value, the lower one of two; `values` is not empty, and left in any order.
+pub fn lower_median(values: &mut [u64]) -> u64 {
+    let middle = (values.len() - 1) / 2;
+    *values.select_nth_unstable(middle).1
+}
