@@ -109,7 +109,7 @@ class Dag:
         return node
 
     def history_at(self, node: Node, round: int) -> int:
-        """Bit set over a row: the events of `round` in the history of `node`, itself included."""
+        """Bit set over a row: the events of `round` in the history of an event, itself included."""
         if node.round <= round:
             return 1 << node.index if node.round == round else 0
         reached: dict[int, int] = {node.round: 1 << node.index}

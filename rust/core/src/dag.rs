@@ -126,7 +126,7 @@ impl Dag {
         self.by_digest.is_empty()
     }
 
-    /// Where an event is, None when it is not here.
+    /// The node of an event, None when it is not here.
     #[must_use]
     pub fn get(&self, digest: &Digest) -> Option<NodeRef> {
         self.by_digest.get(digest).copied()
@@ -216,7 +216,7 @@ impl Dag {
         at
     }
 
-    /// The events of `round` in the history of an event, itself included, as a set over that row.
+    /// Bit set over a row: the events of `round` in the history of an event, itself included.
     pub(crate) fn history_at(&self, at: NodeRef, round: u64) -> RowSet {
         let mut reached = RowSet::new();
         if at.round <= round {

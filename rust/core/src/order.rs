@@ -13,7 +13,9 @@ use crate::values::{Delivered, Digest, lower_median};
 /// What the rolling hash of the order starts from (O9).
 pub const DOMAIN_ORDER: &[u8] = b"syncpoint/order/v1";
 
-/// Who has seen which events of a round that wait to be delivered, and when (O3).
+/// Who has seen an event that waits to be delivered, and when (O3).
+///
+/// Here for all events of a round.
 #[derive(Debug, Default)]
 pub struct Sightings {
     /// Per creator: which events it has seen.

@@ -262,7 +262,9 @@ impl Proposer {
         }
     }
 
-    /// Forget events of the rounds up to `floor`, which left the DAG.
+    /// Forget events that left the DAG.
+    ///
+    /// They are those of the rounds up to `floor`.
     pub fn prune(&mut self, floor: u64) {
         self.uncovered = self.uncovered.split_off(&(floor + 1));
     }

@@ -110,6 +110,12 @@ impl Event {
         self.transaction_count as usize
     }
 
+    /// Bytes of all its transactions.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.frame.len() - self.header_end as usize - 64 - 4 * self.transaction_count()
+    }
+
     // Where parents, items and transactions are in the frame is in `wire`: `Event::parents`, `Event::items`,
     // `Event::transactions`.
 }
@@ -133,7 +139,9 @@ pub struct Delivered {
     pub submissions: Vec<u64>,
 }
 
-/// The middle value, the lower one of two; `values` is not empty, and left in any order.
+/// The middle value, the lower one of two; `values` is not empty.
+///
+/// It is left in any order.
 pub fn lower_median(values: &mut [u64]) -> u64 {
     let middle = (values.len() - 1) / 2;
     *values.select_nth_unstable(middle).1
