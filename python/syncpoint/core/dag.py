@@ -121,7 +121,7 @@ class Dag:
         return reached.get(round, 0)
 
     def prune(self, floor: int) -> list[Node]:
-        """Drop all rounds up to `floor`; what was dropped."""
+        """Drop all rounds up to `floor`. What was dropped."""
         dropped: list[Node] = []
         for round in range(self.floor + 1, floor + 1):
             row = self.rows.pop(round, None)
