@@ -92,7 +92,8 @@ impl std::fmt::Debug for Signer {
 
 /// A public key that is decoded once; decoding it for every signature would add a fifth to what a check costs.
 ///
-/// Any bytes make one. Of those that are no canonical encoding of a point, or of one of small order, no signature holds.
+/// Any bytes make one. Of those that are no canonical encoding of a point, or that of one of small order, no signature
+/// holds.
 #[derive(Clone, Copy, Debug)]
 pub struct PublicKey(Option<VerifyingKey>);
 
@@ -252,7 +253,7 @@ pub(crate) fn hash_after(prefix: &[u8], data: &[u8]) -> Digest {
     *blake3::Hasher::new().update(prefix).update(data).finalize().as_bytes()
 }
 
-/// A committee's key is read from configuration; its bytes must be the one encoding of its point.
+/// Whether the bytes are the one encoding of their point.
 fn is_canonical(key: &VerifyingKey) -> bool {
     key.to_edwards().compress().as_bytes() == key.as_bytes()
 }

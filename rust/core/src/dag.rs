@@ -157,10 +157,8 @@ impl Dag {
     /// The events of a round; an empty row where there are none.
     #[must_use]
     pub fn row(&self, round: u64) -> &Row {
-        if round <= self.floor {
-            return &self.empty;
-        }
-        self.rows.get((round - self.floor - 1) as usize).unwrap_or(&self.empty)
+        let place = round.checked_sub(self.floor + 1).and_then(|place| usize::try_from(place).ok());
+        place.and_then(|place| self.rows.get(place)).unwrap_or(&self.empty)
     }
 
     /// Where all parents of an event are, in its order; None when one is not here.

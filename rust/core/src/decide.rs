@@ -332,12 +332,12 @@ impl Decider {
     }
 
     fn round(&self, round: u64) -> Option<&Round> {
-        self.rounds.get(round.checked_sub(self.floor + 1)? as usize)
+        self.rounds.get(usize::try_from(round.checked_sub(self.floor + 1)?).ok()?)
     }
 }
 
 fn round_mut(rounds: &mut VecDeque<Round>, floor: u64, round: u64) -> Option<&mut Round> {
-    rounds.get_mut(round.checked_sub(floor + 1)? as usize)
+    rounds.get_mut(usize::try_from(round.checked_sub(floor + 1)?).ok()?)
 }
 
 fn count(creators: Creators) -> usize {

@@ -54,9 +54,9 @@ pub struct Timer {
     /// ns (P3).
     pub timeout_ns: u64,
     /// Who is mostly in time.
-    pub(crate) timely: Creators,
+    pub timely: Creators,
     /// We, and those with a live link.
-    pub(crate) linked: Creators,
+    pub linked: Creators,
     /// Rounds that ended by the timeout.
     pub timeouts: u64,
     n: usize,

@@ -8,7 +8,7 @@ use crate::error::Reject;
 use crate::values::{Digest, Event};
 use crate::wire;
 
-/// Signatures from which on a second thread pays: starting and joining it costs as much as two or three of them.
+/// Signatures from which on a second thread pays: to start and join it takes as long as to check about one.
 pub const PARALLEL_SIGNATURES: usize = 8;
 
 /// What can be checked without the event's ancestors: creator, parents' shape, signature (V1, V2, V3).
@@ -89,7 +89,9 @@ pub fn check_ancestors(event: &Event, parents: &[NodeRef], dag: &Dag, gc_depth: 
     Ok(())
 }
 
-/// Bit set over creators: of whom two of these events, all of one round, have different variants as strong parents (V8).
+/// Bit set over creators: of whom two of these events have different variants as strong parents (V8).
+///
+/// The events are all of one round.
 #[must_use]
 pub fn exposed(strong: &[NodeRef], dag: &Dag) -> Creators {
     let Some(first) = strong.first() else { return 0 };

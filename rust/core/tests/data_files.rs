@@ -1,0 +1,372 @@
+//! What both cores are tested with as data: `tests/core/test_data_files.py` reads the same files, and makes them.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+use syncpoint_core::committee::Committee;
+use syncpoint_core::config::{Member, Network};
+use syncpoint_core::crypto::{
+    self, DOMAIN_EVENT, PublicKey, Signer, admit, check_peer_record, derive, merkle_check, merkle_path, merkle_root,
+    peer_record,
+};
+use syncpoint_core::dag::{Dag, NodeRef};
+use syncpoint_core::error::Reject;
+use syncpoint_core::journal::{Position, decode_record, encode_own_event};
+use syncpoint_core::timer::{Advance, Timer};
+use syncpoint_core::values::{Digest, Event, Item, Parent};
+use syncpoint_core::verify::{
+    PARALLEL_SIGNATURES, check_ancestors, check_event, check_evidence, check_signature, check_signatures,
+};
+use syncpoint_core::wire::{self, FrameType};
+
+/// The file under `tests/data`, which lies beside the crates.
+fn load(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().unwrap_or_else(|| panic!("no list: {value}"))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
+}
+
+fn number(value: &Value) -> u64 {
+    match value {
+        Value::String(text) => text.parse().unwrap_or_else(|_| panic!("no number: {text}")),
+        _ => value.as_u64().unwrap_or_else(|| panic!("no number: {value}")),
+    }
+}
+
+fn yes(value: &Value) -> bool {
+    value.as_bool().unwrap_or_else(|| panic!("neither true nor false: {value}"))
+}
+
+/// The bytes of hex in which `ab*3` is the byte three times, and pieces stand one after the other.
+fn bytes(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    for piece in text(value).split_whitespace() {
+        let (digits, times) = piece.split_once('*').unwrap_or((piece, "1"));
+        let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hex");
+        let data: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
+        out.extend(data.repeat(times.parse().expect("a number of times")));
+    }
+    out
+}
+
+fn array<const N: usize>(value: &Value) -> [u8; N] {
+    let data = bytes(value);
+    data[..].try_into().unwrap_or_else(|_| panic!("{} bytes, not {N}", data.len()))
+}
+
+fn hex(data: &[u8]) -> String {
+    data.iter().fold(String::new(), |mut out, byte| {
+        write!(out, "{byte:02x}").expect("a string takes all");
+        out
+    })
+}
+
+/// The number of a refusal, 0 for a value.
+fn code<T>(result: Result<T, Reject>) -> u64 {
+    result.err().map_or(0, |reject| reject as u64)
+}
+
+fn committee_of(publics: &[Value], network: &Network) -> Committee {
+    let members: Vec<Member> = publics.iter().map(|public| Member { public: array(public), flags: 0 }).collect();
+    Committee::genesis(network, &members).expect("different keys")
+}
+
+fn parents_in(dag: &Dag, event: &Event) -> Option<Vec<NodeRef>> {
+    event.parents().map(|parent| dag.get(&parent.digest)).collect()
+}
+
+// -- keys, signatures, trees (SP 1, SP 2, E3) -------------------------------------------------------
+
+#[test]
+fn keys() {
+    let file = load("crypto/keys.json");
+    for each in list(&file["keys"]) {
+        let public = bytes(&each["public"]);
+        assert_eq!(admit(&public), yes(&each["admitted"]), "{each}");
+    }
+    for each in list(&file["signers"]) {
+        let seed = array(&each["seed"]);
+        let (signer, public) = (Signer::new(&seed), bytes(&each["public"]));
+        assert_eq!(signer.public()[..], public);
+        assert_eq!(derive(&seed)[..], public);
+        assert_eq!(hex(&signer.sign(&bytes(&each["message"]))), text(&each["signature"]));
+        assert_eq!(check_peer_record(&peer_record(&signer)), Some(signer.public()));
+        let shown = format!("{signer:?}");
+        assert!(shown.contains(&hex(&public)) && !shown.contains(&hex(&seed)), "{shown}");
+    }
+    for each in list(&file["records"]) {
+        let public = check_peer_record(&bytes(&each["record"]));
+        assert_eq!(public.map(|public| hex(&public)).as_deref(), each["public"].as_str(), "{each}");
+    }
+}
+
+#[test]
+fn signatures() {
+    let file = load("crypto/signatures.json");
+    let mut accepted = std::collections::BTreeSet::new();
+    for each in list(&file["signatures"]) {
+        let [public, message, signature] = ["public", "message", "signature"].map(|name| bytes(&each[name]));
+        let valid = yes(&each["valid"]);
+        assert!(admit(&public));
+        assert_eq!(crypto::verify(&public, &message, &signature), valid, "{each}");
+        assert_eq!(PublicKey::new(&public).verify(&message, &signature), valid, "{each}");
+        for length in [0, 31, 33] {
+            let other = [&public[..], &public[..]].concat();
+            assert!(!crypto::verify(&other[..length], &message, &signature));
+        }
+        if valid {
+            accepted.insert(text(&each["kind"]));
+        }
+    }
+    assert_eq!(accepted.into_iter().collect::<Vec<_>>(), ["honest", "own nonce"]);
+}
+
+#[test]
+fn keys_that_are_none_verify_nothing() {
+    for each in list(&load("crypto/keys.json")["keys"]) {
+        if text(&each["kind"]) == "small order" {
+            // With S = 1 and R = B the equation R = SB - hA holds whenever hA is the identity, which it often is.
+            let key = PublicKey::new(&bytes(&each["public"]));
+            let signature = [&[0x58][..], &[0x66; 31], &[1], &[0; 31]].concat();
+            assert!((0..64_u8).all(|message| !key.verify(&[message], &signature)), "{each}");
+        }
+    }
+}
+
+#[test]
+fn trees() {
+    let pattern = |length: usize| -> Vec<u8> { (0..length).map(|at| (at % 251) as u8).collect() };
+    let file = load("crypto/trees.json");
+    for each in list(&file["hashes"]) {
+        assert_eq!(hex(&crypto::blake3(&pattern(number(&each[0]) as usize))), text(&each[1]));
+    }
+    for tree in list(&file["trees"]) {
+        let (count, first) = (number(&tree["leaves"]) as usize, number(&tree["first"]) as usize);
+        let mut leaves: Vec<Vec<u8>> = (0..count).map(|at| format!("transaction {at}").into_bytes()).collect();
+        if first > 0 {
+            leaves[0] = pattern(first);
+        }
+        let root = merkle_root(&leaves);
+        assert_eq!(hex(&root), text(&tree["root"]), "{count} leaves");
+        for (index, expected) in tree["paths"].as_object().expect("paths by index") {
+            let index: usize = index.parse().expect("a number");
+            let path = merkle_path(&leaves, index).expect("a leaf");
+            let expected: Vec<&str> = list(expected).iter().map(text).collect();
+            assert_eq!(path.iter().map(|hash| hex(hash)).collect::<Vec<_>>(), expected);
+            assert!(merkle_check(&root, &leaves[index], index as u64, count as u64, &path));
+        }
+        assert!(merkle_path(&leaves, count).is_err());
+    }
+    for each in list(&file["proofs"]) {
+        let path: Vec<Digest> = list(&each["path"]).iter().map(array).collect();
+        let (index, count) = (number(&each["index"]), number(&each["count"]));
+        let holds = merkle_check(&array(&each["root"]), &bytes(&each["leaf"]), index, count, &path);
+        assert_eq!(holds, yes(&each["holds"]), "{each}");
+    }
+}
+
+// -- frames (E1 to E5) ------------------------------------------------------------------------------
+
+#[test]
+fn the_example_of_the_document() {
+    let file = load("wire/example.json");
+    let signer = Signer::new(&array(&file["seed"]));
+    assert_eq!(hex(&signer.public()), text(&file["public"]));
+    let name = text(&file["network"]["name"]).to_owned();
+    let network = Network { name, f: Some(number(&file["network"]["f"]) as usize), ..Network::default() };
+    assert_eq!(hex(&network.encode()), text(&file["network_encoding"]));
+    let committee = committee_of(std::slice::from_ref(&file["public"]), &network);
+    assert_eq!(hex(&committee.epoch_id), text(&file["epoch_id"]));
+
+    let item = Item { r#type: number(&file["item"]["type"]) as u16, body: bytes(&file["item"]["body"]).into() };
+    let transactions: Vec<Vec<u8>> = list(&file["transactions"]).iter().map(bytes).collect();
+    let parent = Parent { creator: 0, round: 1, digest: array(&file["first_digest"]) };
+    let [round, created_at, salt] = ["round", "created_at", "salt"].map(|name| number(&file[name]));
+    let (parents, items) = ([parent], [item]);
+    let header = wire::encode_header(&committee.epoch_id, 0, round, created_at, salt, &parents, &items, &transactions);
+    let digest = wire::event_digest(&header);
+    assert_eq!(hex(&digest), text(&file["digest"]));
+    let signature = signer.sign(&[&DOMAIN_EVENT[..], &digest].concat());
+    let made = Event::new(&header, digest, &signature, &transactions);
+    assert_eq!(hex(made.frame()), text(&file["frame"]));
+
+    let mut dag = Dag::new(1);
+    for name in ["first_event", "frame"] {
+        let frame: Bytes = bytes(&file[name]).into();
+        let event = wire::decode_event(&frame, &committee.epoch_id, &network).expect("a valid frame");
+        check_event(&event, &committee, network.gc_depth).expect("a valid event");
+        let parents = parents_in(&dag, &event).expect("parents that are here");
+        check_ancestors(&event, &parents, &dag, network.gc_depth).expect("valid ancestors");
+        assert_eq!(event.frame().as_ptr(), frame.as_ptr(), "not copied");
+        dag.insert(Arc::new(event), &parents);
+    }
+    let event = &dag.node(dag.get(&digest).expect("it was inserted")).event;
+    for each in [event, &made] {
+        assert_eq!((each.creator, each.round, each.created_at, each.digest), (0, round, created_at, digest));
+        assert_eq!((each.header(), each.signature()), (&header[..], &signature));
+        assert_eq!(each.parents().collect::<Vec<_>>(), parents);
+        assert_eq!(each.items().collect::<Vec<_>>(), items);
+        assert!(each.transactions().eq(transactions.iter().map(|each| &each[..])));
+        assert_eq!(each.size(), each.frame().len() - 1);
+        for (place, transaction) in transactions.iter().enumerate() {
+            let shared = each.share(each.transaction(place).expect("a transaction"));
+            assert_eq!(shared, transaction[..]);
+            assert!(shared.is_empty() || each.frame().as_ptr_range().contains(&shared.as_ptr()));
+        }
+        assert_eq!(each.transaction(transactions.len()), None);
+    }
+
+    assert_eq!(hex(&wire::encode_request(&[parent.digest])), text(&file["request"]));
+    assert_eq!(hex(&wire::encode_frontier(FrameType::Frontier, &[2])), text(&file["frontier"]));
+    assert_eq!(hex(&wire::encode_frontier(FrameType::Pull, &[1])), text(&file["pull"]));
+}
+
+/// What a machine makes of a frame.
+fn decode(frame: &Bytes, epoch_id: &Digest, network: &Network, n: usize) -> Result<(), Reject> {
+    let kind = *frame.first().ok_or(Reject::FrameEmpty)?;
+    match FrameType::of(kind) {
+        Some(FrameType::Event) => wire::decode_event(frame, epoch_id, network).map(drop),
+        Some(FrameType::Request) => wire::decode_request(frame).map(drop),
+        Some(FrameType::Frontier | FrameType::Pull) => wire::decode_frontier(frame, n).map(drop),
+        _ => Err(Reject::FrameType),
+    }
+}
+
+#[test]
+fn malformed_frames() {
+    let file = load("wire/malformed.json");
+    let max_payload_bytes = number(&file["max_payload_bytes"]) as usize;
+    let network = Network { max_payload_bytes, ..Network::default() };
+    let committee = committee_of(list(&file["members"]), &network);
+    assert_eq!(hex(&committee.epoch_id), text(&file["epoch_id"]));
+    let mut codes = std::collections::BTreeSet::new();
+    for each in list(&file["frames"]) {
+        let given = code(decode(&bytes(&each[1]).into(), &committee.epoch_id, &network, committee.n));
+        assert_eq!(given, number(&each[2]), "{}", each[0]);
+        codes.insert(given);
+    }
+    assert_eq!(codes.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 10, 11, 13, 18, 22]);
+    for each in list(&file["headers"]) {
+        assert_eq!(code(wire::decode_header(&bytes(&each[0]), &committee.epoch_id)), number(&each[1]), "{each}");
+    }
+    for each in list(&file["evidence"]) {
+        let body = bytes(&each["body"]);
+        assert_eq!(code(wire::decode_evidence(&body)), number(&each["code"]), "{each}");
+        assert_eq!(check_evidence(&body, &committee).map(|liar| liar as u64), each["proves"].as_u64(), "{each}");
+    }
+}
+
+#[test]
+fn an_event_from_a_document() {
+    let parents = [Parent { creator: 1, round: 4, digest: [5; 32] }, Parent { creator: 3, round: 2, digest: [6; 32] }];
+    let event = Event::from_document([9; 32], 2, 5, 77, &parents);
+    assert_eq!((event.creator, event.round, event.created_at, event.digest), (2, 5, 77, [9; 32]));
+    assert_eq!(event.parents().collect::<Vec<_>>(), parents);
+    assert_eq!(event.signature(), &[0; 64]);
+    assert!(!event.carries() && event.items().len() == 0 && event.transactions().len() == 0);
+    let again = wire::decode_event(event.frame(), &[0; 32], &Network::default()).expect("a valid frame");
+    assert_eq!(again.frame(), event.frame());
+}
+
+// -- events and their ancestors (V1 to V8) ----------------------------------------------------------
+
+#[test]
+fn events() {
+    for history in list(&load("verify/events.json")["histories"]) {
+        let network = Network { gc_depth: 6, ..Network::default() };
+        let committee = committee_of(list(&history["members"]), &network);
+        let mut dag = Dag::new(committee.n);
+        let mut decoded = Vec::new();
+        for (at, step) in list(&history["steps"]).iter().enumerate() {
+            let expected = |name: &str| step.get(name).map_or(0, number);
+            let event = wire::decode_event(&bytes(&step["frame"]).into(), &committee.epoch_id, &network);
+            assert_eq!(code(event.as_ref().map_err(|reject| *reject)), expected("decode"), "step {at}");
+            let Ok(event) = event else { continue };
+            decoded.push(event.clone());
+            let alone = code(check_event(&event, &committee, network.gc_depth));
+            assert_eq!(alone, expected("alone"), "step {at}");
+            if alone != 0 {
+                continue;
+            }
+            let parents = parents_in(&dag, &event);
+            assert_eq!(parents.is_none(), step.get("missing").is_some(), "step {at}");
+            let Some(parents) = parents else { continue };
+            let ancestors = code(check_ancestors(&event, &parents, &dag, network.gc_depth));
+            assert_eq!(ancestors, expected("ancestors"), "step {at}");
+            if ancestors == 0 && !dag.contains(&event.digest) {
+                dag.insert(Arc::new(event), &parents);
+            }
+        }
+        // However many threads check them, the verdicts are the same and in order.
+        let events: Vec<&Event> = decoded.iter().collect();
+        let one_by_one: Vec<bool> = events.iter().map(|event| check_signature(event, &committee)).collect();
+        for threads in [0, 1, 2, 3, 8, 1000] {
+            assert_eq!(check_signatures(&events, &committee, threads), one_by_one, "{threads} threads");
+        }
+        for count in 0..3 * PARALLEL_SIGNATURES.min(events.len() / 3) {
+            assert_eq!(check_signatures(&events[..count], &committee, 4), one_by_one[..count], "{count} events");
+        }
+    }
+}
+
+// -- records and waits (J1, P3 to P5) ---------------------------------------------------------------
+
+#[test]
+fn journal() {
+    for each in list(&load("journal/records.json")["records"]) {
+        let record: Bytes = bytes(&each[0]).into();
+        let Some(own) = decode_record(&record) else {
+            assert!(each[1].is_null(), "{each}");
+            continue;
+        };
+        let position = |given: &Value| Position {
+            round: number(&given[0]),
+            place: u32::try_from(number(&given[1])).expect("u32"),
+        };
+        let expected: Vec<Position> = list(&each[1]["taken_over"]).iter().map(position).collect();
+        assert_eq!((own.taken_over.as_slice(), hex(&own.frame).as_str()), (&expected[..], text(&each[1]["frame"])));
+        assert_eq!(encode_own_event(&own.frame, &own.taken_over), record);
+    }
+}
+
+#[test]
+fn waits() {
+    let bits = |value: &Value| u128::from_str_radix(&text(value)[2..], 16).expect("hex");
+    for run in list(&load("timer/waits.json")["runs"]) {
+        let committee = Committee::new(number(&run["n"]) as usize, None, [0; 32], vec![]).expect("a committee");
+        let mut timer = Timer::new(&committee, number(&run["own"]) as usize);
+        for (at, step) in list(&run["steps"]).iter().enumerate() {
+            let (call, now) = (text(&step[0]), number(&step[3]));
+            let round = if call == "linked" { 1 } else { number(&step[1]) };
+            match call {
+                "linked" => timer.linked = bits(&step[1]),
+                "accepted" => timer.accepted(round, number(&step[2]) as usize, now),
+                "unsettled" => timer.unsettled(round),
+                "prune" => timer.prune(round),
+                _ => {
+                    let by = match text(&step[2]) {
+                        "settled" => Advance::Settled,
+                        "timeout" => Advance::Timeout,
+                        _ => Advance::Overtaken,
+                    };
+                    timer.advanced(round, by, now);
+                }
+            }
+            let waits = [timer.soft_ns, timer.timeout_ns, timer.soft_until(round), timer.timeout_at(round)];
+            let expected = list(&step[4]);
+            assert_eq!(waits.to_vec(), expected[..4].iter().map(number).collect::<Vec<_>>(), "step {at}");
+            assert_eq!((timer.timely, timer.timeouts), (bits(&expected[4]), number(&expected[5])), "step {at}");
+        }
+    }
+}
