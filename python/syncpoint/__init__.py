@@ -6,7 +6,7 @@ message delays after they were made (three in fair order), with fewer than a thi
 
 from . import base58
 from ._version import __version__
-from .backend import CoreInfo, core_info
+from .backend import CoreInfo, core_info, load_core
 from .context import Context
 from .core.config import Network
 from .core.error import Reject
@@ -73,4 +73,5 @@ __all__ = [
     "__version__",
     "base58",
     "core_info",
+    "load_core",
 ]

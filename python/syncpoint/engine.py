@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -79,6 +80,7 @@ class Engine:
         self._senders = Line()
         self._submitted = 0  # transactions given to the machine, which numbers them alike
         self._waiting_transactions = 0  # of these, in no event yet
+        self._unacknowledged: dict[int, int] = {}  # of those that are not final: number -> bytes
         self._unacknowledged_bytes = 0
         self._receipts: dict[int, asyncio.Future[Receipt]] = {}
 
@@ -148,6 +150,7 @@ class Engine:
             local=Local(
                 min_event_interval_ns=options.base_min_event_interval_us * 1000,
                 heartbeat_ns=options.heartbeat_us * 1000,
+                verify_threads=options.max_blocking_verify_threads or os.cpu_count() or 1,
             ),
         )
         machine = make_machine(config, context.core.name)
@@ -230,7 +233,7 @@ class Engine:
                 raise self._stopped_error("and has no more messages")
             return None
         event = self._messages.popleft()
-        self._unread_bytes -= sum(map(len, event.transactions))
+        self._unread_bytes -= event._payload_bytes
         if len(self._messages) <= MAX_UNREAD_MESSAGES // 2 and self._unread_bytes <= MAX_UNREAD_BYTES // 2:
             self._driver.resume()
         return event
@@ -336,6 +339,7 @@ class Engine:
         number = self._submitted
         self._submitted += 1
         self._waiting_transactions += 1
+        self._unacknowledged[number] = len(data)
         self._unacknowledged_bytes += len(data)
         self._driver.post(Submit((data,)))
         return number
@@ -344,20 +348,9 @@ class Engine:
 
     def _deliver(self, messages: Sequence[Delivered]) -> None:
         for done in messages:
-            event = Event(
-                index=done.index,
-                creator=self._keys[done.event.creator],
-                round=done.event.round,
-                created_at=done.event.created_at,
-                consensus_at=done.consensus_at,
-                hash=done.event.digest,
-                parents=done.parents,
-                order_hash=done.order_hash,
-                whitened_signature=done.whitened_signature,
-                transactions=done.event.transactions,
-            )
+            event = Event._of(done, self._keys[done.event.creator])
             self._messages.append(event)
-            self._unread_bytes += sum(map(len, event.transactions))
+            self._unread_bytes += event._payload_bytes
             self._acknowledge(done)
         self._readers.call()
         if len(self._messages) > MAX_UNREAD_MESSAGES or self._unread_bytes > MAX_UNREAD_BYTES:
@@ -367,7 +360,7 @@ class Engine:
     def _acknowledge(self, done: Delivered) -> None:
         """Our own transactions in it are final."""
         for position, number in enumerate(done.submissions):
-            self._unacknowledged_bytes -= len(done.event.transactions[position])
+            self._unacknowledged_bytes -= self._unacknowledged.pop(number)
             receipt = self._receipts.pop(number, None)
             if receipt is not None and not receipt.done():
                 receipt.set_result(

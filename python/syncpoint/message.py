@@ -2,70 +2,168 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from .core import values
+from .core.values import Delivered
 from .errors import ArgumentError
 from .keys import KeyPublic
 
 __all__ = ["Event", "Message", "Receipt", "Transaction"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One event at its place in the agreed order; equal on every peer, but for `whitened_signature` (see there).
 
-    Times are ns since the Unix epoch.
+    Times are ns since the Unix epoch. Nothing of it can be changed. An engine makes them; with all its fields by
+    name it can be made by hand, for tests.
     """
 
-    index: int
-    """Its place in the total order, from 0."""
+    __slots__ = ("_creator", "_done")
 
-    creator: KeyPublic
-    """The peer that made it."""
+    _creator: KeyPublic
+    _done: Delivered  # of either core: the native one makes Python objects only of what is asked for
 
-    round: int
-    """The round of the DAG it belongs to, from 1."""
+    def __init__(
+        self,
+        *,
+        index: int,
+        creator: KeyPublic,
+        round: int,
+        created_at: int,
+        consensus_at: int,
+        hash: bytes,
+        parents: tuple[bytes, ...],
+        order_hash: bytes,
+        whitened_signature: bytes,
+        transactions: tuple[bytes, ...],
+    ) -> None:
+        self._creator = creator
+        self._done = Delivered(
+            event=values.Event(
+                creator=0,
+                round=round,
+                created_at=created_at,
+                parents=(),
+                items=(),
+                transactions=transactions,
+                header=b"",
+                digest=hash,
+                signature=b"",
+            ),
+            parents=parents,
+            index=index,
+            consensus_at=consensus_at,
+            order_hash=order_hash,
+            whitened_signature=whitened_signature,
+            closed_by=0,
+            submissions=(),
+        )
 
-    created_at: int
-    """When its creator says it made it: ns, not to be trusted."""
+    @classmethod
+    def _of(cls, done: Delivered, creator: KeyPublic) -> Event:
+        """What a core delivered, as its application sees it."""
+        event = cls.__new__(cls)
+        event._creator = creator
+        event._done = done
+        return event
 
-    consensus_at: int
-    """When the network says it came: ns, strictly increasing along the stream, between honest peers' times (O4, O8)."""
+    @property
+    def index(self) -> int:
+        """Its place in the total order, from 0."""
+        return self._done.index
 
-    hash: bytes
-    """Its id, 32 bytes (E2)."""
+    @property
+    def creator(self) -> KeyPublic:
+        """The peer that made it."""
+        return self._creator
 
-    parents: tuple[bytes, ...]
-    """The ids of the events it builds on (E1)."""
+    @property
+    def round(self) -> int:
+        """The round of the DAG it belongs to, from 1."""
+        return self._done.event.round
 
-    order_hash: bytes
-    """Rolling hash of the order up to and with this event, 32 bytes: equal on all peers at every index (O9)."""
+    @property
+    def created_at(self) -> int:
+        """When its creator says it made it: ns, not to be trusted."""
+        return self._done.event.created_at
 
-    whitened_signature: bytes
-    """64 bytes that nobody can predict before the event is final, though its last signer can bias them (O10).
+    @property
+    def consensus_at(self) -> int:
+        """When the network says it came: ns, strictly increasing, between honest peers' times (O4, O8)."""
+        return self._done.consensus_at
 
-    In fast order, and alone in a network, an event is among those that whiten it, and its own part cancels out.
-    A creator that lies can sign the same event twice, validly and differently; peers that hold different
-    signatures then see different values here. Do not decide anything by it that all peers must agree on.
-    """
+    @property
+    def hash(self) -> bytes:
+        """Its id, 32 bytes (E2)."""
+        return self._done.event.digest
 
-    transactions: tuple[bytes, ...]
-    """What was sent with it, in order."""
+    @property
+    def parents(self) -> tuple[bytes, ...]:
+        """The ids of the events it builds on (E1)."""
+        return self._done.parents
+
+    @property
+    def order_hash(self) -> bytes:
+        """Rolling hash of the order up to and with this event, 32 bytes: equal on all peers at every index (O9)."""
+        return self._done.order_hash
+
+    @property
+    def whitened_signature(self) -> bytes:
+        """64 bytes that nobody can predict before the event is final, though its last signer can bias them (O10).
+
+        In fast order, and alone in a network, an event is among those that whiten it, and its own part cancels out.
+        A creator that lies can sign the same event twice, validly and differently; peers that hold different
+        signatures then see different values here. Do not decide anything by it that all peers must agree on.
+        """
+        return self._done.whitened_signature
+
+    @property
+    def transactions(self) -> tuple[bytes, ...]:
+        """What was sent with it, in order."""
+        return self._done.event.transactions
 
     @property
     def transaction_count(self) -> int:
         """How many transactions it has."""
-        return len(self.transactions)
+        return self._done.event.transaction_count
 
     def transaction(self, index: int) -> bytes:
         """The transaction at `index`, from 0; IndexError beyond the last one."""
         return self.transactions[index]
 
+    @property
+    def _payload_bytes(self) -> int:
+        return self._done.event.payload_bytes
+
+    def __eq__(self, other: object) -> bool:
+        if self.__class__ is not other.__class__:
+            return NotImplemented
+        return self is other or all(getattr(self, name) == getattr(other, name) for name in _FIELDS)
+
+    def __hash__(self) -> int:
+        return hash((self.index, self.hash, self.order_hash))
+
+    def __reduce__(self) -> tuple[Callable[..., Event], tuple[object, ...]]:
+        return _event, tuple(getattr(self, name) for name in _FIELDS)
+
     def __repr__(self) -> str:
         return (
             f"Event(index={self.index}, creator={str(self.creator)[:8]}..., round={self.round}, "
-            f"consensus_at={self.consensus_at}, hash={self.hash.hex()[:16]}..., {len(self.transactions)} transactions)"
+            f"consensus_at={self.consensus_at}, hash={self.hash.hex()[:16]}..., {self.transaction_count} transactions)"
         )
+
+
+_FIELDS = (
+    "index", "creator", "round", "created_at", "consensus_at", "hash", "parents", "order_hash", "whitened_signature",
+    "transactions",
+)  # fmt: skip
+
+
+def _event(*fields: Any) -> Event:
+    return Event(**dict(zip(_FIELDS, fields, strict=True)))
 
 
 Message = Event

@@ -34,6 +34,7 @@ from syncpoint import (
 from syncpoint import engine as engine_module
 from syncpoint import socket as socket_module
 from syncpoint.core.crypto import blake3
+from syncpoint.core.input import Persisted
 from syncpoint.core.output import Halted
 from syncpoint.core.wire import FrameType
 from syncpoint.socket import resolve
@@ -88,7 +89,7 @@ async def test_all_peers_receive_the_same_stream(n: int, order: str) -> None:
                 assert transactions(own) == mine, "a peer's transactions out of their order"
         shortest = min(map(len, streams))
         for events in streams:
-            # Equal in every field: dataclasses compare all of them.
+            # Equal in every field: messages compare all of them.
             assert events[:shortest] == streams[0][:shortest]
         assert {event.creator for event in streams[0]} <= {peer.public for peer in net.peers}
 
@@ -545,8 +546,8 @@ async def test_status_and_active_creators() -> None:
         assert status.refusals == {}
         assert (status.unacknowledged_bytes, status.dropped_frames) == (0, 0)
         assert status.unread_messages > 0
-        assert status.core.name == "python"
-        assert status.core.hash in ("blake3", "python")
+        assert status.core == net.context.core
+        assert status.core.hash in ("native", "blake3", "python")
         consensus = status.consensus
         assert consensus.peers == 4
         assert consensus.has_quorum
@@ -906,18 +907,20 @@ async def test_a_store_that_cannot_be_closed_is_reported_and_the_rest_is_closed(
                 await Socket.bind(again, address)
 
 
-async def test_a_machine_with_a_bug_stops_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with cluster(1) as net:
+async def test_a_machine_with_a_bug_stops_the_engine(core: str) -> None:
+    async with Context(core=core) as context, cluster(1, context=context) as net:
         (engine,) = net.engines
         await engine.submit(b"x")
-
-        def step(*_: object) -> Any:
-            raise AssertionError("a bug")
-
-        monkeypatch.setattr(engine._driver.machine, "step", step)
-        with pytest.raises(EngineStopped, match="a bug") as raised:
+        rounds = engine.status().consensus.closed_round
+        with pytest.raises(AssertionError, match="nothing was being persisted"):
+            engine._driver.machine.step(engine._driver._clock.now(), [Persisted(10**9)])
+        with pytest.raises(EngineStopped, match="nothing was being persisted") as raised:
             await asyncio.wait_for(engine.submit(b"y"), DEADLINE_S)
         assert isinstance(raised.value.__cause__, AssertionError)
+        # It can still be looked at.
+        consensus = engine.status().consensus
+        assert "nothing was being persisted" in str(consensus.halted)
+        assert consensus.closed_round >= rounds
 
 
 async def test_a_halt_ends_the_waits_of_senders_not_the_stream(alone: Callable[[Options], Any]) -> None:

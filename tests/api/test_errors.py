@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import socket as socket_module
+import sys
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from syncpoint import (
     TransactionTooLarge,
     core_info,
     errors,
+    load_core,
 )
 
 from .cluster import cluster
@@ -92,9 +94,10 @@ def test_an_unknown_core(core: Any) -> None:
             make(core)
 
 
-def test_a_core_that_is_not_here() -> None:
-    for make in (Context, core_info):
-        with pytest.raises(CoreUnavailable, match=r'native core is not part of this version: use core="auto"'):
+def test_a_core_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "syncpoint._native", None)
+    for make in (Context, core_info, load_core):
+        with pytest.raises(CoreUnavailable, match=r'core="native", but .*To get it: .*To do without: core="python"'):
             make("native")
 
 

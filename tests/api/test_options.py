@@ -37,6 +37,7 @@ HAVE_EFFECT = {
     "heartbeat_us",
     "transaction_channel_size",
     "max_unacknowledged_bytes",
+    "max_blocking_verify_threads",
 }
 # The lowest and the highest value of each whole number, with what must go along with it.
 LATENCIES = ["target_ack_latency_ms", "max_ack_latency_ms", "throttle_ack_latency_ms", "reset_ack_latency_ms"]

@@ -43,9 +43,9 @@ def test_a_fixture_event_by_event_has_its_stored_outcome(path: Path) -> None:
     for rule, order in BOTH:
         run = DagRun(made, rule, order)
         for event in events_of(made):
-            run.insert(event)
+            run.accept(event)
             run.close()
-        assert dict(run.slots()) == made["outcome"][rule]["slots"]
+        assert run.slots() == made["outcome"][rule]["slots"]
         assert batches_of(run) == made["outcome"][rule][order]
 
 
@@ -84,13 +84,13 @@ def test_decisions_never_change_and_arrival_does_not_matter(seed: int) -> None:
             run, known = DagRun(made, rule, order), {}
             often = rng.choice((0.0, 0.05, 0.5))
             for event in events:
-                run.insert(event)
+                run.accept(event)
                 if rng.random() < often:
                     run.close()
                 if order == "fair":
                     assert_kept(run, known, where)
             run.close()
-            assert dict(run.slots()) == outcome[rule]["slots"], where
+            assert run.slots() == outcome[rule]["slots"], where
             assert batches_of(run) == outcome[rule][order], where
 
 
@@ -115,7 +115,7 @@ def test_views_of_one_dag_never_disagree(seed: int) -> None:
             runs = [run_of(made, dags.arrival(rng, view), rule, order) for view in views]
             slots = outcome[rule]["slots"]
             for run in runs:
-                early = {slot: status for slot, status in run.slots() if status != "undecided"}
+                early = {slot: status for slot, status in run.slots().items() if status != "undecided"}
                 assert early.items() <= slots.items(), f"{where}: slots"
             streams = [stream_of(run) for run in runs]
             for stream in streams:
@@ -146,7 +146,7 @@ def test_order_hash_index_and_whitened_signature(seed: int) -> None:
         for rule, order in BOTH:
             run = DagRun(made, rule, order)
             for event in events:
-                run.insert(event)
+                run.accept(event)
             run.close()
             before, index = blake3(b"syncpoint/order/v1" + bytes.fromhex(made["epoch_id"])), 0
             for round, batch in run.batches:
@@ -173,7 +173,7 @@ def test_what_carries_something_is_missed_until_it_is_delivered(seed: int) -> No
         for rule, order in BOTH:
             run = DagRun(made, rule, order)
             for event in events:
-                run.insert(event)
+                run.accept(event)
             run.close()
             done = {(delivered.event.round, delivered.event.creator) for _, batch in run.batches for delivered in batch}
             alive = [event for event in events if event.carries and event.round > run.orderer.floor]
@@ -224,7 +224,7 @@ def run_of(made: dags.Document, events: Iterable[model.Event], rule: str, order:
     """These events of a document, in this order, through dag, decide and order."""
     run = DagRun(made, rule, order)
     for event in real_events(made, events):
-        run.insert(event)
+        run.accept(event)
     run.close()
     return run
 
@@ -237,7 +237,7 @@ def real_events(made: dags.Document, events: Iterable[model.Event]) -> list[Even
 
 def assert_kept(run: DagRun, known: dict[str, str], where: str) -> None:
     """D11: note every decision, and that none was ever another one."""
-    for slot, status in run.slots():
+    for slot, status in run.slots().items():
         if status != "undecided":
             assert known.setdefault(slot, status) == status, f"{where}: slot {slot} changed"
         else:

@@ -8,7 +8,9 @@ import rich  # noqa: F401 - a part of the extra `cli` that the commands import o
 import typer
 
 from .. import __version__
+from ..backend import core_info
 from .demo import demo
+from .guard import plain_errors
 from .init import init
 from .keygen import keygen
 from .run import run
@@ -27,14 +29,17 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"syncpoint {__version__}")
+        with plain_errors():
+            core = core_info()
+        typer.echo(f"syncpoint {__version__}, {core.name} core ({core.reason})")
         raise typer.Exit
 
 
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version and the core, and exit."),
     ] = False,
 ) -> None:
     """One agreed order for processes that do not trust each other."""

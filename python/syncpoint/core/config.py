@@ -123,6 +123,7 @@ class Local:
     retain_events: int = 40_000  # about so many are kept in memory for peers that are behind (F4) ...
     retain_bytes: int = 256 * 1024 * 1024  # ... unless they are larger than this
     pool_bytes_per_sender: int = 4 * 1024 * 1024  # events from one peer that wait for their parents (V7)
+    verify_threads: int = 1  # threads that check signatures when many come at once; the Python core uses one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -225,7 +225,7 @@ def merkle_check(root: bytes, leaf: bytes, index: int, count: int, path: Sequenc
     while count > 1:
         if index ^ 1 < count:  # otherwise the node is the odd one at the end and moves up unchanged
             sibling = next(steps, None)
-            if sibling is None:
+            if sibling is None or len(sibling) != HASH_BYTES:
                 return False
             node = _digest(_NODE + sibling + node if index & 1 else _NODE + node + sibling)
         index >>= 1

@@ -65,6 +65,16 @@ class Event:
         """Whether anything in it waits to be delivered; an idle network makes events that carry nothing."""
         return bool(self.transactions or self.items)
 
+    @property
+    def transaction_count(self) -> int:
+        """How many transactions it has."""
+        return len(self.transactions)
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of all its transactions."""
+        return sum(map(len, self.transactions))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Delivered:

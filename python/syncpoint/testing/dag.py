@@ -2,54 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ..backend import core_info
-from ..core.committee import Committee
+from .. import _python
+from ..backend import load_core
 from ..core.config import ORDERS, RULES
-from ..core.dag import Dag, Node
-from ..core.decide import Decider
-from ..core.order import Orderer
 from ..core.values import Delivered, Event, Parent
 from ..errors import ArgumentError
 
 __all__ = ["DagRun", "order_dag"]
 
 
-class DagRun:
-    """One DAG as it goes through dag, decide and order, event by event."""
+class DagRun(_python.DagRun):
+    """One DAG as it goes through dag, decide and order of the Python core, to be looked into on the way."""
 
     def __init__(self, document: Mapping[str, Any], rule: str, order: str) -> None:
         epoch_id = bytes.fromhex(document["epoch_id"])
-        self.committee = Committee(document["n"], document.get("f"), epoch_id)
-        self.dag = Dag(self.committee.n)
-        self.decider = Decider(self.committee, self.dag, rule)
-        self.orderer = Orderer(self.committee, order, document["gc_depth"])
-        self.batches: list[tuple[int, list[Delivered]]] = []
+        super().__init__(document["n"], document.get("f"), epoch_id, document["gc_depth"], rule, order)
+        self.batches: list[tuple[int, list[Delivered]]] = []  # all so far
 
-    def insert(self, event: Event) -> None:
+    def accept(self, event: Event) -> None:
         """Insert one event; its parents must have been inserted before."""
-        node = self.dag.insert(event)
-        self.orderer.accept(node)
-        self.decider.insert(node)
+        self.decider.insert(self._accepted(event))
 
-    def close(self) -> None:
-        """Order all rounds that have closed so far."""
-        for round, committed in self.decider.closing():
-            batch = self.orderer.close(round, committed)
-            if batch:
-                self.batches.append((round, batch))
-
-    def slots(self) -> Iterator[tuple[str, str]]:
-        """Every slot as "round/creator" and its status: an event's digest, "skip" or "undecided"."""
-        for round in range(1, self.dag.top + 1):
-            for creator in range(self.committee.n):
-                status = self.decider.status(round, creator)
-                if isinstance(status, Node):
-                    yield f"{round}/{creator}", status.digest.hex()
-                else:
-                    yield f"{round}/{creator}", "undecided" if status is None else "skip"
+    def _batches(self) -> list[tuple[int, list[Delivered]]]:
+        batches = super()._batches()
+        self.batches += batches
+        return batches
 
 
 def order_dag(document: Mapping[str, Any], core: str = "python") -> dict[str, Any]:
@@ -63,22 +43,20 @@ def order_dag(document: Mapping[str, Any], core: str = "python") -> dict[str, An
     `core` is as for `Context`. Raises ArgumentError for a parent that is not there or not of a lower round, and
     ArgumentError or CoreUnavailable for a core that cannot run.
     """
-    core_info(core)
-    events = events_of(document)
+    face = load_core(core)
+    epoch_id, entries = bytes.fromhex(document["epoch_id"]), _by_round(document)
     outcome: dict[str, Any] = {}
     for rule in RULES:
         for order in ORDERS:
-            run = DagRun(document, rule, order)
-            for event in events:
-                node = run.dag.insert(event)
-                run.orderer.accept(node)
-                run.decider.count(node)
-            run.decider.decide()
-            run.close()
-            by_rule = outcome.setdefault(rule, {"slots": dict(run.slots())})
+            run = face.DagRun(document["n"], document.get("f"), epoch_id, document["gc_depth"], rule, order)
+            for entry in entries:
+                parents = [bytes.fromhex(id) for id in entry["parents"]]
+                run.count(bytes.fromhex(entry["id"]), entry["creator"], entry["round"], entry["created_at"], parents)
+            run.decide()
+            batches = run.close()
+            by_rule = outcome.setdefault(rule, {"slots": run.slots()})
             by_rule[order] = [
-                {"round": round, "events": [[done.event.digest.hex(), done.consensus_at] for done in batch]}
-                for round, batch in run.batches
+                {"round": round, "events": [[digest.hex(), at] for digest, at in batch]} for round, batch in batches
             ]
     return outcome
 
@@ -86,11 +64,11 @@ def order_dag(document: Mapping[str, Any], core: str = "python") -> dict[str, An
 def events_of(document: Mapping[str, Any]) -> list[Event]:
     """The events of a document in a causal order (by round, else as given)."""
     entries = {entry["id"]: entry for entry in document["events"]}
-    return [_event(entries[id], entries) for id in _by_round(entries)]
+    return [_event(entry, entries) for entry in _by_round(document)]
 
 
-def _by_round(entries: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
-    return sorted(entries, key=lambda id: entries[id]["round"])
+def _by_round(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return sorted(document["events"], key=lambda entry: int(entry["round"]))
 
 
 def _event(entry: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]) -> Event:

@@ -1,0 +1,385 @@
+//! Python objects to the core's values and back.
+
+use bytes::Bytes;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple, PyType};
+use syncpoint_core::config::{Local, MachineConfig, Member, Network, ORDERS, Order, RULES, Rule};
+use syncpoint_core::crypto::SEED_BYTES;
+use syncpoint_core::error::Reject;
+use syncpoint_core::input::Input;
+use syncpoint_core::journal::OwnEvent;
+use syncpoint_core::output::Output;
+use syncpoint_core::status::Status;
+use syncpoint_core::values::{Digest, Item, Parent};
+
+use crate::values::Delivered;
+
+// -- exceptions ---------------------------------------------------------------------------------------
+
+/// A value that is not allowed.
+pub(crate) fn argument_error(py: Python<'_>, text: impl Into<String>) -> PyErr {
+    exception(py, "ArgumentError", text.into())
+}
+
+/// A value of the wrong type.
+pub(crate) fn type_error(py: Python<'_>, text: impl Into<String>) -> PyErr {
+    exception(py, "ArgumentTypeError", text.into())
+}
+
+/// Our own store contradicts itself.
+pub(crate) fn corrupt_error(py: Python<'_>, text: impl Into<String>) -> PyErr {
+    exception(py, "CorruptError", text.into())
+}
+
+fn exception(py: Python<'_>, name: &str, text: String) -> PyErr {
+    let class = py.import("syncpoint.errors").and_then(|errors| errors.getattr(name));
+    match class.and_then(|class| class.call1((text,))) {
+        Ok(value) => PyErr::from_value(value),
+        Err(error) => error,
+    }
+}
+
+// -- classes ------------------------------------------------------------------------------------------
+
+/// The Python classes that cross the seam, looked up once.
+pub(crate) struct Classes {
+    start: Py<PyType>,
+    received: Py<PyType>,
+    submit: Py<PyType>,
+    persisted: Py<PyType>,
+    connected: Py<PyType>,
+    disconnected: Py<PyType>,
+    persist: Py<PyType>,
+    send: Py<PyType>,
+    broadcast: Py<PyType>,
+    deliver: Py<PyType>,
+    queue: Py<PyType>,
+    wake: Py<PyType>,
+    rejected: Py<PyType>,
+    halted: Py<PyType>,
+    status: Py<PyType>,
+    item: Py<PyType>,
+    parent: Py<PyType>,
+    position: Py<PyType>,
+    own_event: Py<PyType>,
+    rejects: Vec<Option<Py<PyAny>>>, // by code
+}
+
+impl Classes {
+    /// The classes; the first call imports their modules.
+    pub(crate) fn get(py: Python<'_>) -> PyResult<&'static Self> {
+        static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
+        CLASSES.get_or_try_init(py, || Self::import(py))
+    }
+
+    fn import(py: Python<'_>) -> PyResult<Self> {
+        let class = |module: &str, name: &str| -> PyResult<Py<PyType>> {
+            let found = py.import(format!("syncpoint.core.{module}"))?.getattr(name)?;
+            Ok(found.cast_into::<PyType>()?.unbind())
+        };
+        let mut rejects = Vec::new();
+        for reject in class("error", "Reject")?.bind(py).try_iter()? {
+            let reject = reject?;
+            let code: usize = reject.extract()?;
+            if rejects.len() <= code {
+                rejects.resize_with(code + 1, || None);
+            }
+            rejects[code] = Some(reject.unbind());
+        }
+        Ok(Self {
+            start: class("input", "Start")?,
+            received: class("input", "Received")?,
+            submit: class("input", "Submit")?,
+            persisted: class("input", "Persisted")?,
+            connected: class("input", "Connected")?,
+            disconnected: class("input", "Disconnected")?,
+            persist: class("output", "Persist")?,
+            send: class("output", "Send")?,
+            broadcast: class("output", "Broadcast")?,
+            deliver: class("output", "Deliver")?,
+            queue: class("output", "Queue")?,
+            wake: class("output", "Wake")?,
+            rejected: class("output", "Rejected")?,
+            halted: class("output", "Halted")?,
+            status: class("status", "Status")?,
+            item: class("values", "Item")?,
+            parent: class("values", "Parent")?,
+            position: class("journal", "Position")?,
+            own_event: class("journal", "OwnEvent")?,
+            rejects,
+        })
+    }
+
+    /// The member of the Python enumeration.
+    pub(crate) fn reject<'py>(&self, py: Python<'py>, code: Reject) -> PyResult<Bound<'py, PyAny>> {
+        match self.rejects.get(code as usize) {
+            Some(Some(reject)) => Ok(reject.bind(py).clone()),
+            _ => Err(PyRuntimeError::new_err(format!("syncpoint.core.error.Reject has no {code:?} ({})", code as u8))),
+        }
+    }
+
+    /// An item of an event.
+    pub(crate) fn item<'py>(&self, py: Python<'py>, item: &Item) -> PyResult<Bound<'py, PyAny>> {
+        self.item.bind(py).call1((item.r#type, PyBytes::new(py, &item.body)))
+    }
+
+    /// A reference to an event.
+    pub(crate) fn parent<'py>(&self, py: Python<'py>, parent: &Parent) -> PyResult<Bound<'py, PyAny>> {
+        self.parent.bind(py).call1((parent.creator, parent.round, PyBytes::new(py, &parent.digest)))
+    }
+
+    /// What a record of the journal says.
+    pub(crate) fn own_event<'py>(&self, py: Python<'py>, record: &OwnEvent) -> PyResult<Bound<'py, PyAny>> {
+        let position = self.position.bind(py);
+        let taken_over = record.taken_over.iter().map(|taken| position.call1((taken.round, taken.place)));
+        let taken_over = PyTuple::new(py, taken_over.collect::<PyResult<Vec<_>>>()?)?;
+        self.own_event.bind(py).call1((taken_over, PyBytes::new(py, &record.frame)))
+    }
+}
+
+// -- numbers and bytes --------------------------------------------------------------------------------
+
+/// An integer of 0 to `high`.
+pub(crate) fn number(what: &str, value: &Bound<'_, PyAny>, high: u64) -> PyResult<u64> {
+    if !value.is_instance_of::<PyInt>() {
+        return Err(type_error(value.py(), format!("{what} is {}: give an integer", value.repr()?)));
+    }
+    match value.extract::<u64>() {
+        Ok(number) if number <= high => Ok(number),
+        _ => Err(argument_error(value.py(), format!("{what} is {value}: give 0 to {high}"))),
+    }
+}
+
+/// 32 bytes.
+pub(crate) fn digest(what: &str, value: &Bound<'_, PyAny>) -> PyResult<Digest> {
+    let bytes = exactly_bytes(what, value)?;
+    bytes.as_bytes().try_into().map_err(|_| {
+        let size = bytes.as_bytes().len();
+        argument_error(value.py(), format!("{what} has {size} bytes: give 32"))
+    })
+}
+
+/// An Ed25519 secret.
+pub(crate) fn seed(py: Python<'_>, seed: &[u8]) -> PyResult<[u8; SEED_BYTES]> {
+    seed.try_into().map_err(|_| {
+        let text = format!(
+            "the seed has {} bytes; an Ed25519 seed has exactly {SEED_BYTES}: \
+             give 32 random bytes, for instance those of KeySecret.generate()",
+            seed.len()
+        );
+        argument_error(py, text)
+    })
+}
+
+/// The memory of a Python `bytes`, kept alive by the core as long as it needs it; nothing is copied.
+pub(crate) fn shared(what: &str, value: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+    Ok(Bytes::from_owner(PyBackedBytes::from(exactly_bytes(what, value)?.clone())))
+}
+
+fn exactly_bytes<'a, 'py>(what: &str, value: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
+    value.cast_exact::<PyBytes>().map_err(|_| {
+        let text = format!("{what} is a {}: give bytes", type_name(value));
+        type_error(value.py(), text)
+    })
+}
+
+fn all_shared(what: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<Bytes>> {
+    values.try_iter()?.map(|value| shared(what, &value?)).collect()
+}
+
+fn type_name(value: &Bound<'_, PyAny>) -> String {
+    value.get_type().name().map_or_else(|_| "thing without a name".to_owned(), |name| name.to_string())
+}
+
+// -- configuration ------------------------------------------------------------------------------------
+
+/// A Python `Network`.
+pub(crate) fn network(value: &Bound<'_, PyAny>) -> PyResult<Network> {
+    let f = value.getattr("f")?;
+    Ok(Network {
+        name: value.getattr("name")?.extract()?,
+        rule: rule(&value.getattr("rule")?)?,
+        order: order(&value.getattr("order")?)?,
+        f: if f.is_none() { None } else { Some(number("Network.f", &f, u64::from(u16::MAX))? as usize) },
+        gc_depth: attribute(value, "Network", "gc_depth")?,
+        max_payload_bytes: attribute(value, "Network", "max_payload_bytes")? as usize,
+        max_ahead: attribute(value, "Network", "max_ahead")?,
+    })
+}
+
+/// One of the rules by its name.
+pub(crate) fn rule(value: &Bound<'_, PyAny>) -> PyResult<Rule> {
+    Ok([Rule::TwoStep, Rule::ThreeStep][choice("rule", value, &RULES)?])
+}
+
+/// One of the orders by its name.
+pub(crate) fn order(value: &Bound<'_, PyAny>) -> PyResult<Order> {
+    Ok([Order::Fair, Order::Fast][choice("order", value, &ORDERS)?])
+}
+
+fn choice(what: &str, value: &Bound<'_, PyAny>, names: &[&str]) -> PyResult<usize> {
+    let given: Option<String> = value.cast::<PyString>().ok().map(|text| text.to_string());
+    let place = given.and_then(|given| names.iter().position(|name| *name == given));
+    place.ok_or_else(|| match value.repr() {
+        Ok(shown) => argument_error(value.py(), format!("{what} is {shown}: give one of {}", names.join(", "))),
+        Err(error) => error,
+    })
+}
+
+/// Python `Member`s.
+pub(crate) fn members(values: &Bound<'_, PyAny>) -> PyResult<Vec<Member>> {
+    let member = |value: Bound<'_, PyAny>| {
+        Ok(Member {
+            public: digest("Member.public", &value.getattr("public")?)?,
+            flags: number("Member.flags", &value.getattr("flags")?, u64::from(u8::MAX))? as u8,
+        })
+    };
+    values.try_iter()?.map(|value| member(value?)).collect()
+}
+
+/// A Python `MachineConfig`.
+pub(crate) fn machine_config(value: &Bound<'_, PyAny>) -> PyResult<MachineConfig> {
+    let py = value.py();
+    let local = value.getattr("local")?;
+    let secret = value.getattr("seed")?;
+    Ok(MachineConfig {
+        network: network(&value.getattr("network")?)?,
+        members: members(&value.getattr("members")?)?,
+        seed: seed(py, exactly_bytes("MachineConfig.seed", &secret)?.as_bytes())?,
+        entropy: digest("MachineConfig.entropy", &value.getattr("entropy")?)?,
+        local: Local {
+            min_event_interval_ns: attribute(&local, "Local", "min_event_interval_ns")?,
+            heartbeat_ns: attribute(&local, "Local", "heartbeat_ns")?,
+            retain_events: attribute(&local, "Local", "retain_events")?,
+            retain_bytes: attribute(&local, "Local", "retain_bytes")?,
+            pool_bytes_per_sender: attribute(&local, "Local", "pool_bytes_per_sender")?,
+            verify_threads: attribute(&local, "Local", "verify_threads")? as usize,
+        },
+    })
+}
+
+fn attribute(value: &Bound<'_, PyAny>, class: &str, name: &str) -> PyResult<u64> {
+    number(&format!("{class}.{name}"), &value.getattr(name)?, i64::MAX as u64)
+}
+
+// -- inputs -------------------------------------------------------------------------------------------
+
+/// What happened, for a committee of `peers`.
+pub(crate) fn inputs(values: &Bound<'_, PyAny>, peers: usize) -> PyResult<Vec<Input>> {
+    let classes = Classes::get(values.py())?;
+    let size = values.len()?;
+    let mut inputs = Vec::with_capacity(size);
+    for value in values.try_iter()? {
+        inputs.push(input(classes, &value?, peers)?);
+    }
+    Ok(inputs)
+}
+
+fn input(classes: &Classes, value: &Bound<'_, PyAny>, peers: usize) -> PyResult<Input> {
+    let py = value.py();
+    let class = value.get_type();
+    let peer = |what: &str| -> PyResult<usize> {
+        Ok(number(what, &value.getattr(intern!(py, "peer"))?, peers as u64 - 1)? as usize)
+    };
+    if class.is(&classes.received) {
+        let peer = peer("Received.peer")?;
+        return Ok(Input::Received { peer, frames: all_shared("a frame", &value.getattr(intern!(py, "frames"))?)? });
+    }
+    if class.is(&classes.submit) {
+        let transactions = all_shared("a transaction", &value.getattr(intern!(py, "transactions"))?)?;
+        return Ok(Input::Submit { transactions });
+    }
+    if class.is(&classes.persisted) {
+        let token = number("Persisted.token", &value.getattr(intern!(py, "token"))?, u64::MAX)?;
+        return Ok(Input::Persisted { token });
+    }
+    if class.is(&classes.connected) {
+        return Ok(Input::Connected { peer: peer("Connected.peer")? });
+    }
+    if class.is(&classes.disconnected) {
+        return Ok(Input::Disconnected { peer: peer("Disconnected.peer")? });
+    }
+    if class.is(&classes.start) {
+        return Ok(Input::Start { records: all_shared("a record", &value.getattr(intern!(py, "records"))?)? });
+    }
+    let text = format!("an input is a {}: give those of syncpoint.core.input", type_name(value));
+    Err(type_error(py, text))
+}
+
+// -- outputs and status -------------------------------------------------------------------------------
+
+/// What is to be done about it.
+pub(crate) fn outputs(py: Python<'_>, outputs: Vec<Output>) -> PyResult<Bound<'_, PyList>> {
+    let classes = Classes::get(py)?;
+    let list = PyList::empty(py);
+    for one in outputs {
+        list.append(output(py, classes, one)?)?;
+    }
+    Ok(list)
+}
+
+fn output<'py>(py: Python<'py>, classes: &Classes, output: Output) -> PyResult<Bound<'py, PyAny>> {
+    match output {
+        Output::Persist { token, records } => {
+            let records = PyList::new(py, records.iter().map(|record| PyBytes::new(py, record)))?;
+            classes.persist.bind(py).call1((token, records))
+        }
+        Output::Send { peer, frame } => classes.send.bind(py).call1((peer, PyBytes::new(py, &frame))),
+        Output::Broadcast { frame } => classes.broadcast.bind(py).call1((PyBytes::new(py, &frame),)),
+        Output::Deliver { messages } => {
+            let list = PyList::empty(py);
+            for message in messages {
+                list.append(Bound::new(py, Delivered::new(message))?)?;
+            }
+            classes.deliver.bind(py).call1((list,))
+        }
+        Output::Queue { transactions, bytes } => classes.queue.bind(py).call1((transactions, bytes)),
+        Output::Wake { at } => classes.wake.bind(py).call1((at,)),
+        Output::Rejected { peer, code } => classes.rejected.bind(py).call1((peer, classes.reject(py, code)?)),
+        Output::Halted { reason } => classes.halted.bind(py).call1((reason,)),
+    }
+}
+
+/// A snapshot.
+pub(crate) fn status(py: Python<'_>, status: Status) -> PyResult<Bound<'_, PyAny>> {
+    let classes = Classes::get(py)?;
+    let rejects = PyDict::new(py);
+    for (code, times) in status.rejects {
+        rejects.set_item(classes.reject(py, code)?, times)?;
+    }
+    let fields = PyDict::new(py);
+    fields.set_item("creator", status.creator)?;
+    fields.set_item("peers", status.peers)?;
+    fields.set_item("linked", PyTuple::new(py, status.linked)?)?;
+    fields.set_item("has_quorum", status.has_quorum)?;
+    fields.set_item("halted", status.halted)?;
+    fields.set_item("own_round", status.own_round)?;
+    fields.set_item("top_round", status.top_round)?;
+    fields.set_item("closed_round", status.closed_round)?;
+    fields.set_item("frontier", PyTuple::new(py, status.frontier)?)?;
+    fields.set_item("events", status.events)?;
+    fields.set_item("delivered", status.delivered)?;
+    fields.set_item("order_hash", PyBytes::new(py, &status.order_hash))?;
+    fields.set_item("consensus_at", status.consensus_at)?;
+    fields.set_item("queued_transactions", status.queued_transactions)?;
+    fields.set_item("queued_bytes", status.queued_bytes)?;
+    fields.set_item("undelivered", status.undelivered)?;
+    fields.set_item("waiting_events", status.waiting_events)?;
+    fields.set_item("waiting_bytes", status.waiting_bytes)?;
+    fields.set_item("wanted_events", status.wanted_events)?;
+    fields.set_item("timely", PyTuple::new(py, status.timely)?)?;
+    fields.set_item("equivocators", PyTuple::new(py, status.equivocators)?)?;
+    fields.set_item("soft_wait_ns", status.soft_wait_ns)?;
+    fields.set_item("round_timeout_ns", status.round_timeout_ns)?;
+    fields.set_item("timeouts", status.timeouts)?;
+    fields.set_item("own_events", status.own_events)?;
+    fields.set_item("resubmitted", status.resubmitted)?;
+    fields.set_item("commits", status.commits)?;
+    fields.set_item("skips", status.skips)?;
+    fields.set_item("rejects", rejects)?;
+    classes.status.bind(py).call((), Some(&fields))
+}
