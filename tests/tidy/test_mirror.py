@@ -17,6 +17,7 @@ from .sources import CORE, ROOT, exported, public_definitions, tree_of
 from .test_core import MODULES
 
 RUST = ROOT / "rust" / "core" / "src"
+PUBLIC = r"pub(?:\(crate\))? (?:const )?(?:fn|struct|enum|type|trait) (?:r#)?(\w+)"
 ONLY_RUST = {"lib", "bits"}  # the crate itself, and sets that are plain integers in Python
 
 # What Python has and Rust does without.
@@ -121,7 +122,9 @@ def rust_items(module: str, indent: str = " *") -> Iterator[tuple[str, str]]:
         bare = line.strip()
         if bare.startswith("///"):
             doc.append(bare[3:])
-        elif match := re.match(rf"{indent}pub(?:\(crate\))? (?:const )?(?:fn|struct|enum|type|trait) (?:r#)?(\w+)", line):
+        elif match := re.match(
+            rf"{indent}pub(?:\(crate\))? (?:const )?(?:fn|struct|enum|type|trait) (?:r#)?(\w+)", line
+        ):
             yield match[1], "\n".join(doc).split("\n\n")[0]
             doc = []
         elif not bare.startswith("#["):
