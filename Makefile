@@ -38,13 +38,17 @@ bench: $(VENV)/.bench-$(CORE)
 
 # The native core alone, without a way from Python and back.
 bench-rust:
-	cargo bench --quiet --locked --package syncpoint-core
+	cargo bench --quiet --locked --package syncpoint-core --bench core
 
 # Format, lint and types; what .ci/run does first.
 check: $(VENV)/.dev-$(CORE)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+ifeq ($(CORE),native)
+	cargo fmt --all --check
+	PYO3_PYTHON=$(abspath $(BIN))/python cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+endif
 
 # What a release has for this platform, checked, installed and tested: docs/releasing.md.
 ZIG := $(if $(filter Linux,$(shell uname)),--zig --compatibility manylinux_2_17)

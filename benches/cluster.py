@@ -1,11 +1,15 @@
 """Peers on loopback, one process each: how long a transaction takes to be final, and how many can be.
 
-    python benches/cluster.py                    open loop: --rate transactions/s, spread evenly
-    python benches/cluster.py --peak             closed loop: more and more on their way, until no more get through
+    python benches/cluster.py                                both cores, both orders: latency, then the peak
+    python benches/cluster.py --core native --order fair     one of each
+    python benches/cluster.py --measure peak --windows 1,2,4,8,16,32,64,128,256,512,1024,2048,4096
 
-Latency is taken from just before `send_transaction` to the moment the application has the event, on one
-clock of the machine (CLOCK_MONOTONIC). "at all peers" is the last peer to have it. All peers share this machine's
-cores, so with more peers than cores these are not the numbers of a real network. Nothing is stored.
+Latency: an open loop of --rate transactions/s, spread evenly. Taken from just before `send_transaction` to the moment
+the application has the event, on one clock of the machine (CLOCK_MONOTONIC); "all" is the last peer to have it.
+Peak: a closed loop, with so many transactions of each peer on their way at once; the best window counts.
+
+All peers share this machine's cores, so with more peers than cores these are not the numbers of a real network.
+Nothing is stored.
 """
 
 from __future__ import annotations
@@ -14,14 +18,13 @@ import argparse
 import asyncio
 import dataclasses
 import json
-import os
-import platform
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
+from surroundings import cores, describe
 from syncpoint import Options
-from syncpoint.backend import CORES
 from syncpoint.cli.check import find_faults, latencies, latency
 from syncpoint.cli.cluster import Cluster, ClusterFailed, ClusterStalled, WorkerPeer
 from syncpoint.core.config import ORDERS, RULES
@@ -30,68 +33,85 @@ Json = dict[str, Any]
 
 WARM_UP_S = 1.0  # sent as the rest, not counted
 PATIENCE_S = 30.0
-STEP_WARM_UP_S = 1.0  # of each step of --peak
-FIRST_WINDOW, LAST_WINDOW = 1, 4096  # transactions on their way per peer
-GAIN = 1.05  # a step that brings less than this
-POOR_STEPS = 2  # so many times in a row is the end
+STEP_WARM_UP_S = 1.0  # of each window of the peak
+WINDOWS = (64, 512, 2048)
 REPORT_S = 0.25
+MEASURES = ("latency", "peak")
 
 
 def main() -> None:
     arguments = _arguments()
+    results: list[Json] = []
+    if not arguments.json:
+        _show_setup(arguments)
     try:
-        result = asyncio.run(_measure(arguments))
+        for measure in arguments.measure:
+            # The cores right after each other: what else the machine does meets both.
+            for order in arguments.order if measure == "latency" else arguments.order[:1]:
+                for core in arguments.core:
+                    results.append(asyncio.run(_measure(arguments, measure, core, order)))
+                    if not arguments.json:
+                        _show(results[-1])
     except (ClusterFailed, ClusterStalled) as error:
         sys.exit(f"cluster: {error} {json.dumps(getattr(error, 'diagnosis', None))}")
     except KeyboardInterrupt:
         sys.exit(130)
     if arguments.json:
-        print(json.dumps(result))
-    else:
-        _show(result)
-    if result["problems"]:
-        sys.exit("cluster: " + "; ".join(result["problems"]))
+        print(json.dumps({"setup": describe(), "results": results}))
+    problems = [problem for result in results for problem in result["problems"]]
+    if problems:
+        sys.exit("cluster: " + "; ".join(problems))
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--core", type=_some_of(["python", "native"]), default=cores(), help="python,native")
+    parser.add_argument("--order", type=_some_of(ORDERS), default=list(ORDERS), help="fair,fast; the peak of the first")
+    parser.add_argument("--measure", type=_some_of(MEASURES), default=list(MEASURES), help="latency,peak")
     parser.add_argument("--peers", type=int, default=4)
     parser.add_argument("--rate", type=float, default=100.0, help="transactions per second of all peers (100)")
+    parser.add_argument("--windows", type=_numbers, default=WINDOWS, help="on their way per peer, for the peak")
     parser.add_argument("--bytes", type=int, default=128, help="of a transaction (128, at least 16)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="measured, of each step with --peak (10)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="measured, of each run and window (8)")
     parser.add_argument("--interval-us", type=int, default=Options().base_min_event_interval_us)
     parser.add_argument("--rule", choices=RULES, default=RULES[0])
-    parser.add_argument("--order", choices=ORDERS, default=ORDERS[0])
-    parser.add_argument("--core", choices=CORES, default=CORES[0])
-    parser.add_argument("--peak", action="store_true", help="find the highest rate")
     parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--quick", action="store_true", help="--seconds 2 --windows 512")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.seconds, arguments.windows = 2.0, [512]
     if arguments.bytes < 16 or arguments.seconds <= 0 or arguments.rate <= 0 or not 1 <= arguments.peers <= 128:
         parser.error("--bytes from 16, --seconds and --rate above 0, --peers 1 to 128")
     return arguments
 
 
-async def _measure(arguments: argparse.Namespace) -> Json:
-    network = {"name": "bench", "rule": arguments.rule, "order": arguments.order}
+def _some_of(choices: Sequence[str]) -> Any:
+    def some(text: str) -> list[str]:
+        words = text.split(",")
+        if not set(words) <= set(choices):
+            raise argparse.ArgumentTypeError(f"{text!r}: give some of {','.join(choices)}")
+        return words
+
+    return some
+
+
+def _numbers(text: str) -> list[int]:
+    numbers = [int(word) for word in text.split(",")]
+    if min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give numbers from 1")
+    return numbers
+
+
+async def _measure(arguments: argparse.Namespace, measure: str, core: str, order: str) -> Json:
+    network = {"name": "bench", "rule": arguments.rule, "order": order}
     options = {"base_min_event_interval_us": arguments.interval_us}
-    async with Cluster(arguments.peers, network=network, options=options, core=arguments.core) as cluster:
+    async with Cluster(arguments.peers, network=network, options=options, core=core) as cluster:
         await cluster.start(report_s=REPORT_S)
-        setup: Json = {
-            "python": platform.python_version(),
-            "machine": f"{platform.system()} {platform.machine()}",
-            "cores": os.cpu_count(),
-            "load_average": [round(each, 2) for each in os.getloadavg()] if hasattr(os, "getloadavg") else None,
-            "core": dataclasses.asdict(cluster.core),
-            "peers": arguments.peers,
-            "bytes": arguments.bytes,
-            "interval_us": arguments.interval_us,
-            "rule": arguments.rule,
-            "order": arguments.order,
-            "storage": None,
-        }
-        measured = await (_peak if arguments.peak else _open_loop)(cluster, arguments)
+        measured = await (_open_loop if measure == "latency" else _peak)(cluster, arguments)
         await cluster.stop()
-    return {"setup": setup, **measured}
+    return {"measure": measure, "core": core, "order": order, **measured}
 
 
 # -- open loop ----------------------------------------------------------------------------------------
@@ -131,19 +151,10 @@ async def _open_loop(cluster: Cluster, arguments: argparse.Namespace) -> Json:
 
 
 async def _peak(cluster: Cluster, arguments: argparse.Namespace) -> Json:
-    """The highest rate: more transactions on their way in each step, until that brings nothing."""
-    steps: list[Json] = []
-    best, poor, window = 0.0, 0, FIRST_WINDOW
-    while window <= LAST_WINDOW and poor < POOR_STEPS:
-        step = await _step(cluster, window, arguments)
-        steps.append(step)
-        if not arguments.json:
-            print(_step_line(step), flush=True)
-        poor = poor + 1 if step["transactions_per_second"] < best * GAIN else 0
-        best = max(best, step["transactions_per_second"])
-        window *= 2
-    top = max(steps, key=lambda step: float(step["transactions_per_second"]))
-    return {"problems": [], "peak_transactions_per_second": best, "peak": top, "steps": steps}
+    """The highest rate of all windows."""
+    steps = [await _step(cluster, window, arguments) for window in arguments.windows]
+    best = max(steps, key=lambda step: float(step["transactions_per_second"]))
+    return {"problems": [], "steps": steps, **best}
 
 
 async def _step(cluster: Cluster, window: int, arguments: argparse.Namespace) -> Json:
@@ -230,40 +241,31 @@ def _latency(times_ns: list[int]) -> Json | None:
     return None if times is None else dataclasses.asdict(times)
 
 
+def _show_setup(arguments: argparse.Namespace) -> None:
+    for line in describe():
+        print(line)
+    print(
+        f"{arguments.peers} peers, one process each, {arguments.rule} rule, "
+        f"{arguments.interval_us} us between a peer's events, {arguments.bytes} bytes per transaction, nothing stored"
+    )
+    print()
+    print(
+        f"{'':<16}{'core':<8}{'order':<6}{'p50 ms':>8}{'p95 ms':>8}{'p99 ms':>8}{'p50 all':>9}{'p99 all':>9}"
+        f"{'transactions/s':>16}{'rounds/s':>10}{'timeouts':>10}{'busy cores':>12}",
+        flush=True,
+    )
+
+
 def _show(result: Json) -> None:
-    setup = result["setup"]
+    own, everywhere = (result["latency_ms"].get(name) for name in ("submitter", "everywhere"))
+    what = f"{result['rate']:g}/s" if result["measure"] == "latency" else f"peak, {result['window']:,}"
     print(
-        f"{setup['peers']} peers, one process each, on {setup['cores']} cores ({setup['machine']}, "
-        f"load {setup['load_average']}); Python {setup['python']}, {setup['core']['name']} core, "
-        f"BLAKE3 of {setup['core']['hash']}"
-    )
-    print(
-        f"{setup['rule']} rule, {setup['order']} order, {setup['interval_us']} us between a peer's events, "
-        f"{setup['bytes']} bytes per transaction, nothing stored"
-    )
-    if "peak" in result:
-        print(f"peak {result['peak_transactions_per_second']:.0f} transactions/s")
-        print(_step_line(result["peak"]))
-        return
-    for name, where in (("submitter", "at the submitter"), ("everywhere", "at all peers")):
-        times = result["latency_ms"][name]
-        print(
-            f"submit to final {where:<17} p50 {times['p50']:.2f} ms   p95 {times['p95']:.2f} ms   "
-            f"p99 {times['p99']:.2f} ms   max {times['max']:.2f} ms   of {times['count']}"
-        )
-    print(
-        f"{result['transactions_per_second']:.1f} transactions/s, {result['rounds_per_second']:.1f} rounds/s, "
-        f"{result['timeouts_per_round']:.1%} of them ended by the timeout, "
-        f"CPU {result['cpu_us_per_transaction']:.0f} us per transaction, {result['cpu_cores']:.2f} cores busy"
-    )
-
-
-def _step_line(step: Json) -> str:
-    times = step["latency_ms"]["submitter"] or {"p50": 0.0, "p99": 0.0}
-    return (
-        f"{step['window']:>5} on their way per peer: {step['transactions_per_second']:8.0f} transactions/s   "
-        f"p50 {times['p50']:7.1f} ms   p99 {times['p99']:7.1f} ms   {step['rounds_per_second']:6.1f} rounds/s   "
-        f"CPU {step['cpu_us_per_transaction']:7.1f} us per transaction"
+        f"{what:<16}{result['core']:<8}{result['order']:<6}"
+        + "".join(f"{own[name]:>8.1f}" if own else f"{'':>8}" for name in ("p50", "p95", "p99"))
+        + "".join(f"{everywhere[name]:>9.1f}" if everywhere else f"{'':>9}" for name in ("p50", "p99"))
+        + f"{result['transactions_per_second']:>16,.0f}{result['rounds_per_second']:>10.0f}"
+        f"{result['timeouts_per_round']:>10.2%}{result['cpu_cores']:>12.2f}",
+        flush=True,
     )
 
 
