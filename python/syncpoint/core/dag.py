@@ -17,7 +17,7 @@ class Node:
     """An accepted event and its place in the graph."""
 
     __slots__ = (
-        "created_at", "creator", "digest", "event", "index", "parents", "round", "strong", "voters", "voting",
+        "created_at", "creator", "digest", "event", "index", "parents", "round", "size", "strong", "voters", "voting",
     )  # fmt: skip
 
     def __init__(self, event: Event, parents: tuple[Node, ...], index: int) -> None:
@@ -26,6 +26,7 @@ class Node:
         self.creator = event.creator
         self.round = event.round
         self.created_at = event.created_at
+        self.size = event.size  # which takes time to count
         self.parents = parents
         self.index = index  # in its row
         self.strong = 0  # bit set over the row below: strong parents
@@ -103,7 +104,7 @@ class Dag:
             row.creators |= 1 << node.creator
             variants.append(node)
         self._by_digest[node.digest] = node
-        self.bytes += event.size
+        self.bytes += node.size
         self.top = max(self.top, node.round)
         self.frontier[node.creator] = max(self.frontier[node.creator], node.round)
         return node
@@ -129,7 +130,7 @@ class Dag:
                 continue
             for node in row.nodes:
                 del self._by_digest[node.digest]
-                self.bytes -= node.event.size
+                self.bytes -= node.size
                 node.parents = ()  # else the row above would keep all that is below alive
             dropped += row.nodes
         self.floor = max(self.floor, floor)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush, heapreplace
 
-from .dag import Dag
+from .dag import Dag, Node
 from .error import Reject
 from .values import Event
 from .wire import MAX_REQUEST
@@ -267,6 +267,7 @@ class Server:
     BYTES_PER_PULL = 1024 * 1024  # the first event is sent whatever its size
     BUDGET_BYTES = 16 * 1024 * 1024  # at once ...
     BUDGET_BYTES_PER_MS = 64 * 1024  # ... and so much more per millisecond
+    PASSED_BYTES = 256  # for an event that a pull makes us look at and is not sent: that takes time as well
 
     def __init__(self, dag: Dag, n: int) -> None:
         self._dag = dag
@@ -275,35 +276,45 @@ class Server:
 
     def requested(self, peer: int, digests: Iterable[bytes], now: int) -> list[Event] | Reject:
         """The events of a REQUEST that we have."""
-        events = [node.event for digest in digests if (node := self._dag.get(digest)) is not None]
-        return self._within_budget(peer, events, now)
+        nodes = (node for digest in digests if (node := self._dag.get(digest)) is not None)
+        return self._within_budget(peer, nodes, now)
 
     def above(self, peer: int, frontier: Sequence[int], now: int) -> list[Event] | Reject:
         """The first events above a frontier, in ascending rounds, as many as one answer takes (F3)."""
+        return self._within_budget(peer, self._above(frontier), now)
+
+    def _above(self, frontier: Sequence[int]) -> Iterator[Node | None]:
+        """What `above` sends while the budget lasts; None for each event that it passes over."""
         lowest = min(
             (theirs for theirs, ours in zip(frontier, self._dag.frontier, strict=True) if theirs < ours),
             default=self._dag.top,
         )
-        events: list[Event] = []
         size = 0
         for round in range(max(lowest, self._dag.floor) + 1, self._dag.top + 1):
             for node in self._dag.row(round).nodes:
                 if round > frontier[node.creator]:
-                    size += node.event.size
-                    if events and size > self.BYTES_PER_PULL:
-                        return self._within_budget(peer, events, now)
-                    events.append(node.event)
-        return self._within_budget(peer, events, now)
+                    if size and size + node.size > self.BYTES_PER_PULL:
+                        return
+                    size += node.size
+                    yield node
+                else:
+                    yield None
 
-    def _within_budget(self, peer: int, events: list[Event], now: int) -> list[Event] | Reject:
+    def _within_budget(self, peer: int, nodes: Iterable[Node | None], now: int) -> list[Event] | Reject:
+        """The events of these until the budget is used up; nothing is looked at beyond."""
         grown = (now - self._filled_at[peer]) // MS * self.BUDGET_BYTES_PER_MS
-        self._budget[peer] = min(self._budget[peer] + grown, self.BUDGET_BYTES)
         if grown:
             self._filled_at[peer] = now
-        cost, wanted = sum(event.size for event in events), bool(events)
-        while events and cost > self._budget[peer]:
-            cost -= events.pop().size
-        if not events and wanted:
-            return Reject.BUSY
-        self._budget[peer] -= cost
-        return events
+        left = min(self._budget[peer] + grown, self.BUDGET_BYTES)
+        events: list[Event] = []
+        busy = False
+        for node in nodes:
+            cost = self.PASSED_BYTES if node is None else node.size
+            if cost > left:
+                busy = not events
+                break
+            left -= cost
+            if node is not None:
+                events.append(node.event)
+        self._budget[peer] = left
+        return Reject.BUSY if busy else events

@@ -374,6 +374,8 @@ impl Server {
     pub const BUDGET_BYTES: u64 = 16 * 1024 * 1024;
     /// ... and so much more per millisecond.
     pub const BUDGET_BYTES_PER_MS: u64 = 64 * 1024;
+    /// For an event that a pull makes us look at and is not sent: that takes time as well.
+    pub const PASSED_BYTES: u64 = 256;
 
     /// Full budgets for n peers.
     #[must_use]
@@ -393,8 +395,7 @@ impl Server {
         dag: &Dag,
     ) -> Result<Vec<Arc<Event>>, Reject> {
         let here = digests.iter().filter_map(|digest| dag.get(digest));
-        let events = here.map(|at| Arc::clone(&dag.node(at).event)).collect();
-        self.within_budget(peer, events, now)
+        self.within_budget(peer, here.map(|at| Some(&dag.node(at).event)), now)
     }
 
     /// The first events above a frontier, in ascending rounds, as many as one answer takes (F3).
@@ -404,37 +405,46 @@ impl Server {
     pub fn above(&mut self, peer: usize, frontier: &[u64], now: u64, dag: &Dag) -> Result<Vec<Arc<Event>>, Reject> {
         let behind = frontier.iter().zip(&dag.frontier).filter(|(theirs, ours)| theirs < ours);
         let lowest = behind.map(|(&theirs, _)| theirs).min().unwrap_or(dag.top);
-        let (mut events, mut size) = (Vec::new(), 0);
-        'rounds: for round in lowest.max(dag.floor) + 1..=dag.top {
-            for node in &dag.row(round).nodes {
-                if round > frontier[node.creator as usize] {
-                    size += node.event.size() as u64;
-                    if !events.is_empty() && size > Self::BYTES_PER_PULL {
-                        break 'rounds;
-                    }
-                    events.push(Arc::clone(&node.event));
-                }
+        let nodes = (lowest.max(dag.floor) + 1..=dag.top).flat_map(|round| &dag.row(round).nodes);
+        let mut size = 0;
+        let events = nodes.map_while(|node| {
+            if node.event.round <= frontier[node.creator as usize] {
+                return Some(None);
             }
-        }
+            let more = node.event.size() as u64;
+            if size > 0 && size + more > Self::BYTES_PER_PULL {
+                return None;
+            }
+            size += more;
+            Some(Some(&node.event))
+        });
         self.within_budget(peer, events, now)
     }
 
-    fn within_budget(&mut self, peer: usize, mut events: Vec<Arc<Event>>, now: u64) -> Result<Vec<Arc<Event>>, Reject> {
+    /// The events of these until the budget is used up, None for each one passed over; nothing is looked at beyond.
+    fn within_budget<'a>(
+        &mut self,
+        peer: usize,
+        nodes: impl Iterator<Item = Option<&'a Arc<Event>>>,
+        now: u64,
+    ) -> Result<Vec<Arc<Event>>, Reject> {
         let grown = (now - self.filled_at[peer]) / MS * Self::BUDGET_BYTES_PER_MS;
-        self.budget[peer] = (self.budget[peer] + grown).min(Self::BUDGET_BYTES);
         if grown > 0 {
             self.filled_at[peer] = now;
         }
-        let wanted = !events.is_empty();
-        let mut cost: u64 = events.iter().map(|event| event.size() as u64).sum();
-        while cost > self.budget[peer] {
-            let Some(last) = events.pop() else { break };
-            cost -= last.size() as u64;
+        let mut left = (self.budget[peer] + grown).min(Self::BUDGET_BYTES);
+        let mut events = Vec::new();
+        let mut busy = false;
+        for event in nodes {
+            let cost = event.map_or(Self::PASSED_BYTES, |event| event.size() as u64);
+            if cost > left {
+                busy = events.is_empty();
+                break;
+            }
+            left -= cost;
+            events.extend(event.cloned());
         }
-        if events.is_empty() && wanted {
-            return Err(Reject::Busy);
-        }
-        self.budget[peer] -= cost;
-        Ok(events)
+        self.budget[peer] = left;
+        if busy { Err(Reject::Busy) } else { Ok(events) }
     }
 }
