@@ -39,6 +39,7 @@ from .core.values import Delivered, Event, Parent
 from .core.verify import check_event as _check_event
 from .core.verify import check_evidence as _check_evidence
 from .core.wire import (
+    MAX_TIME,
     decode_event,
     decode_evidence,
     decode_frontier,
@@ -109,7 +110,8 @@ class Machine(machine.Machine):
 
     def step(self, now: int, inputs: Sequence[Input]) -> list[Output]:
         """Take in what happened until `now` (ns since the Unix epoch, never decreasing); what to do about it."""
-        _check_number("now", now)
+        _check_number("now", now, MAX_TIME)
+        _check_lasting("an input", inputs)
         for input in inputs:
             _check_input(input, self.committee.n)
         with self._lock:
@@ -306,7 +308,14 @@ def _check_number(what: str, value: int, high: int = U64) -> None:
         raise ArgumentError(f"{what} is {value}: give 0 to {high}")
 
 
+def _check_lasting(what: str, values: Iterable[object]) -> None:
+    """What goes over the values only once would leave nothing for the machine."""
+    if iter(values) is values:
+        raise ArgumentTypeError(f"{what} is in a {type(values).__name__}: give a list or a tuple")
+
+
 def _check_bytes(what: str, values: Iterable[bytes]) -> None:
+    _check_lasting(what, values)
     for value in values:
         if type(value) is not bytes:
             raise ArgumentTypeError(f"{what} is a {type(value).__name__}: give bytes")

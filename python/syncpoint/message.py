@@ -122,7 +122,11 @@ class Event:
 
     @property
     def transactions(self) -> tuple[bytes, ...]:
-        """What was sent with it, in order."""
+        """What was sent with it, in order.
+
+        An event that is kept holds all of its bytes, and once more those of its transactions when they were asked
+        for; a transaction that is kept holds its own only.
+        """
         return self._done.event.transactions
 
     @property

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import os
+import subprocess
 import sys
 import threading
 import tracemalloc
@@ -359,8 +361,8 @@ def assert_poisoned(machine: Any, why: str) -> None:
 
 
 NO_INPUTS: dict[str, tuple[Any, Any, type[Exception], str]] = {
-    "before time": (-1, [], ArgumentError, "now is -1: give 0 to 18446744073709551615"),
-    "after time": (2**64, [], ArgumentError, "now is 18446744073709551616: give 0 to 18446744073709551615"),
+    "before time": (-1, [], ArgumentError, "now is -1: give 0 to 4611686018427387904"),
+    "after time": (2**62 + 1, [], ArgumentError, "now is 4611686018427387905: give 0 to 4611686018427387904"),
     "half a ns": (1.5, [], ArgumentTypeError, "now is 1.5: give an integer"),
     "a number": (EPOCH, [7], ArgumentTypeError, "an input is a int: give those of syncpoint.core.input"),
     "an output": (EPOCH, [Rejected(1, Reject.TIME)], ArgumentTypeError, "an input is a Rejected: give those of"),
@@ -368,6 +370,7 @@ NO_INPUTS: dict[str, tuple[Any, Any, type[Exception], str]] = {
     "below the peers": (EPOCH, [Connected(-1)], ArgumentError, "Connected.peer is -1: give 0 to 3"),
     "gone, and never here": (EPOCH, [Disconnected(9)], ArgumentError, "Disconnected.peer is 9: give 0 to 3"),
     "no bytes": (EPOCH, [Received(1, [bytearray(b"x")])], ArgumentTypeError, "a frame is a bytearray: give bytes"),
+    "used up": (EPOCH, [Submit(iter([b"x"]))], ArgumentTypeError, "a transaction is in a list_iterator: give"),  # type: ignore[arg-type]
     "a text": (EPOCH, [Submit(["x"])], ArgumentTypeError, "a transaction is a str: give bytes"),  # type: ignore[list-item]
     "no record": (EPOCH, [Start([None])], ArgumentTypeError, "a record is a NoneType: give bytes"),  # type: ignore[list-item]
     "no token": (EPOCH, [Persisted(-1)], ArgumentError, "Persisted.token is -1: give 0 to 18446744073709551615"),
@@ -425,6 +428,57 @@ def test_threads_that_check_signatures_change_nothing(face: Any) -> None:
         answers.append((outputs, machine.status(), machine.digest()))
     assert answers[0] == answers[1]
     assert answers[0][1].events > 0
+
+
+@pytest.mark.native
+def test_the_last_ns_that_a_clock_may_tell(native: Any) -> None:
+    machines = [face.Machine(config_of()) for face in (_python, native)]
+    frontier = wire.encode_frontier(FrameType.FRONTIER, [0] * 4)
+    for now in (0, 1, 2**62 - 1, 2**62, 2**62):
+        inputs: list[Input] = [Received(peer, [frontier]) for peer in others()]
+        if not now:
+            inputs = [Start([]), *map(Connected, others())]
+        one, two = (machine.step(now, inputs) for machine in machines)
+        assert [type(output).__name__ for output in one] == [type(output).__name__ for output in two]
+        assert machines[0].status() == machines[1].status()
+
+
+@pytest.mark.native
+def test_a_retention_without_end(native: Any) -> None:
+    local = Local(retain_bytes=2**63 - 1, retain_events=2**63 - 1, min_event_interval_ns=0)
+    machine = native.Machine(alone(local))
+    now, outputs = EPOCH, machine.step(EPOCH, [Start([]), Submit([b"x"])])
+    for _ in range(20):
+        now += 10**9
+        inputs = [Persisted(output.token) for output in outputs if isinstance(output, Persist)]
+        outputs = machine.step(now, inputs)
+    assert machine.status().delivered > 0
+    assert machine.status().halted is None
+
+
+def alone(local: Local) -> MachineConfig:
+    """A committee of one."""
+    return MachineConfig(network=Network(), members=members_of(1), seed=seeds(1)[0], entropy=bytes(32), local=local)
+
+
+WITHOUT_THREADS = """
+from core.test_face import EPOCH, FRAMES, MEMBERS, PEERS, Local, MachineConfig, Received, Start, blake3_seed
+from syncpoint.backend import load_core
+
+local = Local(verify_threads=4)
+config = MachineConfig(network=PEERS.network, members=MEMBERS, seed=blake3_seed(), entropy=bytes(32), local=local)
+machine = load_core("native").Machine(config)
+machine.step(EPOCH, [Start([]), Received(1, FRAMES)])
+assert machine.status().events > 0
+"""
+
+
+@pytest.mark.native
+@pytest.mark.skipif(sys.maxsize < 2**32, reason="every stack has room in a small address space")
+def test_where_there_are_no_more_threads_signatures_are_checked_all_the_same(native: Any) -> None:
+    # A stack of that size fits nowhere, so no thread starts: as where a container may have no more.
+    environment = {**os.environ, "RUST_MIN_STACK": str(2**60), "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", WITHOUT_THREADS], env=environment, check=True, timeout=60)
 
 
 def blake3_seed() -> bytes:

@@ -511,7 +511,9 @@ impl Machine {
         let (held, limit) = (self.dag.bytes, self.config.local.retain_bytes);
         let (own_round, closed) = (self.proposer.own_round(), self.decider.closed);
         let behind = closed.saturating_sub(own_round);
-        if behind > HOPELESS * self.retain_rounds || (held > HOPELESS * limit && behind > RETAIN_GC_DEPTHS * depth) {
+        // A retention without end is one that a peer may set for itself.
+        let (rounds, bytes) = (HOPELESS.saturating_mul(self.retain_rounds), HOPELESS.saturating_mul(limit));
+        if behind > rounds || (held > bytes && behind > RETAIN_GC_DEPTHS * depth) {
             self.halt(format!(
                 "our newest event is of round {own_round}, and round {closed} has closed: \
                  what the next one would have to build on is too long ago"

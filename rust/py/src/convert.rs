@@ -6,7 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyInt, PyIterator, PyList, PyString, PyTuple, PyType};
 use syncpoint_core::config::{Local, MachineConfig, Member, Network, ORDERS, Order, RULES, Rule};
 use syncpoint_core::crypto::SEED_BYTES;
 use syncpoint_core::error::Reject;
@@ -188,7 +188,17 @@ fn exactly_bytes<'a, 'py>(what: &str, value: &'a Bound<'py, PyAny>) -> PyResult<
 }
 
 fn all_shared(what: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<Bytes>> {
-    values.try_iter()?.map(|value| shared(what, &value?)).collect()
+    lasting(what, values)?.map(|value| shared(what, &value?)).collect()
+}
+
+/// What goes over values that are there also after that: the other core looks at them twice.
+fn lasting<'py>(what: &str, values: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyIterator>> {
+    let each = values.try_iter()?;
+    if each.is(values) {
+        let text = format!("{what} is in a {}: give a list or a tuple", type_name(values));
+        return Err(type_error(values.py(), text));
+    }
+    Ok(each)
 }
 
 fn type_name(value: &Bound<'_, PyAny>) -> String {
@@ -271,12 +281,7 @@ fn attribute(value: &Bound<'_, PyAny>, class: &str, name: &str) -> PyResult<u64>
 /// What happened, for a committee of `peers`.
 pub(crate) fn inputs(values: &Bound<'_, PyAny>, peers: usize) -> PyResult<Vec<Input>> {
     let classes = Classes::get(values.py())?;
-    let size = values.len()?;
-    let mut inputs = Vec::with_capacity(size);
-    for value in values.try_iter()? {
-        inputs.push(input(classes, &value?, peers)?);
-    }
-    Ok(inputs)
+    lasting("an input", values)?.map(|value| input(classes, &value?, peers)).collect()
 }
 
 fn input(classes: &Classes, value: &Bound<'_, PyAny>, peers: usize) -> PyResult<Input> {

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use syncpoint_core::machine;
+use syncpoint_core::wire::MAX_TIME;
 
 use crate::convert;
 use crate::guard::{Failure, Guarded};
@@ -32,7 +33,7 @@ impl Machine {
         now: &Bound<'py, PyAny>,
         inputs: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let now = convert::number("now", now, u64::MAX)?;
+        let now = convert::number("now", now, MAX_TIME)?;
         let inputs = convert::inputs(inputs, self.peers)?;
         let outputs = self.machine.run(py, |machine| machine.step(now, inputs))?;
         // What was to be done is known to nobody if it cannot be said: no memory, most likely.
