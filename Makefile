@@ -7,7 +7,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # An installation is made again when what it was made from changes, and when a Rust toolchain comes or goes:
 # the build backend says whether it will build the native core. SYNCPOINT_BUILD=pure does without.
-CORE := $(or $(shell $(firstword $(wildcard $(BIN)/python) $(PYTHON)) build_backend/syncpoint_build.py),pure)
+ASK := $(firstword $(wildcard $(BIN)/python) $(PYTHON)) build_backend/syncpoint_build.py
+CORE := $(or $(shell SYNCPOINT_BUILD='$(SYNCPOINT_BUILD)' $(ASK)),$(if $(SYNCPOINT_BUILD),$(error \
+	SYNCPOINT_BUILD=$(SYNCPOINT_BUILD) is not to be had: see above)),pure)
 SOURCES := pyproject.toml Cargo.toml Cargo.lock $(shell find build_backend rust -name '*.py' -o -name '*.rs' -o -name 'Cargo.toml')
 
 .PHONY: demo test coverage bench bench-rust check wheels clean
@@ -16,7 +18,7 @@ demo: $(VENV)/.cli-$(CORE)
 	$(BIN)/syncpoint demo $(ARGS)
 
 test: $(VENV)/.test-$(CORE) rust-test-$(CORE)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 .PHONY: rust-test-native rust-test-pure
 rust-test-native: | $(VENV)/bin/python

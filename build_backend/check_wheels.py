@@ -189,7 +189,8 @@ def without_toolchain(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _install(wheels: list[Path], sdists: list[Path], all_tests: tuple[str, ...]) -> Iterator[str]:
     ours = set(sys_tags())
-    usual = {key: value for key, value in os.environ.items() if not key.startswith(("SYNCPOINT_", "PYTHON"))}
+    strange = [key for key in os.environ if key.startswith(("SYNCPOINT_", "PYTHON")) and key != "SYNCPOINT_SEED"]
+    usual = {key: value for key, value in os.environ.items() if key not in strange}
     # Not every tool of the tests is there for Python without the GIL.
     tests: tuple[str, ...] = () if sysconfig.get_config_var("Py_GIL_DISABLED") else all_tests
     tried = 0
@@ -236,7 +237,9 @@ def _try(core: str, file: Path, environment: Mapping[str, str], tests: tuple[str
             ("the command line", [python.with_name("syncpoint"), "--version"], {}),
         ]
         if tests:
-            steps.append(("a test", [python, "-m", "pytest", "-q", *tests, *slow], SMALL | required))
+            steps.append(
+                ("a test", [python, "-m", "pytest", "-q", "--numprocesses", "auto", *tests, *slow], SMALL | required)
+            )
         for what, command, added in steps:
             arguments = [str(argument) for argument in command]
             if subprocess.run(arguments, cwd=folder, env={**environment, **added}, check=False).returncode:

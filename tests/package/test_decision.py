@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -131,3 +134,20 @@ def test_make_is_told_what_will_be_built(toolchain: Toolchain, monkeypatch: pyte
     assert told() == "native\n"
     monkeypatch.setenv("SYNCPOINT_BUILD", "pure")
     assert told() == "pure\n"
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+@pytest.mark.skipif(not (ROOT / "Makefile").is_file(), reason="an installed package has no Makefile beside it")
+@pytest.mark.parametrize("as_argument", [False, True])
+def test_make_does_not_go_on_with_another_core_than_it_was_asked_for(tmp_path: Path, as_argument: bool) -> None:
+    word = "SYNCPOINT_BUILD=nativ"
+    command = ["make", "--dry-run", "test", f"PYTHON={sys.executable}", f"VENV={tmp_path}"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    if as_argument:
+        command.append(word)
+    else:
+        environment |= dict([word.split("=")])
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode
+    assert "SYNCPOINT_BUILD=nativ is unknown" in run.stderr
+    assert "pytest" not in run.stdout
