@@ -18,6 +18,8 @@ from syncpoint.core.wire import FrameType
 
 from .virtual import MS, Cluster, jitter, seeds
 
+pytestmark = pytest.mark.usefixtures("machines")
+
 SCENARIOS = int(os.environ.get("SYNCPOINT_SCENARIOS", "60"))
 
 

@@ -22,6 +22,8 @@ from syncpoint.errors import CorruptError
 
 from .virtual import EPOCH, MS, Cluster, jitter, seeds
 
+pytestmark = pytest.mark.usefixtures("machines")
+
 RULES_AND_ORDERS = [(rule, order) for rule in ("two_step", "three_step") for order in ("fair", "fast")]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from core.virtual import MS, Cluster
 from syncpoint.core import wire
 from syncpoint.core.config import Local, Network
@@ -9,6 +11,8 @@ from syncpoint.core.error import Reject
 from syncpoint.core.input import Received
 from syncpoint.core.output import Rejected, Send
 from syncpoint.core.wire import FrameType
+
+pytestmark = pytest.mark.usefixtures("machines")
 
 
 def test_events_below_the_retained_rounds_are_refused_and_not_served() -> None:

@@ -20,6 +20,8 @@ from syncpoint.core.error import Reject
 from syncpoint.core.values import Event, Item, Parent
 from syncpoint.testing.dag import DagRun, events_of
 
+pytestmark = pytest.mark.usefixtures("functions")
+
 PEERS = Peers(4, gc_depth=4)
 SEVEN = Peers(7)
 
@@ -314,8 +316,8 @@ def test_without_v8_two_views_disagree() -> None:
         run = DagRun(made, "two_step", "fair")
         entries = [entry for entry in made["events"] if entry["id"] in {event.id for event in view}]
         for event in events_of({**made, "events": entries}):
-            run.insert(event)
-        statuses.append(dict(run.slots())[made["slot"]])
+            run.accept(event)
+        statuses.append(run.slots()[made["slot"]])
         assert statuses[-1] == dags.Model({**made, "events": entries}).slots("two_step")[made["slot"]]
     assert statuses[0] != statuses[1]
     assert "undecided" not in statuses

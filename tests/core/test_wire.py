@@ -26,6 +26,8 @@ from syncpoint.core.error import Reject
 from syncpoint.core.values import Event, Item, Parent
 from syncpoint.core.wire import FrameType
 
+pytestmark = pytest.mark.usefixtures("functions")
+
 PEERS = Peers(4, max_payload_bytes=2048)
 SALT = slice(52, 60)  # of a header
 SIGNATURE = bytes(range(64))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import random
 from collections.abc import Callable, Sequence
 
+from syncpoint.backend import make_machine
 from syncpoint.core.config import Local, MachineConfig, Member, Network
 from syncpoint.core.crypto import derive
 from syncpoint.core.error import Reject
@@ -19,15 +21,31 @@ MS = 1_000_000
 EPOCH = 1_700_000_000_000_000_000
 
 Delay = Callable[[int, int, bytes], int | None]  # (from, to, frame) -> ns, None: lost
+Factory = Callable[[int, MachineConfig], Machine]  # (creator, config) -> a machine that was not started
 
 
-def seeds(n: int) -> list[bytes]:
+@functools.cache
+def seeds(n: int) -> tuple[bytes, ...]:
     """Secret keys such that creator i has the i-th."""
-    return sorted((bytes([i + 1]) * 32 for i in range(n)), key=derive)
+    return tuple(sorted((bytes([i + 1]) * 32 for i in range(n)), key=derive))
+
+
+@functools.cache
+def members_of(n: int) -> tuple[Member, ...]:
+    """The committee of these keys."""
+    return tuple(Member(derive(seed)) for seed in seeds(n))
+
+
+def machine_of(core: str, config: MachineConfig) -> Machine:
+    """A machine of a core; the Python one as it is, for tests that look into it."""
+    return Machine(config) if core == "python" else make_machine(config, core)  # type: ignore[return-value]
 
 
 class Cluster:
-    """n machines, virtual time, and everything that they put out."""
+    """n machines, virtual time, and everything that they put out.
+
+    `core` is one for all or one per peer; `factory` makes the machines where no core alone does.
+    """
 
     def __init__(
         self,
@@ -38,7 +56,12 @@ class Cluster:
         delay: Delay | int = MS,
         linked: bool = True,
         persist_ns: int = 0,
+        core: str | Sequence[str] = "python",
+        factory: Factory | None = None,
     ) -> None:
+        cores = [core] * n if isinstance(core, str) else core
+        assert len(cores) == n, "one core per peer"
+        self.factory: Factory = factory or (lambda i, config: machine_of(cores[i], config))
         self.n = n
         self.now = EPOCH
         self.network = network or Network()
@@ -69,16 +92,18 @@ class Cluster:
                     self.link(i, j)
 
     def _machine(self, i: int) -> Machine:
-        members = tuple(Member(derive(seed)) for seed in seeds(self.n))
-        return Machine(
-            MachineConfig(
-                network=self.network,
-                members=members,
-                seed=seeds(self.n)[i],
-                entropy=bytes([i]) * 32,
-                local=self.local,
-            )
+        config = MachineConfig(
+            network=self.network,
+            members=members_of(self.n),
+            seed=seeds(self.n)[i],
+            entropy=bytes([i]) * 32,
+            local=self.local_of(i),
         )
+        return self.factory(i, config)
+
+    def local_of(self, i: int) -> Local:
+        """What a peer sets for itself."""
+        return self.local
 
     # -- what a test does ---------------------------------------------------------------------------
 
