@@ -1,0 +1,224 @@
+"""Does lockstep see anything? Each planted difference must be found within the streams of a plain run.
+
+A difference is a change of one place in a copy of the Python core, small enough for most tests to pass; streams then
+run that copy against the native core. A change whose place is not found exactly once fails as well, so that this
+table follows the code. Every module of the core that does something is in it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from core.test_planted_bugs import ROOT, copy_of_package
+
+STREAMS = 300  # as in a plain run
+
+pytestmark = pytest.mark.native
+
+
+class Plant(NamedTuple):
+    """One place in which the Python core is made to differ."""
+
+    name: str
+    file: str  # of syncpoint/core
+    old: str
+    new: str
+    seed: int = 0  # where to begin: a little before the stream that finds it
+
+
+PLANTS = [
+    Plant(
+        "a payload may not be as long as the limit",
+        "wire.py",
+        "if length > network.max_payload_bytes:",
+        "if length >= network.max_payload_bytes:",
+    ),
+    Plant(
+        "the round is looked at before the epoch",
+        "wire.py",
+        "    if epoch != epoch_id:\n        return Reject.EPOCH\n"
+        "    if not 0 < round <= MAX_ROUND:\n        return Reject.ROUND\n",
+        "    if not 0 < round <= MAX_ROUND:\n        return Reject.ROUND\n"
+        "    if epoch != epoch_id:\n        return Reject.EPOCH\n",
+        seed=35,
+    ),
+    Plant("one item too many", "config.py", "MAX_ITEMS = 64\n", "MAX_ITEMS = 65\n"),
+    Plant(
+        "parents may be one round older",
+        "verify.py",
+        "max(1, event.round - gc_depth) <= parent.round",
+        "max(1, event.round - gc_depth - 1) <= parent.round",
+    ),
+    Plant(
+        "time before the self-parent",
+        "verify.py",
+        "event.created_at <= own.created_at",
+        "event.created_at < own.created_at",
+        seed=8,
+    ),
+    Plant(
+        "variants in the order of arrival",
+        "dag.py",
+        "            variants.sort(key=lambda variant: variant.digest)\n",
+        "",
+    ),
+    Plant(
+        "evidence of an exposed variant although another one has as much",
+        "decide.py",
+        "count >= self.committee.t_exposed and strong == 1",
+        "count >= self.committee.t_exposed",
+        seed=95,
+    ),
+    Plant(
+        "what is below is looked at a round later",
+        "decide.py",
+        "self._decide_below(changed - 3)",
+        "self._decide_below(changed - 4)",
+        seed=16,
+    ),
+    Plant("ties in the order fall the other way", "order.py", '"big") ^ salt)', '"big") ^ ~salt)'),
+    Plant(
+        "the floor of the order is one round lower",
+        "order.py",
+        "self._drop_below(round - self.gc_depth)",
+        "self._drop_below(round - self.gc_depth - 1)",
+        seed=18,
+    ),
+    Plant("the upper median", "values.py", "(len(ordered) - 1) // 2", "len(ordered) // 2"),
+    Plant("sizes without lengths", "values.py", " + 4 * len(self.transactions)", ""),
+    Plant(
+        "of two variants the later one is built on",
+        "propose.py",
+        "chosen.append(min(variants, key=lambda node: node.index))",
+        "chosen.append(max(variants, key=lambda node: node.index))",
+        seed=6,
+    ),
+    Plant(
+        "of two weak parents the later one",
+        "propose.py",
+        "(known.round, node.index) < (node.round, known.index)",
+        "known.round <= node.round",
+        seed=22,
+    ),
+    Plant(
+        "what is sent again comes in the other order",
+        "propose.py",
+        "self._queue.extendleft(reversed(again))",
+        "self._queue.extendleft(again)",
+        seed=18,
+    ),
+    Plant(
+        "retries thrice as long",
+        "fetch.py",
+        "want.retry = min(2 * want.retry, MAX_RETRY_NS)",
+        "want.retry = min(3 * want.retry, MAX_RETRY_NS)",
+    ),
+    Plant(
+        "who referred to an event is asked after everybody else",
+        "fetch.py",
+        "order = [peer for peer in want.hints if peer in self.linked]\n"
+        "        order += [peer for peer in self.linked if peer not in want.hints]",
+        "order = [peer for peer in self.linked if peer not in want.hints]\n"
+        "        order += [peer for peer in want.hints if peer in self.linked]",
+    ),
+    Plant(
+        "of equally far rounds what came last is evicted",
+        "fetch.py",
+        "farther.sort(key=lambda w: (w.event.round, w.event.digest))",
+        "farther.sort(key=lambda w: w.event.round)",
+        seed=184,
+    ),
+    Plant(
+        "positions with the widths swapped",
+        "journal.py",
+        '_POSITION = struct.Struct("<QI")',
+        '_POSITION = struct.Struct("<IQ")',
+        seed=18,
+    ),
+    Plant(
+        "an average that is cut, not rounded down",
+        "timer.py",
+        "average + (value - average) // SMOOTHING",
+        "average + abs(value - average) // SMOOTHING * (1 if value > average else -1)",
+    ),
+    Plant("timely with one round less", "timer.py", "TIMELY_ROUNDS = 13", "TIMELY_ROUNDS = 12"),
+    Plant(
+        "what waited is taken in in the other order",
+        "machine.py",
+        "event, sender = ready.pop()",
+        "event, sender = ready.pop(0)",
+    ),
+    Plant(
+        "one round less is too old",
+        "machine.py",
+        "event.round <= self._dag.floor + self.config.network.gc_depth",
+        "event.round < self._dag.floor + self.config.network.gc_depth",
+        seed=10,
+    ),
+    Plant("a refusal more is remembered", "machine.py", "MAX_INVALID = 4096", "MAX_INVALID = 4097", seed=94),
+    Plant(
+        "half a peer less may be missing from a fast commit",
+        "committee.py",
+        "(n - 3 * self.f + 1) // 2",
+        "(n - 3 * self.f) // 2",
+    ),
+    Plant(
+        "the odd hash is hashed again",
+        "crypto.py",
+        "above.append(level[-1])",
+        "above.append(_digest(_NODE + level[-1] + level[-1]))",
+    ),
+    Plant(
+        "two numbers swapped",
+        "error.py",
+        "TRUNCATED = 3  # the bytes end before the value does\n    TRAILING = 4",
+        "TRUNCATED = 4  # the bytes end before the value does\n    TRAILING = 3",
+    ),
+]
+# Modules in which nothing happens: they say what goes in and out.
+SILENT = {"__init__", "_blake3", "input", "output", "status"}
+
+
+def run(folder: Path, first: int, last: int) -> subprocess.CompletedProcess[str]:
+    """These streams with the package in the folder."""
+    command = [sys.executable, "-m", "tests.lockstep", "--seeds", f"{first}:{last}"]
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False)
+
+
+def test_every_module_that_does_something_has_a_difference(tmp_path: Path) -> None:
+    modules = {path.stem for path in (copy_of_package(tmp_path) / "core").glob("*.py")} - SILENT
+    assert modules == {Path(plant.file).stem for plant in PLANTS}
+
+
+def test_the_copy_without_a_difference_is_what_runs_and_has_none(tmp_path: Path) -> None:
+    copy = copy_of_package(tmp_path)
+    found = subprocess.run(
+        [sys.executable, "-c", "import syncpoint; print(syncpoint.__file__)"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(found.stdout.strip()) == copy / "__init__.py"
+    done = run(tmp_path, 0, 12)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no difference" in done.stdout
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name)
+def test_a_planted_difference_is_found(plant: Plant, tmp_path: Path) -> None:
+    file = copy_of_package(tmp_path) / "core" / plant.file
+    text = file.read_text()
+    assert text.count(plant.old) == 1, f"{plant.file} has {text.count(plant.old)} places to plant the difference in"
+    file.write_text(text.replace(plant.old, plant.new))
+    done = run(tmp_path, plant.seed, plant.seed + STREAMS)
+    assert done.returncode == 1, f"no difference was found, or nothing ran:\n{done.stdout}{done.stderr}"
+    assert "differ\ninputs:" in done.stdout, done.stdout + done.stderr
