@@ -57,7 +57,7 @@ PLATFORMS = tuple(
 MACHINES = ("x86_64", "AMD64", "arm64", "aarch64", "other")
 IMPLEMENTATIONS = ("CPython", "PyPy", "other")
 TESTS = ("tests/api", "tests/core")
-QUICK_TESTS = ("tests/api", "tests/core/test_face.py", "tests/lockstep")
+QUICK_TESTS = ("tests/api", "tests/core/test_face.py", "tests/core/test_data_files.py")
 SMALL = {
     "SYNCPOINT_DAGS": "50",
     "SYNCPOINT_SCENARIOS": "5",
@@ -187,22 +187,28 @@ def without_toolchain(environment: Mapping[str, str]) -> dict[str, str]:
     return kept | {"PATH": os.pathsep.join(hidden)}
 
 
-def _install(wheels: list[Path], sdists: list[Path], all_tests: tuple[str, ...]) -> Iterator[str]:
+def _install(wheels: list[Path], sdists: list[Path], native_tests: tuple[str, ...]) -> Iterator[str]:
     ours = set(sys_tags())
     strange = [key for key in os.environ if key.startswith(("SYNCPOINT_", "PYTHON")) and key != "SYNCPOINT_SEED"]
     usual = {key: value for key, value in os.environ.items() if key not in strange}
-    # Not every tool of the tests is there for Python without the GIL.
-    tests: tuple[str, ...] = () if sysconfig.get_config_var("Py_GIL_DISABLED") else all_tests
+    # What a native wheel is tested with runs on both cores, so the others need less of it. Not every tool of the tests
+    # is there for Python without the GIL.
+    some_tests: tuple[str, ...] = QUICK_TESTS
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        native_tests = some_tests = ()
     tried = 0
     for wheel in wheels:
         if ours & parse_wheel_filename(wheel.name)[3]:
             tried += 1
-            yield from _try("python" if _is_pure(wheel) else "native", wheel, usual, tests)
+            if _is_pure(wheel):
+                yield from _try("python", wheel, usual, some_tests)
+            else:
+                yield from _try("native", wheel, usual, native_tests)
     for sdist in sdists:
         tried += 1
         if shutil.which("cargo"):
-            yield from _try("native", sdist, usual, tests[:1])
-        yield from _try("python", sdist, without_toolchain(usual), tests[:1])
+            yield from _try("native", sdist, usual, some_tests[:1])
+        yield from _try("python", sdist, without_toolchain(usual), some_tests[:1])
     if not tried:
         yield "nothing here fits this Python"
 
