@@ -284,7 +284,7 @@ def run(folder: Path, tests: list[str], dags: int) -> subprocess.CompletedProces
         "SYNCPOINT_DAGS": str(dags),
     }
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=line", *tests]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 
 def test_the_copy_is_what_is_tested_and_passes(tmp_path: Path) -> None:
