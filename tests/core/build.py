@@ -79,6 +79,19 @@ class Peers:
         """The creator's signature of a header."""
         return self.signers[creator].sign(DOMAIN_EVENT + wire.event_digest(header))
 
+    def read(self, frame: bytes) -> object:
+        """What a machine makes of a frame of any type."""
+        if not frame:
+            return Reject.FRAME_EMPTY
+        match frame[0]:
+            case wire.FrameType.EVENT:
+                return wire.decode_event(frame, self.epoch_id, self.network)
+            case wire.FrameType.REQUEST:
+                return wire.decode_request(frame)
+            case wire.FrameType.FRONTIER | wire.FrameType.PULL:
+                return wire.decode_frontier(frame, self.committee.n)
+        return Reject.FRAME_TYPE
+
     def check(self, event: Event) -> Reject | None:
         """What is wrong with the event alone."""
         return verify.check_event(event, self.committee, self.network.gc_depth)

@@ -300,20 +300,6 @@ def code_of(value: object) -> int:
     return int(value) if isinstance(value, Reject) else 0
 
 
-def decode(frame: bytes) -> object:
-    """What a machine makes of a frame."""
-    if not frame:
-        return Reject.FRAME_EMPTY
-    match frame[0]:
-        case FrameType.EVENT:
-            return wire.decode_event(frame, PEERS.epoch_id, PEERS.network)
-        case FrameType.REQUEST:
-            return wire.decode_request(frame)
-        case FrameType.FRONTIER | FrameType.PULL:
-            return wire.decode_frontier(frame, PEERS.committee.n)
-    return Reject.FRAME_TYPE
-
-
 def make_malformed() -> Json:
     """Frames of every kind with every fault, and with any two: which one is found first matters as well."""
     frames = {name: broken(faults) for name, faults in {**FAULTS, **TAKEN}.items()}
@@ -348,7 +334,7 @@ def make_malformed() -> Json:
         "epoch_id": PEERS.epoch_id.hex(),
         "n": PEERS.committee.n,
         "max_payload_bytes": PEERS.network.max_payload_bytes,
-        "frames": [[name, squeeze(frame), code_of(decode(frame))] for name, frame in frames.items()],
+        "frames": [[name, squeeze(frame), code_of(PEERS.read(frame))] for name, frame in frames.items()],
         "headers": [[squeeze(each), code_of(wire.decode_header(each, PEERS.epoch_id))] for each in headers],
         "evidence": list(make_evidence()),
         "members": [member.public.hex() for member in PEERS.committee.members],
@@ -388,7 +374,7 @@ def test_malformed_frames(malformed: Json) -> None:
     assert malformed["max_payload_bytes"] == PEERS.network.max_payload_bytes
     codes = set()
     for name, frame, code in malformed["frames"]:
-        assert code_of(decode(expand(frame))) == code, name
+        assert code_of(PEERS.read(expand(frame))) == code, name
         codes.add(code)
     assert codes == {0, *map(int, (*FRAME_CODES, *EVENT_CODES))}, "every code that a decoder can give, and success"
     for header, code in malformed["headers"]:

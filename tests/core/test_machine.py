@@ -67,15 +67,7 @@ def decode(cluster: Cluster, frame: bytes) -> Event:
 def test_all_transactions_are_delivered_once_in_the_same_order(n: int, rule: str, order: str, seed: int) -> None:
     rng = random.Random(seed)
     cluster = Cluster(n, network=Network(rule=rule, order=order), delay=jitter(rng, MS, 5 * MS))
-    sent = []
-    for number in range(100):
-        cluster.run(rng.randint(0, 3 * MS))
-        sent.append(b"transaction %d" % number)
-        cluster.submit(rng.randrange(n), sent[-1])
-    cluster.run_until(lambda: cluster.all_have(100))
-    cluster.check_agreement()
-    for i in range(n):
-        assert sorted(cluster.transactions(i)) == sorted(sent)
+    cluster.exchange(rng, 100)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 10, 16])

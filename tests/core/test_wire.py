@@ -74,20 +74,6 @@ frontier_frames = st.builds(
 frames = st.one_of(event_frames(), request_frames, frontier_frames)
 
 
-def decode(frame: bytes) -> object:
-    """What a machine makes of a frame of the core."""
-    if not frame:
-        return Reject.FRAME_EMPTY
-    match frame[0]:
-        case FrameType.EVENT:
-            return wire.decode_event(frame, PEERS.epoch_id, PEERS.network)
-        case FrameType.REQUEST:
-            return wire.decode_request(frame)
-        case FrameType.FRONTIER | FrameType.PULL:
-            return wire.decode_frontier(frame, PEERS.committee.n)
-    return Reject.FRAME_TYPE
-
-
 def encode(value: object, frame: bytes) -> bytes:
     """The frame of what was decoded from `frame`, put together from its values."""
     if isinstance(value, Event):
@@ -113,7 +99,7 @@ def encode(value: object, frame: bytes) -> bytes:
 
 def assert_canonical(frame: bytes) -> None:
     """E4: refused, or exactly what the encoder makes of it."""
-    value = decode(frame)
+    value = PEERS.read(frame)
     if not isinstance(value, Reject):
         assert encode(value, frame) == frame
 
@@ -173,7 +159,7 @@ def test_an_event_comes_out_as_it_went_in(creator, round, created_at, salt, pare
 @examples
 @given(frames)
 def test_encode_and_decode_are_inverse(frame):
-    value = decode(frame)
+    value = PEERS.read(frame)
     assert not isinstance(value, Reject)
     assert encode(value, frame) == frame
 
@@ -231,15 +217,15 @@ def test_the_layout_of_a_header() -> None:
 @each_frame
 def test_every_truncation_is_refused(name: str) -> None:
     frame = FRAMES[name]
-    assert not isinstance(decode(frame), Reject)
+    assert not isinstance(PEERS.read(frame), Reject)
     for length in range(len(frame)):
-        assert isinstance(decode(frame[:length]), Reject), length
+        assert isinstance(PEERS.read(frame[:length]), Reject), length
 
 
 @each_frame
 def test_a_byte_more_is_refused(name: str) -> None:
     for more in (b"\x00", b"\xff", bytes(8), bytes(32), bytes(42)):
-        assert decode(FRAMES[name] + more) is Reject.TRAILING
+        assert PEERS.read(FRAMES[name] + more) is Reject.TRAILING
 
 
 @each_frame
@@ -250,14 +236,14 @@ def test_every_flipped_bit_is_refused_or_is_another_value(name: str) -> None:
     if frame[0] == FrameType.EVENT:
         end = len(frame) - wire.payload_length(PEERS.decode(frame).transactions)
         for damaged in flips(frame[end:]):
-            assert decode(frame[:end] + damaged) is Reject.PAYLOAD  # V6
+            assert PEERS.read(frame[:end] + damaged) is Reject.PAYLOAD  # V6
 
 
 def test_no_flipped_bit_of_an_event_is_signed() -> None:
     # V1, E2: everything is either under the signature or is the signature.
     frame = FRAMES["event with everything"]
     for damaged in itertools.islice(flips(frame), 0, None, 5):
-        event = decode(damaged)
+        event = PEERS.read(damaged)
         if isinstance(event, Event):
             assert PEERS.check(event) is not None
 

@@ -162,6 +162,18 @@ class Cluster:
             self._next()
         return self.now - start
 
+    def exchange(self, rng: random.Random, count: int) -> None:
+        """Transactions at random times from random peers: all are delivered once, everywhere, in the same order."""
+        sent = []
+        for number in range(count):
+            self.run(rng.randint(0, 3 * MS))
+            sent.append(b"transaction %d" % number)
+            self.submit(rng.randrange(self.n), sent[-1])
+        self.run_until(lambda: self.all_have(count))
+        self.check_agreement()
+        for i in range(self.n):
+            assert sorted(self.transactions(i)) == sorted(sent)
+
     # -- what a test looks at -----------------------------------------------------------------------
 
     @property

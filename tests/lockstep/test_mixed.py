@@ -38,15 +38,7 @@ def test_all_transactions_are_delivered_once_in_the_same_order(n: int, rule: str
     rng = random.Random(seed)
     network = Network(rule=rule, order=order)
     cluster = Cluster(n, network=network, delay=jitter(rng, MS, 5 * MS, loss=0.02), core=mixed(n))
-    sent = []
-    for number in range(100):
-        cluster.run(rng.randint(0, 3 * MS))
-        sent.append(b"transaction %d" % number)
-        cluster.submit(rng.randrange(n), sent[-1])
-    cluster.run_until(lambda: cluster.all_have(100))
-    cluster.check_agreement()
-    for i in range(n):
-        assert sorted(cluster.transactions(i)) == sorted(sent)
+    cluster.exchange(rng, 100)
     assert not cluster.rejects, "what one core makes the other one takes"
 
 
