@@ -46,6 +46,7 @@ __all__ = [
     "merkle_root",
     "peer_record",
     "sign",
+    "simulated_signature",
     "slot_order",
     "verify",
 ]
@@ -220,6 +221,9 @@ def sign(seed: bytes, message: bytes) -> bytes:
 def verify(public: bytes, message: bytes, signature: bytes) -> bool:
     """Whether `signature` is one of `message` by `public`, an admitted key."""
 
+def simulated_signature(public: bytes, message: bytes) -> bytes:
+    """The 64 bytes that stand for a signature of `message` by `public` in a simulation; anyone can compute them."""
+
 def admit(public: bytes) -> bool:
     """Whether `public` may be a peer's key."""
 
@@ -277,8 +281,10 @@ def committee(n: int, f: int | None) -> dict[str, int]:
 def slot_order(n: int, f: int | None, epoch_id: bytes, round: int) -> list[int]:
     """The creators of a round, primary first (D4)."""
 
-def check_event(event: Event, network: Network, members: Sequence[Member]) -> Reject | None:
+def check_event(
+    event: Event, network: Network, members: Sequence[Member], signatures: str = "ed25519"
+) -> Reject | None:
     """What is wrong with an event as far as it alone tells (V1, V2, V3), None when nothing is."""
 
-def check_evidence(body: bytes, network: Network, members: Sequence[Member]) -> int | None:
+def check_evidence(body: bytes, network: Network, members: Sequence[Member], signatures: str = "ed25519") -> int | None:
     """The creator that an EVIDENCE item proves to have signed two events for one slot, None if it proves nothing."""

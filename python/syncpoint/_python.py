@@ -12,7 +12,7 @@ from dataclasses import replace
 from ._version import __version__
 from .core import machine
 from .core.committee import Committee
-from .core.config import MachineConfig, Member, Network
+from .core.config import SIGNATURES, MachineConfig, Member, Network
 from .core.crypto import HASH_BACKEND as HASH
 from .core.crypto import (
     SEED_BYTES,
@@ -24,6 +24,7 @@ from .core.crypto import (
     merkle_check,
     merkle_path,
     merkle_root,
+    simulated_signature,
     verify,
 )
 from .core.crypto import peer_record as _peer_record
@@ -82,11 +83,12 @@ __all__ = [
     "merkle_root",
     "peer_record",
     "sign",
+    "simulated_signature",
     "slot_order",
     "verify",
 ]
 
-SEAM = 1
+SEAM = 2
 
 U64 = 2**64 - 1  # the highest number that crosses to either core
 MAX_GAP = 100_000  # rounds above the highest that an event of a DagRun may be; each takes memory
@@ -269,14 +271,22 @@ def slot_order(n: int, f: int | None, epoch_id: bytes, round: int) -> list[int]:
     return Committee(n, f, epoch_id).slot_order(round)
 
 
-def check_event(event: Event, network: Network, members: Sequence[Member]) -> Reject | None:
+def check_event(
+    event: Event, network: Network, members: Sequence[Member], signatures: str = "ed25519"
+) -> Reject | None:
     """What is wrong with an event as far as it alone tells (V1, V2, V3), None when nothing is."""
-    return _check_event(event, Committee.genesis(network, members), network.gc_depth)
+    return _check_event(event, _genesis(network, members, signatures), network.gc_depth)
 
 
-def check_evidence(body: bytes, network: Network, members: Sequence[Member]) -> int | None:
+def check_evidence(body: bytes, network: Network, members: Sequence[Member], signatures: str = "ed25519") -> int | None:
     """The creator that an EVIDENCE item proves to have signed two events for one slot, None if it proves nothing."""
-    return _check_evidence(body, Committee.genesis(network, members))
+    return _check_evidence(body, _genesis(network, members, signatures))
+
+
+def _genesis(network: Network, members: Sequence[Member], signatures: str) -> Committee:
+    if signatures not in SIGNATURES:
+        raise ArgumentError(f"signatures is {signatures!r}: give one of {', '.join(SIGNATURES)}")
+    return Committee.genesis(network, members, signatures)
 
 
 def _check_input(input: Input, peers: int) -> None:

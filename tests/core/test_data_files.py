@@ -25,6 +25,9 @@ from syncpoint.core.config import (
     MAX_PEERS,
     MAX_TRANSACTIONS,
     PROTOCOL_VERSION,
+    SIGNATURES,
+    Member,
+    Network,
 )
 from syncpoint.core.error import Reject
 from syncpoint.core.timer import Advance, Timer
@@ -147,6 +150,68 @@ def test_signatures(signatures: Json) -> None:
         assert crypto.admit(public)
         assert crypto.verify(public, message, signature) is each["valid"], each
     assert {each["kind"] for each in signatures["signatures"] if each["valid"]} == {"honest", "own nonce"}
+
+
+def make_simulated() -> Json:
+    """What stands for signatures in simulations, and what either scheme says of either's."""
+    rng = random.Random(SEED)
+    seeds = sorted(map(rng.randbytes, [32] * 3), key=crypto.derive)
+    real, simulated = ([crypto.Signer(seed, scheme) for seed in seeds] for scheme in SIGNATURES)
+    signers, judged = [], []
+    # Up to a block of 1024 bytes is hashed in another way than more, and 55 bytes are before the message.
+    for length in (0, 1, 50, 200, 968, 969, 970, 1024, 5000):
+        creator, message = rng.randrange(3), rng.randbytes(length)
+        expected = b"".join(
+            crypto.blake3(b"syncpoint/simulated/v1" + half + simulated[creator].public + message)
+            for half in (b"\x00", b"\x01")
+        )
+        assert simulated[creator].sign(message) == expected
+        signers.append({"creator": creator, "message": message.hex(), "signature": expected.hex()})
+    for creator in range(3):
+        message = crypto.DOMAIN_EVENT + rng.randbytes(32)
+        made = {"ed25519": real[creator].sign(message), "simulated": simulated[creator].sign(message)}
+        for scheme in SIGNATURES:
+            right, (other,) = made[scheme], (made[each] for each in SIGNATURES if each != scheme)
+            tries = {
+                "right": right,
+                "of the other scheme": other,
+                "halves swapped": right[32:] + right[:32],
+                "half the other's": right[:32] + other[32:],
+                "flipped": flip(right, rng.randrange(512)),
+                "nothing": b"",
+                "cut": right[:63],
+                "longer": right + b"\0",
+            }
+            judged += [(scheme, creator, message, kind, signature) for kind, signature in tries.items()]
+            judged.append((scheme, (creator + 1) % 3, message, "another's", right))
+            judged.append((scheme, creator, flip(message, rng.randrange(400)), "of another message", right))
+    return {
+        "seeds": [seed.hex() for seed in seeds],
+        "signers": signers,
+        "judged": [
+            {
+                "signatures": scheme, "creator": creator, "message": message.hex(), "signature": signature.hex(),
+                "kind": kind, "valid": kind == "right",
+            }
+            for scheme, creator, message, kind, signature in judged
+        ],
+    }  # fmt: skip
+
+
+def test_simulated_signatures(simulated: Json) -> None:
+    seeds = [bytes.fromhex(seed) for seed in simulated["seeds"]]
+    publics = [crypto.derive(seed) for seed in seeds]
+    for each in simulated["signers"]:
+        creator, message = each["creator"], bytes.fromhex(each["message"])
+        signer = crypto.Signer(seeds[creator], "simulated")
+        assert signer.public == publics[creator], "the keys are the real ones"
+        assert signer.sign(message).hex() == each["signature"]
+        assert crypto.simulated_signature(publics[creator], message).hex() == each["signature"]
+    committees = {name: Committee.genesis(Network(), [*map(Member, publics)], name) for name in SIGNATURES}
+    assert len({committee.epoch_id for committee in committees.values()}) == 1
+    for each in simulated["judged"]:
+        message, signature = bytes.fromhex(each["message"]), bytes.fromhex(each["signature"])
+        assert committees[each["signatures"]].verify(each["creator"], message, signature) is each["valid"], each
 
 
 # -- hashes and trees (E3) --------------------------------------------------------------------------
@@ -638,6 +703,7 @@ def test_timers(timers: Json) -> None:
 FILES: dict[str, Callable[[], Json]] = {
     "crypto/keys.json": make_keys,
     "crypto/signatures.json": make_signatures,
+    "crypto/simulated.json": make_simulated,
     "crypto/trees.json": make_trees,
     "wire/malformed.json": make_malformed,
     "verify/events.json": make_events,
@@ -658,6 +724,11 @@ def keys() -> Json:
 @pytest.fixture
 def signatures() -> Json:
     return stored("crypto/signatures.json")
+
+
+@pytest.fixture
+def simulated() -> Json:
+    return stored("crypto/simulated.json")
 
 
 @pytest.fixture

@@ -102,6 +102,42 @@ def test_invalid_dags_equal_the_model(seed: int, anyone_forks: bool) -> None:
         assert order_dag(made) == dags.Model(made).outcome(RULES), f"DAG {number}"
 
 
+def test_commits_are_counted_by_what_decided_them() -> None:
+    # D5, D7, D9: a slot for which the votes and the certificates suffice counts as committed by the votes.
+    total: Counter[str] = Counter()
+    for path in FIXTURES:
+        made = json.loads(path.read_text())
+        view = dags.Model(made).view
+        for rule in RULES:
+            run = DagRun(made, rule, "fair")
+            for event in events_of(made):
+                parents = [parent.digest for parent in event.parents]
+                run.count(event.digest, event.creator, event.round, event.created_at, parents)
+            run.decide()
+            expected = Counter(commit_of(view, rule, slot) for slot in view.decide(rule).items())
+            counted = {
+                "fast": run.decider.fast_commits,
+                "certified": run.decider.certified_commits,
+                "indirect": run.decider.indirect_commits,
+            }
+            assert counted == {kind: expected[kind] for kind in counted}, f"{path.stem}, {rule}"
+            total.update({f"{rule} {kind}": count for kind, count in counted.items()})
+    assert total["three_step fast"] == 0
+    assert all(total[f"two_step {kind}"] > 0 for kind in ("fast", "certified", "indirect"))
+    assert all(total[f"three_step {kind}"] > 0 for kind in ("certified", "indirect"))
+
+
+def commit_of(view: model.View, rule: str, slot: tuple[tuple[int, int], Any]) -> str:
+    """By what the model commits a slot, or that it does not."""
+    (round, creator), status = slot
+    if status is None or status is False:
+        return "none"
+    if view.direct(rule, round, creator) is None:
+        return "indirect"
+    votes = {vote.creator for vote in view.at(round + 1) if view.vote(vote, round, creator) == status}
+    return "fast" if rule == "two_step" and len(votes) >= view.k.fast else "certified"
+
+
 # -- what two peers may never disagree on -----------------------------------------------------------
 
 

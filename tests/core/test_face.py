@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import itertools
 import json
@@ -21,11 +22,12 @@ from syncpoint import _python
 from syncpoint.backend import load_core
 from syncpoint.core import wire
 from syncpoint.core.config import Local, MachineConfig, Member, Network
+from syncpoint.core.crypto import DOMAIN_EVENT
 from syncpoint.core.error import Reject
 from syncpoint.core.input import Connected, Disconnected, Input, Persisted, Received, Start, Submit
 from syncpoint.core.journal import Position, encode_own_event
 from syncpoint.core.output import Deliver, Output, Persist, Rejected
-from syncpoint.core.values import Item, ItemType
+from syncpoint.core.values import Event, Item, ItemType
 from syncpoint.core.wire import FrameType
 from syncpoint.errors import ArgumentError, ArgumentTypeError, CorruptError
 from syncpoint.keys import KeySecret
@@ -51,6 +53,14 @@ ROWS.append(
     ]
 )
 FRAMES = [wire.encode_event(event) for row in ROWS for event in row]
+
+
+def simulated_of(event: Event) -> Event:
+    """The event, signed as in a simulation."""
+    signature = _python.simulated_signature(MEMBERS[event.creator].public, DOMAIN_EVENT + event.digest)
+    return dataclasses.replace(event, signature=signature)
+
+
 SEED = bytes(range(32))
 PUBLIC = _python.derive(SEED)
 SIGNATURE = _python.sign(SEED, b"message")
@@ -59,6 +69,8 @@ ROOT = _python.merkle_root(LEAVES)
 PATH = _python.merkle_path(LEAVES, 4)
 TWIN = PEERS.event(1, 1, transactions=[b"another"])
 EVIDENCE = wire.encode_evidence(ROWS[0][1], TWIN)
+SIMULATED_EVIDENCE = wire.encode_evidence(*(simulated_of(event) for event in (ROWS[0][1], TWIN)))
+SCHEMES = ("ed25519", "simulated", "none", None)
 RECORD = encode_own_event(FRAMES[0], [Position(3, 1), Position(2**40, 7)])
 
 # Per function what it is asked; both cores must say the same, or raise the same.
@@ -75,6 +87,12 @@ QUESTIONS: dict[str, list[tuple[Any, ...]]] = {
     "admit": [(PUBLIC,), (bytes(32),), (b"\x01" + bytes(31),), (b"",)],
     "peer_record": [(SEED,), (b"",)],
     "check_peer_record": [(_python.peer_record(SEED),), (_python.peer_record(SEED)[:-1] + b"\xff",), (b"",)],
+    "simulated_signature": [
+        *((PUBLIC, bytes(length)) for length in (0, 50, 969, 970, 5000)),
+        (bytes(32), b""),
+        (PUBLIC[:31], b"message"),
+        (PUBLIC + b"x", b"message"),
+    ],
     "merkle_root": [([],), ([b""],), (LEAVES,), (tuple(LEAVES),)],
     "merkle_path": [(LEAVES, 0), (LEAVES, 4), ([b"x"], 0), (LEAVES, 5), (LEAVES, -1), (LEAVES, 2**70), ([], 0)],
     "merkle_check": [
@@ -123,7 +141,8 @@ QUESTIONS: dict[str, list[tuple[Any, ...]]] = {
     "committee": [(n, f) for n in (0, 1, 2, 4, 7, 19, 100, 128, 129, -1) for f in (None, 0, 1, 2, 33)],
     "slot_order": [(n, None, bytes([n]) * 32, round) for n in (1, 4, 7) for round in (1, 2, 3, 2**40)],
     "check_evidence": [(body, PEERS.network, MEMBERS) for body in (EVIDENCE, EVIDENCE[:-1], b"")]
-    + [(EVIDENCE, Network(name="another"), MEMBERS)],
+    + [(EVIDENCE, Network(name="another"), MEMBERS)]
+    + [(body, PEERS.network, MEMBERS, scheme) for body in (EVIDENCE, SIMULATED_EVIDENCE) for scheme in SCHEMES],
 }
 WITH_EVENTS = {"encode_event", "check_event"}  # each core's own events: below
 
@@ -183,6 +202,23 @@ def test_an_event_goes_round(face: Any) -> None:
         assert face.check_event(event, PEERS.network, MEMBERS) is None
     refused = face.decode_event(FRAMES[0][:1] + FRAMES[0][1:-64] + bytes(64), PEERS.epoch_id, PEERS.network)
     assert face.check_event(refused, PEERS.network, MEMBERS) is Reject.SIGNATURE
+
+
+def test_a_signature_counts_under_its_own_scheme_only(face: Any) -> None:
+    for event in ROWS[0]:
+        for made, right, wrong in ((event, "ed25519", "simulated"), (simulated_of(event), "simulated", "ed25519")):
+            read = face.decode_event(wire.encode_event(made), PEERS.epoch_id, PEERS.network)
+            assert face.check_event(read, PEERS.network, MEMBERS, right) is None
+            assert face.check_event(read, PEERS.network, MEMBERS, wrong) is Reject.SIGNATURE
+            assert (face.check_event(read, PEERS.network, MEMBERS) is None) is (right == "ed25519")
+            with pytest.raises(ArgumentError, match="signatures is 'both': give one of ed25519, simulated"):
+                face.check_event(read, PEERS.network, MEMBERS, "both")
+    verdicts = [
+        face.check_evidence(body, PEERS.network, MEMBERS, scheme)
+        for body in (EVIDENCE, SIMULATED_EVIDENCE)
+        for scheme in ("ed25519", "simulated")
+    ]
+    assert verdicts == [1, None, None, 1]
 
 
 def test_refusals_are_the_members_of_reject(face: Any) -> None:
@@ -408,6 +444,63 @@ def test_both_cores_refuse_a_configuration_alike(native: Any, what: str) -> None
     kind, text = answer(_python.Machine, config)
     assert kind is ArgumentError
     assert answer(native.Machine, config) == (kind, text)
+
+
+def test_a_scheme_that_is_none_is_no_configuration() -> None:
+    for wrong in ("", "Ed25519", None, 1):
+        with pytest.raises(ArgumentError, match=r"^MachineConfig.signatures is .*: give one of ed25519, simulated$"):
+            config_of(signatures=wrong)
+
+
+@pytest.mark.native
+def test_the_native_core_looks_at_the_scheme_itself(native: Any) -> None:
+    for wrong in ("none", None, 1):
+        config = config_of()
+        object.__setattr__(config, "signatures", wrong)  # past the check of the class
+        with pytest.raises(ArgumentError, match=rf"^MachineConfig.signatures is {wrong!r}: give one of"):
+            native.Machine(config)
+
+
+@pytest.mark.parametrize("scheme", ["ed25519", "simulated"])
+def test_a_machine_takes_what_is_signed_under_its_own_scheme(face: Any, scheme: str) -> None:
+    for threads in (1, 4):
+        machine = started(
+            face,
+            network=PEERS.network,
+            members=MEMBERS,
+            seed=blake3_seed(),
+            signatures=scheme,
+            local=Local(verify_threads=threads),
+        )
+        simulated = [wire.encode_event(simulated_of(event)) for row in ROWS for event in row if event.creator]
+        real = [wire.encode_event(event) for row in ROWS for event in row if event.creator]
+        right, wrong = (simulated, real) if scheme == "simulated" else (real, simulated)
+        outputs = machine.step(EPOCH, [Connected(1), Received(1, wrong * 2)])
+        assert [output.code for output in outputs if isinstance(output, Rejected)] == [Reject.SIGNATURE] * 12
+        assert machine.status().events == 0
+        outputs = machine.step(EPOCH, [Received(1, right)])
+        assert not [output for output in outputs if isinstance(output, Rejected)]
+        assert machine.status().events == 3  # the second round waits for our own event of the first
+        assert machine.status().waiting_events == 3
+
+
+def test_a_machine_signs_under_its_own_scheme(face: Any) -> None:
+    seed, signed = seeds(1)[0], {}
+    for scheme in ("ed25519", "simulated"):
+        outputs = face.Machine(config_of(1, signatures=scheme)).step(EPOCH, [Start([])])
+        (record,) = next(output.records for output in outputs if isinstance(output, Persist))
+        event = face.decode_event(_python.decode_record(record).frame, machine_epoch(), Network())
+        signed[scheme] = event.header, event.signature
+        message = DOMAIN_EVENT + event.digest
+        public = _python.derive(seed)
+        assert _python.verify(public, message, event.signature) is (scheme == "ed25519")
+        assert (_python.simulated_signature(public, message) == event.signature) is (scheme == "simulated")
+    assert signed["ed25519"][0] == signed["simulated"][0], "the scheme changes no byte that is signed"
+
+
+def machine_epoch() -> bytes:
+    """The epoch id of a committee of one."""
+    return _python.epoch_id(Network(), members_of(1))
 
 
 def test_threads_that_check_signatures_change_nothing(face: Any) -> None:

@@ -175,7 +175,7 @@ def scenario(rng: random.Random) -> collections.Counter[str]:
         assert max(slots.values(), default=1) == 1, "two variants of one slot were delivered"
     status = cluster.machines[live[0]].status()
     happened = collections.Counter(reject.name for _, _, reject in cluster.rejects)
-    happened["indirect"] = status.commits[1] + status.skips[1]
+    happened["indirect"] = status.commits[2] + status.skips[1]
     happened["skipped"] = status.skips[0]
     happened["equivocators"] = len(status.equivocators)
     return happened

@@ -89,6 +89,13 @@ BUGS = [
         "D1 a late variant has nobody against it", "decide.py", "self.dag.row(node.round + 1).creators)", "0)", ARRIVAL
     ),
     Bug("D3 evidence ignores exposure", "decide.py", "if seen == 1:", "if True:", edge("d3-evidence-ignores-exposure")),
+    Bug(
+        "D7 fast commits counted as certified",
+        "decide.py",
+        "self.fast_commits += 1",
+        "self.certified_commits += 1",
+        f"{ORDER}::test_commits_are_counted_by_what_decided_them",
+    ),
     Bug("D4 slot order without primary", "committee.py", "first = self.primary(round)", "first = 0", FIXTURES),
     Bug(
         "D6 skip before a quorum is here",
@@ -200,9 +207,16 @@ BUGS = [
     Bug(
         "V1 signature not looked at",
         "verify.py",
-        "if not verify(public, DOMAIN_EVENT + event.digest, event.signature):",
+        "if not committee.verify(event.creator, signed, event.signature):",
         "if False:",
         f"{VERIFY}::test_signature",
+    ),
+    Bug(
+        "V1 any simulated signature will do",
+        "committee.py",
+        "return signature == simulated_signature(public, message)",
+        "return len(signature) == 64",
+        "tests/core/test_data_files.py::test_simulated_signatures",
     ),
     Bug(
         "V2 quorum minus one",

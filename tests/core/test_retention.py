@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("machines")
 
 def test_events_below_the_retained_rounds_are_refused_and_not_served() -> None:
     cluster = Cluster(4, network=Network(gc_depth=5), local=Local(retain_events=100))
+    assert cluster.machines[0].status().floor_round == 0
     for number in range(200):
         cluster.submit(number % 4, b"%d" % number)
         cluster.run(3 * MS)
@@ -35,7 +36,9 @@ def test_events_below_the_retained_rounds_are_refused_and_not_served() -> None:
             event = wire.decode_event(output.frame, machine.committee.epoch_id, cluster.network)
             assert not isinstance(event, Reject)
             served.append(event.round)
-    floor = machine.status().closed_round - 100 // 4
+    status = machine.status()
+    floor = status.closed_round - 100 // 4
     assert served
     assert min(served) > floor - 2
     assert served == sorted(served)
+    assert floor - 2 < status.floor_round < min(served)

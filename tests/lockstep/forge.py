@@ -8,6 +8,7 @@ from typing import Any
 
 from core.virtual import MS, seeds
 from syncpoint.core import wire
+from syncpoint.core.config import SIGNATURES
 from syncpoint.core.crypto import DOMAIN_EVENT, Signer
 from syncpoint.core.machine import PULL_GAP
 from syncpoint.core.values import Event, Item, ItemType, Parent
@@ -23,10 +24,11 @@ LIES = (
 class Forger:
     """Signs for all creators; what it made is kept, so that it can build on it, show it late, or be asked for it."""
 
-    def __init__(self, n: int, rng: random.Random) -> None:
+    def __init__(self, n: int, rng: random.Random, signatures: str = "ed25519") -> None:
         self.n = n
         self.rng = rng
-        self.signers = [Signer(seed) for seed in seeds(n)]
+        self.signers = [Signer(seed, signatures) for seed in seeds(n)]
+        self.others = [Signer(seed, scheme) for seed in seeds(n) for scheme in SIGNATURES if scheme != signatures]
         self.made: dict[tuple[int, int], list[Event]] = {}  # (round, creator) -> variants
         self.by_digest: dict[bytes, Event] = {}
 
@@ -59,8 +61,11 @@ class Forger:
         signer = self.signers[rng.randrange(self.n) if lie == "another's" else creator]
         signature = signer.sign(DOMAIN_EVENT + digest)
         if lie == "signature":
-            place = rng.randrange(64)
-            signature = signature[:place] + bytes((signature[place] ^ 1 << rng.randrange(8),)) + signature[place + 1 :]
+            place, bit = rng.randrange(64), rng.randrange(8)
+            if place < 16:  # under the other scheme
+                signature = self.others[creator].sign(DOMAIN_EVENT + digest)
+            else:
+                signature = signature[:place] + bytes((signature[place] ^ 1 << bit,)) + signature[place + 1 :]
         if lie == "payload" and transactions:
             transactions = _another_payload(rng, transactions)
         event = Event(creator, round, at, tuple(references), tuple(items), transactions, header, digest, signature)

@@ -7,6 +7,7 @@ may lie, links that turn bytes round, journals that lost their end, clocks that 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import itertools
 import random
 from collections.abc import Callable, Sequence
@@ -34,8 +35,9 @@ CODES = tuple(Reject)
 EVENTS = (
     "restart", "corrupt journal", "halted", "equivocator", "resubmitted", "timeout", "indirect", "direct skip",
     "garbage", "delivered", "burst", "evicted", "clock jump", "late persist", "flood", "forgotten refusal",
-    "full event",
+    "full event", "fast commit", "certified commit", "simulated",
 )  # fmt: skip
+SIMULATED = 0.25  # of the streams have simulated signatures
 BURST = 12  # frames: from so many on the native core may check signatures on several threads
 
 
@@ -72,7 +74,10 @@ class Tally:
 def stream(seed: int, cores: tuple[str, str], make: Callable[..., Any] = machine_of, size: float = 1.0) -> Tally:
     """Run the stream of a seed through pairs of these cores; raises Difference where they differ."""
     try:
-        cluster = Wild(random.Random(f"lockstep/{seed}"), cores, make, size)
+        # By a draw of its own, so that the rest of a stream does not depend on it.
+        simulated = random.Random(f"lockstep/signatures/{seed}").random() < SIMULATED
+        signatures = "simulated" if simulated else "ed25519"
+        cluster = Wild(random.Random(f"lockstep/{seed}"), cores, make, size, signatures)
         cluster.live_through()
     except Enough:
         pass
@@ -88,11 +93,15 @@ class Enough(Exception):
 class Wild(Cluster):
     """A cluster of pairs to which everything happens."""
 
-    def __init__(self, rng: random.Random, cores: tuple[str, str], make: Callable[..., Any], size: float) -> None:
+    def __init__(
+        self, rng: random.Random, cores: tuple[str, str], make: Callable[..., Any], size: float, signatures: str
+    ) -> None:
         self.rng = rng
         self.cores = cores
         self.make = make
+        self.signatures = signatures
         self.tally = Tally(streams=1)
+        self.tally.events["simulated"] += signatures == "simulated"
         self.counted: set[tuple[int, int, str]] = set()
         n = 31 if rng.random() < 0.01 else rng.choice(SIZES)
         calm = rng.random() < 0.5  # much is decided and delivered; else little is, and everything goes wrong
@@ -105,7 +114,7 @@ class Wild(Cluster):
         self.muted: set[int] = set()  # whose events do not arrive
         self.broken: set[int] = set()  # their journal was refused; they come back with a good one
         self.locals = [self._some_local() for _ in range(n)]
-        self.forger = Forger(n, rng)
+        self.forger = Forger(n, rng, signatures)
         self.good: dict[int, list[bytes]] = {}
         most = (n - 1) // 3
         few = rng.random() < 0.8  # else more than may lie, whose machines run as well and find themselves betrayed
@@ -155,8 +164,8 @@ class Wild(Cluster):
         return self.locals[i]
 
     def _pair(self, i: int, config: MachineConfig) -> Pair:
-        pair = Pair(config, self.cores, self.make)
-        pair.name = f"peer {i} of {self.n}, {config.network}, {config.local}"
+        pair = Pair(dataclasses.replace(config, signatures=self.signatures), self.cores, self.make)
+        pair.name = f"peer {i} of {self.n}, {config.network}, {config.local}, signatures {self.signatures}"
         return pair
 
     def _delay(self, i: int, j: int, frame: bytes) -> int | None:
@@ -219,9 +228,11 @@ class Wild(Cluster):
         events["equivocator"] += len(status.equivocators)
         events["resubmitted"] += status.resubmitted
         events["timeout"] += status.timeouts
-        events["indirect"] += status.commits[1] + status.skips[1]
+        events["fast commit"] += status.commits[0]
+        events["certified commit"] += status.commits[1]
+        events["indirect"] += status.commits[2] + status.skips[1]
         events["direct skip"] += status.skips[0]
-        events["garbage"] += pair._dag.floor > 0
+        events["garbage"] += status.floor_round > 0
         events["delivered"] += status.delivered
 
     # -- what the world does ----------------------------------------------------------------------------

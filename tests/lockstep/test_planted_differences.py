@@ -169,6 +169,13 @@ PLANTS = [
         "(n - 3 * self.f) // 2",
     ),
     Plant(
+        "half of a simulated signature is enough",
+        "committee.py",
+        "return signature == simulated_signature(public, message)",
+        "return signature[:32] == simulated_signature(public, message)[:32]",
+    ),
+    Plant("fast commits are not told apart", "decide.py", "self.fast_commits += 1", "self.certified_commits += 1"),
+    Plant(
         "the odd hash is hashed again",
         "crypto.py",
         "above.append(level[-1])",

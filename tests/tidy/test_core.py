@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from pathlib import Path
 
 import pytest
+
+from syncpoint import Network, Options, PeerCapabilities
 
 from .sources import CORE, PACKAGE, calls_of, files, imports_of, name_of, tree_of
 
@@ -20,6 +23,7 @@ MODULES = {
     "propose", "fetch", "journal", "input", "output", "status", "machine",
 }  # fmt: skip
 PRIVATE = {"__init__", "_blake3"}
+WORD = "simulated"  # the scheme's name
 OUTSIDE = {"syncpoint.errors"}  # all that the core may use of the rest of the package
 
 
@@ -62,6 +66,19 @@ def test_the_machine_is_what_the_rest_uses_of_it() -> None:
             continue
         used = {module.split(".")[2] for module in imports_of(path) if module.startswith("syncpoint.core.")}
         assert not used & steps, f"{name_of(path)} reaches around the machine to {used & steps}"
+
+
+def test_no_setting_leads_to_simulated_signatures() -> None:
+    """They prove nothing: a world around the engine chooses them, and the real one does not."""
+    for settings in (Network, Options, PeerCapabilities):
+        assert not [field.name for field in dataclasses.fields(settings) if "signatures" in field.name]
+    for path in files(PACKAGE):
+        if CORE in path.parents or "testing" in path.parts or path.name == "_python.py":
+            continue
+        words = [
+            node.lineno for node in ast.walk(tree_of(path)) if isinstance(node, ast.Constant) and node.value == WORD
+        ]
+        assert not words, f"{name_of(path)} names {WORD!r} in lines {words}"
 
 
 def test_the_check_of_imports_sees_all_ways_to_write_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..errors import ArgumentError
 from .config import MAX_PEERS, Member, Network
-from .crypto import blake3
+from .crypto import blake3, simulated_signature, verify
 
 __all__ = ["DOMAIN_GENESIS", "DOMAIN_SLOTS", "Committee"]
 
@@ -28,11 +28,19 @@ class Committee:
         "p",
         "q",
         "qc",
+        "signatures",
         "t_exposed",
         "t_plain",
     )
 
-    def __init__(self, n: int, f: int | None, epoch_id: bytes, members: tuple[Member, ...] = ()) -> None:
+    def __init__(
+        self,
+        n: int,
+        f: int | None,
+        epoch_id: bytes,
+        members: tuple[Member, ...] = (),
+        signatures: str = "ed25519",
+    ) -> None:
         most = (n - 1) // 3
         if not 1 <= n <= MAX_PEERS:
             raise ArgumentError(f"a committee of {n} peers: 1 to {MAX_PEERS} are allowed")
@@ -48,10 +56,11 @@ class Committee:
         self.t_exposed = self.f + self.p
         self.epoch_id = epoch_id
         self.members = members
+        self.signatures = signatures  # one of SIGNATURES: by what `verify` checks
         self._primaries: dict[int, int] = {}
 
     @classmethod
-    def genesis(cls, network: Network, members: Sequence[Member]) -> Committee:
+    def genesis(cls, network: Network, members: Sequence[Member], signatures: str = "ed25519") -> Committee:
         """The first committee of a network; members count in the order of their keys, however they are given."""
         ordered = tuple(sorted(members, key=lambda member: member.public))
         if len({member.public for member in ordered}) != len(ordered):
@@ -59,7 +68,7 @@ class Committee:
         encoded = b"".join(struct.pack("<32sB", member.public, member.flags) for member in ordered)
         settings = network.encode()
         epoch_id = blake3(DOMAIN_GENESIS + settings + struct.pack("<H", len(ordered)) + encoded)
-        return cls(len(ordered), network.f, epoch_id, ordered)
+        return cls(len(ordered), network.f, epoch_id, ordered, signatures)
 
     def index(self, public: bytes) -> int | None:
         """The creator index of a key, None when it is not a member."""
@@ -67,6 +76,13 @@ class Committee:
             if member.public == public:
                 return creator
         return None
+
+    def verify(self, creator: int, message: bytes, signature: bytes) -> bool:
+        """Tell whether `signature` is one of `message` by a creator."""
+        public = self.members[creator].public
+        if self.signatures == "simulated":
+            return signature == simulated_signature(public, message)
+        return verify(public, message, signature)
 
     def primary(self, round: int) -> int:
         """The creator whose slot comes first in the round (D4)."""

@@ -18,6 +18,7 @@ __all__ = [
     "ORDERS",
     "PROTOCOL_VERSION",
     "RULES",
+    "SIGNATURES",
     "Local",
     "MachineConfig",
     "Member",
@@ -35,6 +36,7 @@ MAX_ITEM_BYTES = 64 * 1024
 
 RULES = ("two_step", "three_step")
 ORDERS = ("fair", "fast")
+SIGNATURES = ("ed25519", "simulated")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +137,18 @@ class MachineConfig:
     seed: bytes  # 32 bytes: our Ed25519 secret
     entropy: bytes  # 32 bytes: randomness comes in, it is never made here (L1)
     local: Local = Local()
+
+    signatures: str = "ed25519"
+    """How events are signed: "ed25519", or "simulated", for tests on virtual time only: it proves nothing.
+
+    A simulated signature is a hash that anyone can compute (`crypto.simulated_signature`), so that a simulator spends
+    its time on the order and not on curves. Keys, bytes and epoch id are the same. No setting of a network or of an
+    engine leads to it: what surrounds a machine chooses, alike for all machines that are to understand each other.
+    """
+
+    def __post_init__(self) -> None:
+        if self.signatures not in SIGNATURES:
+            raise ArgumentError(f"MachineConfig.signatures is {self.signatures!r}: give one of {', '.join(SIGNATURES)}")
 
     def __repr__(self) -> str:
         return f"MachineConfig(network={self.network!r}, {len(self.members)} members)"

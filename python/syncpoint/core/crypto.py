@@ -4,6 +4,8 @@ Two cores that disagree about one signature split the network, so this module ac
 rule SP accepts: a key is admitted once, by `admit`, and a signature is checked by `verify`, which
 means something only for an admitted key. There is no batch verification, no cofactored equation and
 no prehashing. What is signed starts with a domain, so that no signature counts in two places.
+
+`simulated_signature` stands in for all of that in simulations; no setting leads to it.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ else:
 __all__ = [
     "DOMAIN_EVENT",
     "DOMAIN_PEER",
+    "DOMAIN_SIMULATED",
     "HASH_BACKEND",
     "HASH_BYTES",
     "PEER_RECORD_BYTES",
@@ -59,6 +62,7 @@ __all__ = [
     "merkle_path",
     "merkle_root",
     "peer_record",
+    "simulated_signature",
     "verify",
 ]
 
@@ -70,6 +74,7 @@ PEER_RECORD_BYTES = PUBLIC_BYTES + SIGNATURE_BYTES
 
 DOMAIN_EVENT = b"syncpoint/event/v1"
 DOMAIN_PEER = b"syncpoint/peer/v1"
+DOMAIN_SIMULATED = b"syncpoint/simulated/v1"
 
 _ORDER = 2**252 + 27742317777372353535851937790883648493  # L, the order of the base point
 _ORDER_BIG_ENDIAN = _ORDER.to_bytes(32, "big")
@@ -101,20 +106,23 @@ def derive(seed: bytes) -> bytes:
 class Signer:
     """Signs with one key: the pair is computed once from the seed, never handed in in halves.
 
-    `seed` is 32 bytes; another length raises ArgumentError. The secret is never shown by `repr`
-    and never pickled.
+    `seed` is 32 bytes; another length raises ArgumentError. `signatures` is one of `config.SIGNATURES`.
+    The secret is never shown by `repr` and never pickled.
     """
 
-    __slots__ = ("_pair", "public")
+    __slots__ = ("_pair", "_simulated", "public")
 
     public: bytes
     """The public key, 32 bytes."""
 
-    def __init__(self, seed: bytes) -> None:
+    def __init__(self, seed: bytes, signatures: str = "ed25519") -> None:
         self.public, self._pair = _key_pair(seed)
+        self._simulated = signatures == "simulated"
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte signature of `message`, which starts with its domain."""
+        if self._simulated:
+            return simulated_signature(self.public, message)
         return crypto_sign(message, self._pair)[:SIGNATURE_BYTES]
 
     def __repr__(self) -> str:
@@ -142,6 +150,18 @@ def verify(public: bytes, message: bytes, signature: bytes) -> bool:
     except BadSignatureError:
         return False
     return True
+
+
+def simulated_signature(public: bytes, message: bytes) -> bytes:
+    """Return the 64 bytes that stand for a signature of `message` by `public` in a simulation.
+
+    Two hashes that anyone can compute: they prove nothing, and are for tests on virtual time only. A public
+    key of another length than 32 bytes raises ArgumentError.
+    """
+    if len(public) != PUBLIC_BYTES:
+        raise ArgumentError(f"public has {len(public)} bytes: give {PUBLIC_BYTES}")
+    signed = public + message
+    return _digest(DOMAIN_SIMULATED + b"\x00" + signed) + _digest(DOMAIN_SIMULATED + b"\x01" + signed)
 
 
 def admit(public: bytes) -> bool:

@@ -48,9 +48,10 @@ class Decider:
         self.need = committee.qc if self.two_step else committee.q  # votes that make a certificate (D2)
         self.slots: dict[int, list[Slot]] = {}
         self.closed = 0  # all slots of all rounds up to here are decided
-        self.direct_commits = 0
+        self.fast_commits = 0  # slots committed by the votes for them alone (D7)
+        self.certified_commits = 0  # by certificates (D5, D7)
+        self.indirect_commits = 0  # by a later slot (D9)
         self.direct_skips = 0
-        self.indirect_commits = 0
         self.indirect_skips = 0
         self._top = 0  # the highest round with slots
         self._open: dict[int, int] = {}  # round -> number of its slots that are not decided
@@ -178,16 +179,17 @@ class Decider:
                     decided = round
                     if slot.status is False:
                         self.direct_skips += 1
-                    else:
-                        self.direct_commits += 1
         return decided
 
     def _direct(self, round: int, slot: Slot) -> Status:
+        """What the counts of a slot alone allow (D5 to D8); a commit is counted by its kind."""
         committee = self.committee
         for tally in slot.variants:
             if self.two_step and tally.node.voting.bit_count() >= committee.fast:  # D7
+                self.fast_commits += 1
                 return tally.node
             if tally.certifying.bit_count() >= committee.q:  # D5, D7
+                self.certified_commits += 1
                 return tally.node
         if self.two_step:  # D8
             skip = slot.blind.bit_count() >= committee.qc and self._unwanted(slot, committee.qc)

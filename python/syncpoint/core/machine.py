@@ -40,9 +40,9 @@ class Machine:
     """Takes inputs, returns outputs; does no IO and reads no clock (L1)."""
 
     def __init__(self, config: MachineConfig) -> None:
-        signer = Signer(config.seed)
+        signer = Signer(config.seed, config.signatures)
         self.config = config
-        self.committee = Committee.genesis(config.network, config.members)
+        self.committee = Committee.genesis(config.network, config.members, config.signatures)
         own = self.committee.index(signer.public)
         if own is None:
             raise ArgumentError("our own key is not in the committee")
@@ -112,6 +112,7 @@ class Machine:
             own_round=proposer.tip.round if proposer.tip is not None else 0,
             top_round=self._dag.top,
             closed_round=decider.closed,
+            floor_round=self._dag.floor,
             frontier=tuple(self._dag.frontier),
             events=len(self._dag),
             delivered=orderer.index,
@@ -130,7 +131,7 @@ class Machine:
             timeouts=self._timer.timeouts,
             own_events=proposer.made,
             resubmitted=proposer.resubmitted,
-            commits=(decider.direct_commits, decider.indirect_commits),
+            commits=(decider.fast_commits, decider.certified_commits, decider.indirect_commits),
             skips=(decider.direct_skips, decider.indirect_skips),
             rejects=dict(self._rejects),
         )

@@ -22,6 +22,7 @@ class Status:
     own_round: int  # of our newest event
     top_round: int  # the highest round with an event
     closed_round: int  # everything up to here is decided
+    floor_round: int  # rounds up to here were dropped
     frontier: tuple[int, ...]  # highest round of each creator
     events: int  # in memory
     delivered: int  # events, since the start of the network
@@ -40,6 +41,6 @@ class Status:
     timeouts: int  # rounds that ended by the timeout
     own_events: int  # events made since the start
     resubmitted: int  # transactions put into a new event (O11)
-    commits: tuple[int, int]  # slots committed directly, by a later slot
+    commits: tuple[int, int, int]  # slots committed by fast votes (D7), by certificates (D5, D7), by a later slot (D9)
     skips: tuple[int, int]  # slots skipped directly, by a later slot
     rejects: Mapping[Reject, int]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import wire
 from .committee import Committee
-from .crypto import DOMAIN_EVENT, verify
+from .crypto import DOMAIN_EVENT
 from .dag import Dag, Node
 from .error import Reject
 from .values import Event
@@ -19,8 +19,8 @@ def check_event(event: Event, committee: Committee, gc_depth: int) -> Reject | N
     reject = _check_parents(event, committee, gc_depth)
     if reject is not None:
         return reject
-    public = committee.members[event.creator].public
-    if not verify(public, DOMAIN_EVENT + event.digest, event.signature):  # V1, last because it costs most
+    signed = DOMAIN_EVENT + event.digest
+    if not committee.verify(event.creator, signed, event.signature):  # V1, last because it costs most
         return Reject.SIGNATURE
     return None
 
@@ -76,9 +76,8 @@ def check_evidence(body: bytes, committee: Committee) -> int | None:
     if len(slots) != 1 or digests[0] >= digests[1]:  # E4: the lower one first
         return None
     creator = slots.pop()[0]
-    public = committee.members[creator].public
     for header, signature in pairs:
-        if not verify(public, DOMAIN_EVENT + wire.event_digest(header), signature):
+        if not committee.verify(creator, DOMAIN_EVENT + wire.event_digest(header), signature):
             return None
     return creator
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use syncpoint_core::committee::Committee;
-use syncpoint_core::config::{Member, Network};
+use syncpoint_core::config::{Member, Network, Signatures};
 use syncpoint_core::crypto::{DOMAIN_EVENT, Signer, blake3};
 use syncpoint_core::dag::Dag;
 use syncpoint_core::decide::Decider;
@@ -81,11 +81,12 @@ struct Peers {
 
 impl Peers {
     fn new(n: usize) -> Self {
-        let mut signers: Vec<Signer> = (0..n).map(|peer| Signer::new(&blake3(&[peer as u8]))).collect();
+        let mut signers: Vec<Signer> =
+            (0..n).map(|peer| Signer::new(&blake3(&[peer as u8]), Signatures::Ed25519)).collect();
         signers.sort_by_key(Signer::public);
         let members: Vec<Member> = signers.iter().map(|signer| Member { public: signer.public(), flags: 0 }).collect();
         let network = Network::default();
-        let committee = Committee::genesis(&network, &members).expect("a committee");
+        let committee = Committee::genesis(&network, &members, Signatures::Ed25519).expect("a committee");
         Self { network, committee, signers }
     }
 

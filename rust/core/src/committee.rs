@@ -1,7 +1,7 @@
 //! Who decides, and how many of them it takes.
 
-use crate::config::{MAX_PEERS, Member, Network};
-use crate::crypto::{PublicKey, blake3};
+use crate::config::{MAX_PEERS, Member, Network, Signatures};
+use crate::crypto::{PublicKey, blake3, simulated_signature};
 use crate::error::Error;
 use crate::values::Digest;
 
@@ -33,7 +33,9 @@ pub struct Committee {
     pub epoch_id: Digest,
     /// In creator order; empty where nobody signs.
     pub members: Vec<Member>,
-    keys: Vec<PublicKey>, // those of the members, decoded
+    /// By what [`Committee::verify`] checks.
+    pub signatures: Signatures,
+    keys: Vec<PublicKey>, // those of the members, decoded; none where signatures are simulated
 }
 
 impl Committee {
@@ -41,7 +43,13 @@ impl Committee {
     ///
     /// # Errors
     /// [`Error::Argument`] for an n or an f that cannot be.
-    pub fn new(n: usize, f: Option<usize>, epoch_id: Digest, members: Vec<Member>) -> Result<Self, Error> {
+    pub fn new(
+        n: usize,
+        f: Option<usize>,
+        epoch_id: Digest,
+        members: Vec<Member>,
+        signatures: Signatures,
+    ) -> Result<Self, Error> {
         if !(1..=MAX_PEERS).contains(&n) {
             return Err(Error::Argument(format!("a committee of {n} peers: 1 to {MAX_PEERS} are allowed")));
         }
@@ -62,8 +70,12 @@ impl Committee {
             t_plain: (n - 2 * f).saturating_sub(p).min(qc).max(1),
             t_exposed: f + p,
             epoch_id,
-            keys: members.iter().map(|member| PublicKey::new(&member.public)).collect(),
+            keys: match signatures {
+                Signatures::Ed25519 => members.iter().map(|member| PublicKey::new(&member.public)).collect(),
+                Signatures::Simulated => Vec::new(),
+            },
             members,
+            signatures,
         })
     }
 
@@ -71,7 +83,7 @@ impl Committee {
     ///
     /// # Errors
     /// [`Error::Argument`] for the same key twice, or a number of members that cannot be.
-    pub fn genesis(network: &Network, members: &[Member]) -> Result<Self, Error> {
+    pub fn genesis(network: &Network, members: &[Member], signatures: Signatures) -> Result<Self, Error> {
         let mut ordered = members.to_vec();
         ordered.sort_unstable_by_key(|member| member.public);
         if ordered.windows(2).any(|pair| pair[0].public == pair[1].public) {
@@ -84,7 +96,7 @@ impl Committee {
             data.extend(member.public);
             data.push(member.flags);
         }
-        Self::new(ordered.len(), network.f, blake3(&data), ordered)
+        Self::new(ordered.len(), network.f, blake3(&data), ordered, signatures)
     }
 
     /// The creator index of a key, None when it is not a member.
@@ -93,10 +105,16 @@ impl Committee {
         self.members.iter().position(|member| member.public == *public)
     }
 
-    /// The key of a creator, ready to check signatures with, None where nobody signs.
+    /// Tell whether `signature` is one of `message` by a creator.
     #[must_use]
-    pub fn key(&self, creator: usize) -> Option<&PublicKey> {
-        self.keys.get(creator)
+    pub fn verify(&self, creator: usize, message: &[u8], signature: &[u8]) -> bool {
+        match self.signatures {
+            Signatures::Ed25519 => self.keys.get(creator).is_some_and(|key| key.verify(message, signature)),
+            Signatures::Simulated => {
+                let stands = |member: &Member| simulated_signature(&member.public, message)[..] == *signature;
+                self.members.get(creator).is_some_and(stands)
+            }
+        }
     }
 
     /// The creator whose slot comes first in the round (D4).

@@ -37,10 +37,21 @@ pub enum Order {
     Fast = 1,
 }
 
+/// How events are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signatures {
+    /// Under rule SP.
+    Ed25519 = 0,
+    /// By hashes that anyone can compute, for tests on virtual time only: it proves nothing.
+    Simulated = 1,
+}
+
 /// The names of the rules, in the order of their numbers.
 pub const RULES: [&str; 2] = ["two_step", "three_step"];
 /// The names of the orders, in the order of their numbers.
 pub const ORDERS: [&str; 2] = ["fair", "fast"];
+/// The names of the ways to sign, in the order of their numbers.
+pub const SIGNATURES: [&str; 2] = ["ed25519", "simulated"];
 
 /// What all peers of a network must have set alike; its hash is part of every event (E1).
 ///
@@ -163,6 +174,8 @@ pub struct MachineConfig {
     pub entropy: [u8; 32],
     /// What we set for ourselves.
     pub local: Local,
+    /// How events are signed; no setting of a network or of an engine leads to `Simulated`.
+    pub signatures: Signatures,
 }
 
 impl std::fmt::Debug for MachineConfig {

@@ -4,10 +4,13 @@
 //! accepts: a key is admitted once, by [`admit`], and a signature is checked by [`verify`], which means something only
 //! for an admitted key. There is no batch verification, no cofactored equation and no prehashing. What is signed
 //! starts with a domain, so that no signature counts in two places.
+//!
+//! [`simulated_signature`] stands in for all of that in simulations; no setting leads to it.
 
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
 
+use crate::config::Signatures;
 use crate::error::Error;
 use crate::values::Digest;
 
@@ -29,6 +32,8 @@ pub const PEER_RECORD_BYTES: usize = PUBLIC_BYTES + SIGNATURE_BYTES;
 pub const DOMAIN_EVENT: &[u8; 18] = b"syncpoint/event/v1";
 /// What the message that a peer record signs starts with.
 pub const DOMAIN_PEER: &[u8; 17] = b"syncpoint/peer/v1";
+/// What a simulated signature is hashed with.
+pub const DOMAIN_SIMULATED: &[u8; 22] = b"syncpoint/simulated/v1";
 
 const IDENTITY: [u8; 32] = {
     let mut bytes = [0; 32];
@@ -62,13 +67,14 @@ pub fn derive(seed: &[u8; SEED_BYTES]) -> [u8; PUBLIC_BYTES] {
 /// The secret is never shown by `Debug`, and overwritten when the signer is dropped.
 pub struct Signer {
     pair: SigningKey,
+    signatures: Signatures,
 }
 
 impl Signer {
     /// The signer of a 32-byte seed.
     #[must_use]
-    pub fn new(seed: &[u8; SEED_BYTES]) -> Self {
-        Self { pair: SigningKey::from_bytes(seed) }
+    pub fn new(seed: &[u8; SEED_BYTES], signatures: Signatures) -> Self {
+        Self { pair: SigningKey::from_bytes(seed), signatures }
     }
 
     /// The public key, 32 bytes.
@@ -80,7 +86,10 @@ impl Signer {
     /// Return the 64-byte signature of `message`, which starts with its domain.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_BYTES] {
-        self.pair.sign(message).to_bytes()
+        match self.signatures {
+            Signatures::Ed25519 => self.pair.sign(message).to_bytes(),
+            Signatures::Simulated => simulated_signature(&self.public(), message),
+        }
     }
 }
 
@@ -127,6 +136,23 @@ impl PublicKey {
 #[must_use]
 pub fn verify(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
     PublicKey::new(public).verify(message, signature)
+}
+
+/// Return the 64 bytes that stand for a signature of `message` by `public` in a simulation.
+///
+/// Two hashes that anyone can compute: they prove nothing, and are for tests on virtual time only.
+#[must_use]
+pub fn simulated_signature(public: &[u8; PUBLIC_BYTES], message: &[u8]) -> [u8; SIGNATURE_BYTES] {
+    const AT: usize = DOMAIN_SIMULATED.len();
+    let mut prefix = [0; AT + 1 + PUBLIC_BYTES];
+    prefix[..AT].copy_from_slice(DOMAIN_SIMULATED);
+    prefix[AT + 1..].copy_from_slice(public);
+    let mut signature = [0; SIGNATURE_BYTES];
+    for (half, bytes) in signature.chunks_exact_mut(HASH_BYTES).enumerate() {
+        prefix[AT] = half as u8;
+        bytes.copy_from_slice(&hash_after(&prefix, message));
+    }
+    signature
 }
 
 /// Tell whether `public` may be a peer's key: the point checks of rule SP item 1.

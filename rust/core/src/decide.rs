@@ -64,12 +64,14 @@ pub struct Decider {
     need: usize,
     /// All slots of all rounds up to here are decided.
     pub closed: u64,
-    /// Slots committed by their own votes.
-    pub direct_commits: u64,
+    /// Slots committed by the votes for them alone (D7).
+    pub fast_commits: u64,
+    /// Slots committed by certificates (D5, D7).
+    pub certified_commits: u64,
+    /// Slots committed by a later slot (D9).
+    pub indirect_commits: u64,
     /// Slots skipped by their own votes.
     pub direct_skips: u64,
-    /// Slots committed by a later slot.
-    pub indirect_commits: u64,
     /// Slots skipped by a later slot.
     pub indirect_skips: u64,
     /// Rounds up to here are forgotten.
@@ -87,9 +89,10 @@ impl Decider {
             committee,
             two_step,
             closed: 0,
-            direct_commits: 0,
-            direct_skips: 0,
+            fast_commits: 0,
+            certified_commits: 0,
             indirect_commits: 0,
+            direct_skips: 0,
             indirect_skips: 0,
             floor: 0,
             rounds: VecDeque::new(),
@@ -276,12 +279,14 @@ impl Decider {
             if slot.status != Status::Undecided {
                 continue;
             }
-            slot.status = direct(&self.committee, self.two_step, round, slot, dag);
-            match slot.status {
-                Status::Undecided => continue,
-                Status::Skipped => self.direct_skips += 1,
-                Status::Committed(_) => self.direct_commits += 1,
-            }
+            let Some(verdict) = direct(&self.committee, self.two_step, round, slot, dag) else { continue };
+            let (status, times) = match verdict {
+                Direct::Fast(at) => (Status::Committed(at), &mut self.fast_commits),
+                Direct::Certified(at) => (Status::Committed(at), &mut self.certified_commits),
+                Direct::Skipped => (Status::Skipped, &mut self.direct_skips),
+            };
+            slot.status = status;
+            *times += 1;
             slots.open -= 1;
             decided = true;
         }
@@ -344,16 +349,26 @@ fn count(creators: Creators) -> usize {
     creators.count_ones() as usize
 }
 
+/// How a slot is decided by its own counts.
+enum Direct {
+    /// By the votes for it.
+    Fast(NodeRef),
+    /// By certificates.
+    Certified(NodeRef),
+    /// It is skipped.
+    Skipped,
+}
+
 /// What the counts of a slot alone allow (D5 to D8).
-fn direct(committee: &Committee, two_step: bool, round: u64, slot: &Slot, dag: &Dag) -> Status {
+fn direct(committee: &Committee, two_step: bool, round: u64, slot: &Slot, dag: &Dag) -> Option<Direct> {
     let nodes = &dag.row(round).nodes;
     for tally in &slot.variants {
-        let committed = Status::Committed(NodeRef { round, index: tally.index });
+        let at = NodeRef { round, index: tally.index };
         if two_step && count(nodes[tally.index as usize].voting) >= committee.fast {
-            return committed; // D7
+            return Some(Direct::Fast(at)); // D7
         }
         if count(tally.certifying) >= committee.q {
-            return committed; // D5, D7
+            return Some(Direct::Certified(at)); // D5, D7
         }
     }
     let skip = if two_step {
@@ -361,7 +376,7 @@ fn direct(committee: &Committee, two_step: bool, round: u64, slot: &Slot, dag: &
     } else {
         count(dag.row(round + 1).creators) >= committee.q && unwanted(slot, committee.q) // D6
     };
-    if skip { Status::Skipped } else { Status::Undecided }
+    skip.then_some(Direct::Skipped)
 }
 
 /// What the part of row r+2 that the anchor knows says of a slot (D10).

@@ -80,8 +80,8 @@ impl Machine {
     /// [`Error::Argument`] for a network or a committee that cannot be, or one without our key.
     pub fn new(config: MachineConfig) -> Result<Self, Error> {
         config.network.check()?;
-        let signer = Signer::new(&config.seed);
-        let committee = Committee::genesis(&config.network, &config.members)?;
+        let signer = Signer::new(&config.seed, config.signatures);
+        let committee = Committee::genesis(&config.network, &config.members, config.signatures)?;
         let Some(own) = committee.index(&signer.public()) else {
             return Err(Error::Argument("our own key is not in the committee".into()));
         };
@@ -151,6 +151,7 @@ impl Machine {
             own_round: proposer.own_round(),
             top_round: self.dag.top,
             closed_round: decider.closed,
+            floor_round: self.dag.floor,
             frontier: self.dag.frontier.clone(),
             events: self.dag.len(),
             delivered: orderer.index,
@@ -169,7 +170,7 @@ impl Machine {
             timeouts: self.timer.timeouts,
             own_events: proposer.made,
             resubmitted: proposer.resubmitted,
-            commits: (decider.direct_commits, decider.indirect_commits),
+            commits: (decider.fast_commits, decider.certified_commits, decider.indirect_commits),
             skips: (decider.direct_skips, decider.indirect_skips),
             rejects: self.rejects.clone(),
         }

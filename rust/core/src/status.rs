@@ -24,6 +24,8 @@ pub struct Status {
     pub top_round: u64,
     /// Everything up to here is decided.
     pub closed_round: u64,
+    /// Rounds up to here were dropped.
+    pub floor_round: u64,
     /// Highest round of each creator.
     pub frontier: Vec<u64>,
     /// In memory.
@@ -60,8 +62,8 @@ pub struct Status {
     pub own_events: u64,
     /// Transactions put into a new event (O11).
     pub resubmitted: u64,
-    /// Slots committed directly, by a later slot.
-    pub commits: (u64, u64),
+    /// Slots committed by fast votes (D7), by certificates (D5, D7), by a later slot (D9).
+    pub commits: (u64, u64, u64),
     /// Slots skipped directly, by a later slot.
     pub skips: (u64, u64),
     /// How often each reason came up.

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 use syncpoint_core::committee::Committee;
-use syncpoint_core::config::{Member, Network};
+use syncpoint_core::config::{Member, Network, SIGNATURES, Signatures};
 use syncpoint_core::crypto::{
     self, DOMAIN_EVENT, PublicKey, Signer, admit, check_peer_record, derive, merkle_check, merkle_path, merkle_root,
-    peer_record,
+    peer_record, simulated_signature,
 };
 use syncpoint_core::dag::{Dag, NodeRef};
 use syncpoint_core::error::Reject;
@@ -79,7 +79,7 @@ fn code<T>(result: Result<T, Reject>) -> u64 {
 
 fn committee_of(publics: &[Value], network: &Network) -> Committee {
     let members: Vec<Member> = publics.iter().map(|public| Member { public: array(public), flags: 0 }).collect();
-    Committee::genesis(network, &members).expect("different keys")
+    Committee::genesis(network, &members, Signatures::Ed25519).expect("different keys")
 }
 
 fn parents_in(dag: &Dag, event: &Event) -> Option<Vec<NodeRef>> {
@@ -97,7 +97,7 @@ fn keys() {
     }
     for each in list(&file["signers"]) {
         let seed = array(&each["seed"]);
-        let (signer, public) = (Signer::new(&seed), bytes(&each["public"]));
+        let (signer, public) = (Signer::new(&seed, Signatures::Ed25519), bytes(&each["public"]));
         assert_eq!(signer.public()[..], public);
         assert_eq!(derive(&seed)[..], public);
         assert_eq!(hex(&signer.sign(&bytes(&each["message"]))), text(&each["signature"]));
@@ -145,6 +145,35 @@ fn keys_that_are_none_verify_nothing() {
 }
 
 #[test]
+fn simulated_signatures() {
+    let file = load("crypto/simulated.json");
+    let seeds: Vec<[u8; 32]> = list(&file["seeds"]).iter().map(array).collect();
+    let public = |creator: usize| Signer::new(&seeds[creator], Signatures::Simulated).public();
+    for (creator, seed) in seeds.iter().enumerate() {
+        assert_eq!(public(creator), derive(seed), "the keys are the real ones");
+    }
+    for each in list(&file["signers"]) {
+        let (creator, message) = (number(&each["creator"]) as usize, bytes(&each["message"]));
+        let signature = Signer::new(&seeds[creator], Signatures::Simulated).sign(&message);
+        assert_eq!(hex(&signature), text(&each["signature"]), "{each}");
+        assert_eq!(simulated_signature(&public(creator), &message), signature);
+    }
+    let members: Vec<Member> = (0..seeds.len()).map(|at| Member { public: public(at), flags: 0 }).collect();
+    let committees = [Signatures::Ed25519, Signatures::Simulated]
+        .map(|scheme| Committee::genesis(&Network::default(), &members, scheme).expect("different keys"));
+    assert_eq!(committees[0].epoch_id, committees[1].epoch_id);
+    for each in list(&file["judged"]) {
+        let [message, signature] = ["message", "signature"].map(|name| bytes(&each[name]));
+        let scheme = SIGNATURES.iter().position(|name| name == &text(&each["signatures"])).expect("a scheme");
+        let valid = committees[scheme].verify(number(&each["creator"]) as usize, &message, &signature);
+        assert_eq!(valid, yes(&each["valid"]), "{each}");
+    }
+    for committee in &committees {
+        assert!(!committee.verify(seeds.len(), b"", &[0; 64]), "nobody");
+    }
+}
+
+#[test]
 fn trees() {
     let pattern = |length: usize| -> Vec<u8> { (0..length).map(|at| (at % 251) as u8).collect() };
     let file = load("crypto/trees.json");
@@ -181,7 +210,7 @@ fn trees() {
 #[test]
 fn the_example_of_the_document() {
     let file = load("wire/example.json");
-    let signer = Signer::new(&array(&file["seed"]));
+    let signer = Signer::new(&array(&file["seed"]), Signatures::Ed25519);
     assert_eq!(hex(&signer.public()), text(&file["public"]));
     let name = text(&file["network"]["name"]).to_owned();
     let network = Network { name, f: Some(number(&file["network"]["f"]) as usize), ..Network::default() };
@@ -344,7 +373,8 @@ fn journal() {
 fn waits() {
     let bits = |value: &Value| u128::from_str_radix(&text(value)[2..], 16).expect("hex");
     for run in list(&load("timer/waits.json")["runs"]) {
-        let committee = Committee::new(number(&run["n"]) as usize, None, [0; 32], vec![]).expect("a committee");
+        let committee = Committee::new(number(&run["n"]) as usize, None, [0; 32], vec![], Signatures::Ed25519)
+            .expect("a committee");
         let mut timer = Timer::new(&committee, number(&run["own"]) as usize);
         for (at, step) in list(&run["steps"]).iter().enumerate() {
             let (call, now) = (text(&step[0]), number(&step[3]));

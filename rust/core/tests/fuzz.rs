@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use syncpoint_core::committee::Committee;
-use syncpoint_core::config::{MAX_PEERS, Member, Network};
+use syncpoint_core::config::{MAX_PEERS, Member, Network, Signatures};
 use syncpoint_core::crypto::{DOMAIN_EVENT, Signer, merkle_root};
 use syncpoint_core::journal::{Position, decode_record, encode_own_event};
 use syncpoint_core::values::{Event, Item, Parent};
@@ -74,10 +74,10 @@ struct Peers {
 impl Peers {
     fn new() -> Self {
         let network = Network { max_payload_bytes: 4096, ..Network::default() };
-        let mut signers: Vec<Signer> = (0..4).map(|seed| Signer::new(&[seed; 32])).collect();
+        let mut signers: Vec<Signer> = (0..4).map(|seed| Signer::new(&[seed; 32], Signatures::Ed25519)).collect();
         signers.sort_by_key(Signer::public);
         let members: Vec<Member> = signers.iter().map(|signer| Member { public: signer.public(), flags: 0 }).collect();
-        let committee = Committee::genesis(&network, &members).expect("different keys");
+        let committee = Committee::genesis(&network, &members, Signatures::Ed25519).expect("different keys");
         Self { network, committee, signers }
     }
 

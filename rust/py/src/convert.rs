@@ -7,7 +7,9 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyIterator, PyList, PyString, PyTuple, PyType};
-use syncpoint_core::config::{Local, MachineConfig, Member, Network, ORDERS, Order, RULES, Rule};
+use syncpoint_core::config::{
+    Local, MachineConfig, Member, Network, ORDERS, Order, RULES, Rule, SIGNATURES, Signatures,
+};
 use syncpoint_core::crypto::SEED_BYTES;
 use syncpoint_core::error::Reject;
 use syncpoint_core::input::Input;
@@ -231,6 +233,11 @@ pub(crate) fn order(value: &Bound<'_, PyAny>) -> PyResult<Order> {
     Ok([Order::Fair, Order::Fast][choice("order", value, &ORDERS)?])
 }
 
+/// How events are signed, by its name.
+pub(crate) fn signatures(what: &str, value: &Bound<'_, PyAny>) -> PyResult<Signatures> {
+    Ok([Signatures::Ed25519, Signatures::Simulated][choice(what, value, &SIGNATURES)?])
+}
+
 fn choice(what: &str, value: &Bound<'_, PyAny>, names: &[&str]) -> PyResult<usize> {
     let given: Option<String> = value.cast::<PyString>().ok().map(|text| text.to_string());
     let place = given.and_then(|given| names.iter().position(|name| *name == given));
@@ -269,6 +276,7 @@ pub(crate) fn machine_config(value: &Bound<'_, PyAny>) -> PyResult<MachineConfig
             pool_bytes_per_sender: attribute(&local, "Local", "pool_bytes_per_sender")?,
             verify_threads: attribute(&local, "Local", "verify_threads")? as usize,
         },
+        signatures: signatures("MachineConfig.signatures", &value.getattr("signatures")?)?,
     })
 }
 
@@ -365,6 +373,7 @@ pub(crate) fn status(py: Python<'_>, status: Status) -> PyResult<Bound<'_, PyAny
     fields.set_item("own_round", status.own_round)?;
     fields.set_item("top_round", status.top_round)?;
     fields.set_item("closed_round", status.closed_round)?;
+    fields.set_item("floor_round", status.floor_round)?;
     fields.set_item("frontier", PyTuple::new(py, status.frontier)?)?;
     fields.set_item("events", status.events)?;
     fields.set_item("delivered", status.delivered)?;

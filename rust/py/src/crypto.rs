@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyTuple};
+use syncpoint_core::config::Signatures;
 use syncpoint_core::crypto::{self, Signer};
 use syncpoint_core::error::Error;
 use syncpoint_core::values::Digest;
@@ -25,13 +26,23 @@ pub(crate) fn derive<'py>(py: Python<'py>, seed: &[u8]) -> PyResult<Bound<'py, P
 /// The 64-byte signature of `message` by the key of `seed`.
 #[pyfunction]
 pub(crate) fn sign<'py>(py: Python<'py>, seed: &[u8], message: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-    Ok(PyBytes::new(py, &Signer::new(&convert::seed(py, seed)?).sign(message)))
+    Ok(PyBytes::new(py, &Signer::new(&convert::seed(py, seed)?, Signatures::Ed25519).sign(message)))
 }
 
 /// Whether `signature` is one of `message` by `public`, an admitted key.
 #[pyfunction]
 pub(crate) fn verify(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
     crypto::verify(public, message, signature)
+}
+
+/// The 64 bytes that stand for a signature of `message` by `public` in a simulation; anyone can compute them.
+#[pyfunction]
+pub(crate) fn simulated_signature<'py>(
+    py: Python<'py>,
+    public: &Bound<'py, PyAny>,
+    message: &[u8],
+) -> PyResult<Bound<'py, PyBytes>> {
+    Ok(PyBytes::new(py, &crypto::simulated_signature(&convert::digest("public", public)?, message)))
 }
 
 /// Whether `public` may be a peer's key.
@@ -43,7 +54,7 @@ pub(crate) fn admit(public: &[u8]) -> bool {
 /// The 96-byte record by which the key of `seed` proves that someone holds it.
 #[pyfunction]
 pub(crate) fn peer_record<'py>(py: Python<'py>, seed: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-    Ok(PyBytes::new(py, &crypto::peer_record(&Signer::new(&convert::seed(py, seed)?))))
+    Ok(PyBytes::new(py, &crypto::peer_record(&Signer::new(&convert::seed(py, seed)?, Signatures::Ed25519))))
 }
 
 /// The public key of a peer record, None if the record does not hold.

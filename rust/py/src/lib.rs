@@ -19,7 +19,8 @@ mod _native {
 
     #[pymodule_export]
     use crate::crypto::{
-        admit, blake3, check_peer_record, derive, merkle_check, merkle_path, merkle_root, peer_record, sign, verify,
+        admit, blake3, check_peer_record, derive, merkle_check, merkle_path, merkle_root, peer_record, sign,
+        simulated_signature, verify,
     };
     #[pymodule_export]
     use crate::dag::DagRun;
@@ -36,7 +37,7 @@ mod _native {
 
     /// The number of the seam: what crosses it and how. A module with another number than the package is not used.
     #[pymodule_export]
-    const SEAM: u32 = 1;
+    const SEAM: u32 = 2;
 
     /// Where BLAKE3 comes from.
     #[pymodule_export]

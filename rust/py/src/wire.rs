@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use syncpoint_core::committee::Committee;
-use syncpoint_core::config::MAX_PEERS;
+use syncpoint_core::config::{MAX_PEERS, Signatures};
 use syncpoint_core::error::{Error, Reject};
 use syncpoint_core::wire::{self, FrameType};
 use syncpoint_core::{journal, verify};
@@ -127,7 +127,7 @@ pub(crate) fn epoch_id<'py>(
     network: &Bound<'py, PyAny>,
     members: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    Ok(PyBytes::new(py, &genesis(network, members)?.epoch_id))
+    Ok(PyBytes::new(py, &genesis(network, members, Signatures::Ed25519)?.epoch_id))
 }
 
 /// All thresholds of a committee of n with f liars, by name; f None takes the most.
@@ -164,14 +164,16 @@ pub(crate) fn slot_order(
 
 /// What is wrong with an event as far as it alone tells (V1, V2, V3), None when nothing is.
 #[pyfunction]
+#[pyo3(signature = (event, network, members, signatures = Signed(Signatures::Ed25519)))]
 pub(crate) fn check_event<'py>(
     py: Python<'py>,
     event: &Bound<'py, Event>,
     network: &Bound<'py, PyAny>,
     members: &Bound<'py, PyAny>,
+    signatures: Signed,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let gc_depth = convert::network(network)?.gc_depth;
-    match verify::check_event(&event.get().event, &genesis(network, members)?, gc_depth) {
+    match verify::check_event(&event.get().event, &genesis(network, members, signatures.0)?, gc_depth) {
         Ok(()) => Ok(None),
         Err(reject) => Classes::get(py)?.reject(py, reject).map(Some),
     }
@@ -179,16 +181,29 @@ pub(crate) fn check_event<'py>(
 
 /// The creator that an EVIDENCE item proves to have signed two events for one slot, None if it proves nothing.
 #[pyfunction]
+#[pyo3(signature = (body, network, members, signatures = Signed(Signatures::Ed25519)))]
 pub(crate) fn check_evidence(
     body: PyBackedBytes,
     network: &Bound<'_, PyAny>,
     members: &Bound<'_, PyAny>,
+    signatures: Signed,
 ) -> PyResult<Option<usize>> {
-    Ok(verify::check_evidence(&body, &genesis(network, members)?))
+    Ok(verify::check_evidence(&body, &genesis(network, members, signatures.0)?))
 }
 
-fn genesis(network: &Bound<'_, PyAny>, members: &Bound<'_, PyAny>) -> PyResult<Committee> {
-    let made = Committee::genesis(&convert::network(network)?, &convert::members(members)?);
+/// How events are signed, as an argument that may be left out.
+pub(crate) struct Signed(Signatures);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Signed {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        convert::signatures("signatures", &value).map(Self)
+    }
+}
+
+fn genesis(network: &Bound<'_, PyAny>, members: &Bound<'_, PyAny>, signatures: Signatures) -> PyResult<Committee> {
+    let made = Committee::genesis(&convert::network(network)?, &convert::members(members)?, signatures);
     made.map_err(|error| Failure::Core(error).raise(network.py()))
 }
 
@@ -197,7 +212,7 @@ pub(crate) fn plain(n: &Bound<'_, PyAny>, f: &Bound<'_, PyAny>, epoch_id: [u8; 3
     let size = n.extract().map_err(|_| ());
     let liars = if f.is_none() { Ok(None) } else { f.extract().map(Some).map_err(|_| ()) };
     let made = match (size, liars) {
-        (Ok(n), Ok(f)) => Committee::new(n, f, epoch_id, Vec::new()),
+        (Ok(n), Ok(f)) => Committee::new(n, f, epoch_id, Vec::new(), Signatures::Ed25519),
         (Err(()), _) => Err(Error::Argument(format!("a committee of {n} peers: 1 to {MAX_PEERS} are allowed"))),
         (_, Err(())) => Err(Error::Argument(format!("f = {f} liars among {n} peers: give None, or 0 and more"))),
     };
