@@ -6,8 +6,11 @@ import asyncio
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from .backend import CoreInfo, core_info
+from .backend import CoreInfo, core_info, make_machine
+from .core.config import MachineConfig
 from .errors import ArgumentError, ContextError
+from .runtime.driver import Machine
+from .runtime.world import RealWorld, World
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -31,6 +34,7 @@ class Context:
             raise ArgumentError(
                 f"Context(storage={storage!r}): durable storage is not part of this version: leave storage out"
             )
+        self._world: World = RealWorld()
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._owned: dict[Engine | Socket, None] = {}
@@ -63,6 +67,10 @@ class Context:
             self._loop = loop
         elif self._loop is not loop:
             raise ContextError("this context is in use in another event loop: make one context per loop")
+
+    def _machine(self, config: MachineConfig) -> Machine:
+        """A machine of the core that was chosen."""
+        return make_machine(config, self.core.name)
 
     def _own(self, thing: Engine | Socket) -> None:
         self._owned[thing] = None

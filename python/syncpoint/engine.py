@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 
 from .address import parse_address
-from .backend import make_machine
 from .context import Context
 from .core.committee import Committee
 from .core.config import Local, MachineConfig, Member, Network
@@ -24,13 +21,11 @@ from .keys import KeyPublic, KeySecret
 from .message import Event, Message, Receipt
 from .options import Options
 from .peers import Peers
-from .runtime.clock import Clock
 from .runtime.driver import Driver, Machine
 from .runtime.hello import Refusal
 from .runtime.line import Line
-from .runtime.storage import MemoryStorage
-from .runtime.transport import LinkPeer, Transport
-from .socket import Socket, require_loopback, resolve
+from .runtime.transport import LinkPeer
+from .socket import Socket
 from .status import EngineStatus
 
 __all__ = ["Engine"]
@@ -63,8 +58,9 @@ class Engine:
     ) -> None:
         """Use `Engine.start`."""
         self._context = context
+        world = context._world
         self._driver = Driver(
-            machine, Clock(), MemoryStorage(), self._deliver, self._queue_changed, self._halted, self._failed
+            machine, world.clock(), world.storage(), self._deliver, self._queue_changed, self._halted, self._failed
         )
         self._network = network
         self._options = options
@@ -132,12 +128,12 @@ class Engine:
                 f"Engine.start: {error}; set Network(f=...) lower, leave it out, or have more peers"
             ) from error
         own = peers.index(public)
+        world = context._world
         others = []
         for creator, peer in enumerate(peers):
             if creator != own:
                 host, port = parse_address(peer.address)
-                _, (ip, _) = await resolve(host, port, peer.address)
-                require_loopback(ip, peer.address)
+                ip = await world.resolve(host, port, peer.address)
                 others.append(LinkPeer(creator, bytes(peer.public), ip, port))
         context._check()  # once more: it may have been closed while names were looked up
         if committee.f == 0 and committee.n > 1:  # Q2
@@ -146,17 +142,18 @@ class Engine:
             network=network,
             members=members,
             seed=secret._seed,
-            entropy=secrets.token_bytes(32),
+            entropy=world.entropy(),
             local=Local(
                 min_event_interval_ns=options.base_min_event_interval_us * 1000,
                 heartbeat_ns=options.heartbeat_us * 1000,
-                verify_threads=options.max_blocking_verify_threads or os.cpu_count() or 1,
+                verify_threads=options.max_blocking_verify_threads or world.threads,
             ),
+            signatures=world.signatures,
         )
-        machine = make_machine(config, context.core.name)
+        machine = context._machine(config)
         engine = cls(context, machine, network, options, [peer.public for peer in peers], own)
         driver = engine._driver
-        transport = Transport(
+        links = world.links(
             socket._take(),
             own,
             bytes(public),
@@ -169,7 +166,7 @@ class Engine:
         )
         context._own(engine)
         try:
-            await driver.start(transport)
+            await driver.start(links)
             if engine._error is not None:
                 raise engine._error
         except BaseException:  # cancelled, too: nobody else holds the engine

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
-import os
-import socket
 from types import TracebackType
 
 from .address import parse_address
 from .context import Context
-from .errors import ArgumentError, ArgumentTypeError, SocketBindError
+from .errors import ArgumentError, ArgumentTypeError
+from .runtime.transport import Listener
 
 __all__ = ["Socket"]
-
-BACKLOG = 128
 
 
 class Socket:
     """A bound, listening TCP socket; made by `Socket.bind`, used up by `Engine.start`."""
 
-    def __init__(self, context: Context, listener: socket.socket) -> None:
+    def __init__(self, context: Context, listener: Listener) -> None:
         self._context = context
-        self._listener: socket.socket | None = listener
+        self._listener: Listener | None = listener
         host, port = listener.getsockname()[:2]
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         context._own(self)
@@ -39,22 +34,12 @@ class Socket:
             raise ArgumentTypeError(f"Socket.bind: context is a {type(context).__name__}: give a Context")
         context._check()
         host, port = parse_address(address, allow_zero_port=True)
-        family, where = await resolve(host, port, address)
-        require_loopback(where[0], address)
-        context._check()  # once more: it may have been closed while the name was looked up
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener = await context._world.bind(host, port, address)
         try:
-            if os.name == "posix":  # elsewhere the option would let two sockets share a port
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.setblocking(False)
-            listener.bind(where)
-            listener.listen(BACKLOG)
-        except OSError as error:
+            context._check()  # once more: it may have been closed while the name was looked up
+        except BaseException:
             listener.close()
-            raise SocketBindError(
-                error.errno,
-                f"cannot listen at {address}: {error.strerror}; choose another port, or port 0 for a free one",
-            ) from error
+            raise
         return cls(context, listener)
 
     @property
@@ -83,32 +68,10 @@ class Socket:
     async def _shut_down(self) -> None:
         await self.close()
 
-    def _take(self) -> socket.socket:
+    def _take(self) -> Listener:
         """Hand the listener over to an engine."""
         if self._listener is None:
             raise ArgumentError(f"the socket {self._address} is closed or used by an engine: bind another one")
         listener, self._listener = self._listener, None
         self._context._disown(self)
         return listener
-
-
-async def resolve(host: str, port: int, address: str) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    """The first address that a host name stands for."""
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise SocketBindError(
-            error.errno, f"the host of {address} is unknown: {error.strerror}; check its spelling"
-        ) from error
-    family, _, _, _, where = found[0]
-    return family, (str(where[0]), int(where[1]))
-
-
-def require_loopback(ip: str, address: str) -> None:
-    """Refuse all but loopback as long as links are not authenticated."""
-    if not ipaddress.ip_address(ip.partition("%")[0]).is_loopback:
-        raise SocketBindError(
-            f"{address} is not a loopback address: links between peers are not authenticated in this version, "
-            "so it takes only 127.0.0.0/8, [::1] and localhost"
-        )

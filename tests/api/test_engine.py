@@ -32,12 +32,11 @@ from syncpoint import (
     TransactionTooLarge,
 )
 from syncpoint import engine as engine_module
-from syncpoint import socket as socket_module
 from syncpoint.core.crypto import blake3
 from syncpoint.core.input import Persisted
 from syncpoint.core.output import Halted
 from syncpoint.core.wire import FrameType
-from syncpoint.socket import resolve
+from syncpoint.runtime import world as world_module
 
 from .cluster import DEADLINE_S, cluster, cycles, read, read_transactions, transactions, until
 
@@ -491,23 +490,25 @@ async def test_contexts_are_independent() -> None:
 async def test_a_context_that_closes_during_a_start_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     context = Context()
     async with cluster(2, 0, context=context) as net:
-        plain = resolve
+        plain = world_module._look_up
 
         async def slowly(*args: Any) -> Any:
             await context.close()
             return await plain(*args)
 
-        monkeypatch.setattr(engine_module, "resolve", slowly)
+        monkeypatch.setattr(world_module, "_look_up", slowly)
         with pytest.raises(ContextError):
             await net.start(0)
 
 
 async def test_a_context_that_closes_during_a_bind_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = world_module._look_up
+
     async def slowly(*args: Any) -> Any:
         await context.close()
-        return await resolve(*args)
+        return await plain(*args)
 
-    monkeypatch.setattr(socket_module, "resolve", slowly)
+    monkeypatch.setattr(world_module, "_look_up", slowly)
     context = Context()
     with pytest.raises(ContextError, match="closed"):
         await Socket.bind(context, "127.0.0.1:0")
@@ -720,7 +721,7 @@ async def test_an_event_is_sent_when_it_is_durable_and_no_sooner(monkeypatch: py
             pass
 
     async with cluster(4, 3) as net:
-        monkeypatch.setattr(engine_module, "MemoryStorage", Slow)
+        monkeypatch.setattr(world_module, "MemoryStorage", Slow)
         slow = await net.start(3)
         pending = asyncio.ensure_future(slow.submit(b"slow"))
         for number in range(20):
@@ -816,7 +817,7 @@ class Failing:
 
 
 def with_store(monkeypatch: pytest.MonkeyPatch, store: Failing) -> None:
-    monkeypatch.setattr(engine_module, "MemoryStorage", lambda: store)
+    monkeypatch.setattr(world_module, "MemoryStorage", lambda: store)
 
 
 async def test_a_store_that_fails_stops_the_engine_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

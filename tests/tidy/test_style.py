@@ -21,7 +21,6 @@ NEIGHBOURS_ONLY = {
     "core/timer.py": {"Arrivals"},
     "core/wire.py": {"payload_length"},
     "runtime/transport.py": {"Link"},
-    "socket.py": {"require_loopback", "resolve"},
     "testing/dag.py": {"events_of"},
 }
 SOURCES = files(PACKAGE)

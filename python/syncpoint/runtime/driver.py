@@ -13,7 +13,7 @@ from ..core.status import Status
 from ..core.values import Delivered
 from .clock import Clock
 from .storage import Storage
-from .transport import Transport
+from .transport import Links
 
 __all__ = ["Driver", "Machine"]
 
@@ -51,7 +51,7 @@ class Driver:
         failed: Callable[[BaseException], None],
     ) -> None:
         self.machine = machine
-        self.transport: Transport | None = None
+        self.transport: Links | None = None
         self._clock = clock
         self._storage = storage
         self._deliver = deliver
@@ -62,11 +62,12 @@ class Driver:
         self._inputs: list[Input] = []
         self._scheduled: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._wake_at: int | None = None  # ns: when the timer is due
         self._paused = False
         self._stopped = False
         self._running = False
 
-    async def start(self, transport: Transport) -> None:
+    async def start(self, transport: Links) -> None:
         """Replay the journal, then open the links."""
         self.transport = transport
         self.post(Start(self._storage.load()))
@@ -120,6 +121,10 @@ class Driver:
         finally:
             self._storage.close()
 
+    def _woken(self) -> None:
+        self._timer = self._wake_at = None
+        self._run()
+
     def _run(self) -> None:
         if self._scheduled is not None:  # the timer was first; what was posted is taken now
             self._scheduled.cancel()
@@ -160,10 +165,12 @@ class Driver:
             case Deliver():
                 self._deliver(output.messages)
             case Wake():
+                if output.at == self._wake_at:  # most often: it is a heartbeat or a timeout that did not move
+                    return
                 if self._timer is not None:
                     self._timer.cancel()
-                delay = max(0, output.at - now) / 1e9
-                self._timer = self._loop.call_later(delay, self._run)
+                self._wake_at = output.at
+                self._timer = self._loop.call_later(max(0, output.at - now) / 1e9, self._woken)
             case Queue():
                 self._queue(output)
             case Rejected():

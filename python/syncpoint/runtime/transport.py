@@ -10,10 +10,11 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from .hello import MAX_HELLO_BYTES, Hello, Refusal, decode_refusal, encode_refusal
 
-__all__ = ["LinkPeer", "Transport"]
+__all__ = ["LinkPeer", "Links", "Listener", "Transport"]
 
 log = logging.getLogger("syncpoint.transport")
 
@@ -34,6 +35,57 @@ class LinkPeer:
     key: bytes
     host: str
     port: int
+
+
+class Listener(Protocol):
+    """A place where links can be taken, bound and listening."""
+
+    def getsockname(self) -> Any:
+        """Host, port, and whatever else the kind of address has."""
+        ...
+
+    def close(self) -> None:
+        """Listen no more."""
+        ...
+
+
+class Links(Protocol):
+    """What a driver and an engine have of the links to the other peers."""
+
+    dropped_frames: int
+    refusals: dict[int, Refusal]
+
+    async def start(self) -> None:
+        """Accept and dial."""
+        ...
+
+    def send(self, peer: int, frame: bytes) -> None:
+        """Queue a frame for a peer; dropped when there is no link or its queue is full."""
+        ...
+
+    def broadcast(self, frame: bytes) -> None:
+        """Queue a frame for every linked peer."""
+        ...
+
+    def flush(self) -> None:
+        """Send what was queued."""
+        ...
+
+    def pause(self) -> None:
+        """Take nothing more from any link until `resume`."""
+        ...
+
+    def resume(self) -> None:
+        """Take again."""
+        ...
+
+    def drop(self, peer: int) -> None:
+        """Close the link to a peer that sends junk; it may come back."""
+        ...
+
+    async def close(self) -> None:
+        """Close all links and the listener."""
+        ...
 
 
 class Transport:

@@ -1,0 +1,147 @@
+"""What surrounds an engine: where it gets time, chance, a store and links from."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from ..errors import SocketBindError
+from .clock import Clock
+from .storage import MemoryStorage, Storage
+from .transport import LinkPeer, Links, Listener, Transport
+
+__all__ = ["RealWorld", "World"]
+
+BACKLOG = 128
+
+
+class World(Protocol):
+    """All that an engine takes from outside; what is simulated is another one of these (L3)."""
+
+    signatures: str
+    """How events are signed: "ed25519", or "simulated" where nothing is real."""
+
+    threads: int
+    """How many threads checking signatures may take."""
+
+    async def bind(self, host: str, port: int, address: str) -> Listener:
+        """Listen at an address; SocketBindError when that cannot be."""
+        ...
+
+    async def resolve(self, host: str, port: int, address: str) -> str:
+        """The host that a name stands for, if links to it are allowed; SocketBindError else."""
+        ...
+
+    def clock(self) -> Clock:
+        """The time of this machine."""
+        ...
+
+    def entropy(self) -> bytes:
+        """32 bytes that nobody can foresee."""
+        ...
+
+    def storage(self) -> Storage:
+        """The store of the engine that is about to start."""
+        ...
+
+    def links(
+        self,
+        listener: Listener,
+        own: int,
+        key: bytes,
+        epoch_id: bytes,
+        peers: Sequence[LinkPeer],
+        max_frame_bytes: int,
+        received: Callable[[int, list[bytes]], None],
+        connected: Callable[[int], None],
+        disconnected: Callable[[int], None],
+    ) -> Links:
+        """The links to the other peers, not started."""
+        ...
+
+
+class RealWorld:
+    """This computer: its clocks, its randomness, its TCP; and a store that forgets."""
+
+    signatures = "ed25519"
+    threads = os.cpu_count() or 1
+
+    async def bind(self, host: str, port: int, address: str) -> Listener:
+        """Listen with a TCP socket."""
+        family, where = await _look_up(host, port, address)
+        _require_loopback(where[0], address)
+        tcp = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            if os.name == "posix":  # elsewhere the option would let two sockets share a port
+                tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tcp.setblocking(False)
+            tcp.bind(where)
+            tcp.listen(BACKLOG)
+        except OSError as error:
+            tcp.close()
+            raise SocketBindError(
+                error.errno,
+                f"cannot listen at {address}: {error.strerror}; choose another port, or port 0 for a free one",
+            ) from error
+        return tcp
+
+    async def resolve(self, host: str, port: int, address: str) -> str:
+        """Ask the system."""
+        _, (ip, _) = await _look_up(host, port, address)
+        _require_loopback(ip, address)
+        return ip
+
+    def clock(self) -> Clock:
+        """The system's clocks."""
+        return Clock()
+
+    def entropy(self) -> bytes:
+        """The system's randomness."""
+        return secrets.token_bytes(32)
+
+    def storage(self) -> Storage:
+        """A store that forgets."""
+        return MemoryStorage()
+
+    def links(
+        self,
+        listener: Listener,
+        own: int,
+        key: bytes,
+        epoch_id: bytes,
+        peers: Sequence[LinkPeer],
+        max_frame_bytes: int,
+        received: Callable[[int, list[bytes]], None],
+        connected: Callable[[int], None],
+        disconnected: Callable[[int], None],
+    ) -> Links:
+        """Links over TCP."""
+        assert isinstance(listener, socket.socket)
+        return Transport(listener, own, key, epoch_id, peers, max_frame_bytes, received, connected, disconnected)
+
+
+async def _look_up(host: str, port: int, address: str) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    """The first address that a host name stands for."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise SocketBindError(
+            error.errno, f"the host of {address} is unknown: {error.strerror}; check its spelling"
+        ) from error
+    family, _, _, _, where = found[0]
+    return family, (str(where[0]), int(where[1]))
+
+
+def _require_loopback(ip: str, address: str) -> None:
+    """Refuse all but loopback as long as links are not authenticated."""
+    if not ipaddress.ip_address(ip.partition("%")[0]).is_loopback:
+        raise SocketBindError(
+            f"{address} is not a loopback address: links between peers are not authenticated in this version, "
+            "so it takes only 127.0.0.0/8, [::1] and localhost"
+        )
