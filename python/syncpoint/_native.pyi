@@ -174,8 +174,8 @@ class Delivered:
         """The round whose closing delivered it."""
 
     @property
-    def submissions(self) -> tuple[int, ...]:
-        """Numbers of our own submitted transactions, in order; empty for other creators."""
+    def submissions(self) -> tuple[int | None, ...]:
+        """Of our own events: the number of each transaction, None from before a restart."""
 
 @final
 class DagRun:

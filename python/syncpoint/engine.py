@@ -357,6 +357,8 @@ class Engine:
     def _acknowledge(self, done: Delivered) -> None:
         """Our own transactions in it are final."""
         for position, number in enumerate(done.submissions):
+            if number is None:  # sent before a restart: nobody waits for it
+                continue
             self._unacknowledged_bytes -= self._unacknowledged.pop(number)
             receipt = self._receipts.pop(number, None)
             if receipt is not None and not receipt.done():

@@ -849,3 +849,33 @@ def test_a_peer_that_can_never_catch_up_says_so_and_keeps_its_memory() -> None:
     assert "too long ago" in cluster.halted[3]
     assert cluster.machines[3].status().events <= 4 * 40
     assert cluster.counts[3] > 250, "it still follows"
+
+
+def test_numbers_stand_where_their_transactions_do_after_a_restart() -> None:
+    """What the journal brought back and what was sent since go into one event: each keeps its place in it."""
+    hidden = [True]
+    cluster = Cluster(
+        4,
+        network=Network(gc_depth=5),
+        delay=lambda source, _target, _frame: None if hidden[0] and source == 3 else MS,
+    )
+    cluster.run(20 * MS)
+    cluster.submit(3, b"before, 1", b"before, 2")
+    for number in range(8):  # it is in an event of its journal, which nobody gets before it is too old (O11)
+        cluster.submit(number % 3, b"%d" % number)
+        cluster.run(10 * MS)
+    cluster.crash(3)
+    cluster.restart(3)
+    hidden[0] = False
+    for number in range(100):
+        cluster.submit(3, b"after, %d" % number)
+        cluster.run(MS // 4)
+    cluster.run_until(lambda: cluster.all_have(110), within=20_000 * MS)
+    own = [done for done in cluster.delivered[3] if done.event.creator == 3 and done.event.transactions]
+    told = {
+        transaction: number
+        for done in own
+        for transaction, number in zip(done.event.transactions, done.submissions, strict=True)
+    }
+    after = {b"after, %d" % number: number for number in range(100)}
+    assert told == {b"before, 1": None, b"before, 2": None} | after

@@ -159,13 +159,13 @@ class Proposer:
             return soft_until
         return self._make(round, parents, Advance.SETTLED, now)  # P3 (a)
 
-    def delivered(self, done: Delivered) -> tuple[int, ...]:
-        """The numbers of our transactions in an event of ours that was delivered."""
+    def delivered(self, done: Delivered) -> tuple[int | None, ...]:
+        """The numbers of the transactions in an event of ours that was delivered; None for one of before a restart."""
         placed = self._placed.get(done.event.round)
         if placed is None or placed.event.digest != done.event.digest:  # nothing in it, or not made by us (R5)
             return ()
         del self._placed[done.event.round]
-        return tuple(number for number in placed.numbers if number is not None)
+        return placed.numbers
 
     def expire(self, floor: int) -> None:
         """Queue again what lies in own events that fell below the floor undelivered (O11)."""

@@ -87,7 +87,7 @@ class Delivered:
     order_hash: bytes  # 32 bytes (O9)
     whitened_signature: bytes  # 64 bytes (O10)
     closed_by: int  # the round whose closing delivered it
-    submissions: tuple[int, ...]  # numbers of our own submitted transactions, in order; empty for other creators
+    submissions: tuple[int | None, ...]  # of our own events: the number of each transaction, None from before a restart
 
 
 def lower_median(values: Sequence[int]) -> int:

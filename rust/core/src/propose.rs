@@ -232,14 +232,14 @@ impl Proposer {
         Poll::Made(self.make(round, &parents, Advance::Settled, now, view.dag, timer)) // P3 (a)
     }
 
-    /// The numbers of our transactions in an event of ours that was delivered.
-    pub fn delivered(&mut self, done: &Delivered) -> Vec<u64> {
+    /// The numbers of the transactions in an event of ours that was delivered; None for one of before a restart.
+    pub fn delivered(&mut self, done: &Delivered) -> Vec<Option<u64>> {
         let round = done.event.round;
         if self.placed.get(&round).is_none_or(|placed| placed.event.digest != done.event.digest) {
             return Vec::new(); // nothing in it, or not made by us (R5)
         }
         let placed = self.placed.remove(&round).expect("it is there");
-        placed.numbers.into_iter().flatten().collect()
+        placed.numbers
     }
 
     /// Queue again what lies in own events that fell below the floor undelivered (O11).

@@ -135,8 +135,8 @@ pub struct Delivered {
     pub whitened_signature: [u8; 64],
     /// The round whose closing delivered it.
     pub closed_by: u64,
-    /// Numbers of our own submitted transactions, in order; empty for other creators.
-    pub submissions: Vec<u64>,
+    /// Of our own events: the number of each transaction, None from before a restart.
+    pub submissions: Vec<Option<u64>>,
 }
 
 /// The middle value, the lower one of two; `values` is not empty.

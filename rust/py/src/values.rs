@@ -174,7 +174,7 @@ impl Delivered {
         self.delivered.closed_by
     }
 
-    /// Numbers of our own submitted transactions, in order; empty for other creators.
+    /// Of our own events: the number of each transaction, None from before a restart.
     #[getter]
     fn submissions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, &self.delivered.submissions)
