@@ -879,3 +879,16 @@ def test_numbers_stand_where_their_transactions_do_after_a_restart() -> None:
     }
     after = {b"after, %d" % number: number for number in range(100)}
     assert told == {b"before, 1": None, b"before, 2": None} | after
+
+
+def test_a_peer_whose_first_words_were_lost_asks_again() -> None:
+    """What links say when they come up can be lost while they stay up: it must not be silent for ever (R2, F3)."""
+    deaf = [True]
+    cluster = Cluster(4, delay=lambda _source, target, _frame: None if deaf[0] and target == 3 else MS)
+    deaf[0] = False  # what the three others said to it first is lost; they never pause, so nobody says it again
+    for number in range(300):
+        cluster.submit(number % 3, b"%d" % number)
+        cluster.run(5 * MS)
+    cluster.submit(3, b"from the silent one")
+    cluster.run_until(lambda: cluster.all_have(301), within=2_000 * MS)
+    assert cluster.machines[3].status().own_round > 0

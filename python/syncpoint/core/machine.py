@@ -77,6 +77,7 @@ class Machine:
         self._started = False
         self._halted: str | None = None
         self._heard: set[int] = set()  # peers that claim no event of ours that we do not have
+        self._asked_at = 0  # ns, when those that are not among them were asked last
         self._journaled_round = 0  # of our newest journaled event: nothing new before it is in the DAG
         self._persisting: tuple[int, Event] | None = None
         self._token = 0
@@ -172,7 +173,7 @@ class Machine:
         """Take up the journal: our own events are in the DAG again as soon as their parents are (R1)."""
         assert not self._started, "started twice"
         self._started = True
-        self._quiet_since = self._now
+        self._quiet_since = self._asked_at = self._now
         for record in records:
             decoded = decode_record(record)
             if decoded is None:
@@ -428,8 +429,19 @@ class Machine:
         if self._now >= self._quiet_since + stall:  # frames were lost, or too few peers are linked
             self._quiet_since = self._now
             self._outputs.append(Broadcast(wire.encode_frontier(FrameType.FRONTIER, self._dag.frontier)))
-        look_at = self._quiet_since + stall
-        return look_at if due is None else min(due, look_at)
+        times = [due, self._quiet_since + stall, self._ask_unheard()]
+        return min(at for at in times if at is not None)
+
+    def _ask_unheard(self) -> int | None:
+        """Ask again who has not said how far it is, while too few have (R2): it was lost; when to look again."""
+        if len(self._heard) + 1 >= self.committee.q:
+            return None
+        if self._now >= self._asked_at + STALL_NS:
+            self._asked_at = self._now
+            for peer in sorted(self._fetcher.linked):
+                if peer not in self._heard:
+                    self._send_frontier(FrameType.PULL, peer)
+        return self._asked_at + STALL_NS
 
     def _wake(self, fetch_at: int | None) -> None:
         times = [at for at in (self._propose_at, fetch_at) if at is not None]

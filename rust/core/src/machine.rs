@@ -60,6 +60,8 @@ pub struct Machine {
     halted: Option<String>,
     /// Peers that claim no event of ours that we do not have.
     heard: Creators,
+    /// ns, when those that are not among them were asked last.
+    asked_at: u64,
     /// Of our newest journaled event: nothing new before it is in the DAG.
     journaled_round: u64,
     persisting: Option<(u64, Arc<Event>)>,
@@ -104,6 +106,7 @@ impl Machine {
             started: false,
             halted: None,
             heard: 0,
+            asked_at: 0,
             journaled_round: 0,
             persisting: None,
             token: 0,
@@ -232,6 +235,7 @@ impl Machine {
         assert!(!self.started, "started twice");
         self.started = true;
         self.quiet_since = self.now;
+        self.asked_at = self.now;
         for record in records {
             let Some(decoded) = decode_record(record) else {
                 let start: String = record.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
@@ -596,8 +600,25 @@ impl Machine {
             let frame = wire::encode_frontier(FrameType::Frontier, &self.dag.frontier);
             self.outputs.push(Output::Broadcast { frame });
         }
-        let look_at = self.quiet_since + stall;
-        Some(due.map_or(look_at, |due| due.min(look_at)))
+        [due, Some(self.quiet_since + stall), self.ask_unheard()].into_iter().flatten().min()
+    }
+
+    /// Ask again who has not said how far it is, while too few have (R2): it was lost; when to look again.
+    fn ask_unheard(&mut self) -> Option<u64> {
+        if (self.heard.count_ones() as usize) + 1 >= self.committee.q {
+            return None;
+        }
+        if self.now >= self.asked_at + STALL_NS {
+            self.asked_at = self.now;
+            let heard = self.heard;
+            let mut unheard: Vec<usize> = self.fetcher.linked.clone();
+            unheard.retain(|&peer| heard & creator(peer) == 0);
+            unheard.sort_unstable();
+            for peer in unheard {
+                self.send_frontier(FrameType::Pull, peer);
+            }
+        }
+        Some(self.asked_at + STALL_NS)
     }
 
     fn wake(&mut self, fetch_at: Option<u64>) {
