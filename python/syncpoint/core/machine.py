@@ -66,9 +66,8 @@ class Machine:
         )
         self._fetcher = Fetcher(self.committee.n, self.committee.f, own, config.local.pool_bytes_per_sender)
         self._server = Server(self._dag, self.committee.n)
-        self._retain_rounds = max(
-            config.local.retain_events // self.committee.n, RETAIN_GC_DEPTHS * config.network.gc_depth
-        )
+        retain = config.local.retain_events // self.committee.n
+        self._retain_rounds = max(retain, RETAIN_GC_DEPTHS * config.network.gc_depth)
         self._outputs: list[Output] = []
         self._delivered: list[Delivered] = []
         self._rejects: dict[Reject, int] = {}
@@ -77,7 +76,6 @@ class Machine:
         self._started = False
         self._halted: str | None = None
         self._heard: set[int] = set()  # peers that claim no event of ours that we do not have
-        self._asked_at = 0  # ns, when those that are not among them were asked last
         self._journaled_round = 0  # of our newest journaled event: nothing new before it is in the DAG
         self._persisting: tuple[int, Event] | None = None
         self._token = 0
@@ -173,7 +171,7 @@ class Machine:
         """Take up the journal: our own events are in the DAG again as soon as their parents are (R1)."""
         assert not self._started, "started twice"
         self._started = True
-        self._quiet_since = self._asked_at = self._now
+        self._quiet_since = self._now
         for record in records:
             decoded = decode_record(record)
             if decoded is None:
@@ -358,7 +356,8 @@ class Machine:
             self._outputs.append(Deliver(tuple(self._delivered)))
             self._delivered = []
         if closing:
-            self._quiet_since = self._now
+            if self._is_confirmed:  # else it is quiet while we cannot take part, whatever the others do
+                self._quiet_since = self._now
             self._decider.prune(self._decider.closed)
             self._forget()
 
@@ -399,12 +398,15 @@ class Machine:
             self._outputs.append(Queue(*queued))
 
     def _may_propose(self) -> bool:
-        if not self._started or self._halted is not None or self._persisting is not None:
+        if not self._started or self._halted is not None or self._persisting is not None or not self._is_confirmed:
             return False
-        if len(self._heard) + 1 < self.committee.q:
-            return False  # as long as q peers do not confirm that our journal is complete (R2, R5)
         own_round = self._proposer.tip.round if self._proposer.tip is not None else 0
         return own_round >= self._journaled_round
+
+    @property
+    def _is_confirmed(self) -> bool:
+        """Whether q peers, ourselves among them, say that our journal is complete (R2, R5)."""
+        return len(self._heard) + 1 >= self.committee.q
 
     def _persisted(self, token: int) -> None:
         assert self._persisting is not None, "nothing was being persisted"
@@ -428,20 +430,10 @@ class Machine:
         stall = STALL_NS if busy else STALL_HEARTBEATS * self.config.local.heartbeat_ns
         if self._now >= self._quiet_since + stall:  # frames were lost, or too few peers are linked
             self._quiet_since = self._now
-            self._outputs.append(Broadcast(wire.encode_frontier(FrameType.FRONTIER, self._dag.frontier)))
-        times = [due, self._quiet_since + stall, self._ask_unheard()]
-        return min(at for at in times if at is not None)
-
-    def _ask_unheard(self) -> int | None:
-        """Ask again who has not said how far it is, while too few have (R2): it was lost; when to look again."""
-        if len(self._heard) + 1 >= self.committee.q:
-            return None
-        if self._now >= self._asked_at + STALL_NS:
-            self._asked_at = self._now
-            for peer in sorted(self._fetcher.linked):
-                if peer not in self._heard:
-                    self._send_frontier(FrameType.PULL, peer)
-        return self._asked_at + STALL_NS
+            type = FrameType.FRONTIER if self._is_confirmed else FrameType.PULL  # everybody answers to a pull
+            self._outputs.append(Broadcast(wire.encode_frontier(type, self._dag.frontier)))
+        look_at = self._quiet_since + stall
+        return look_at if due is None else min(due, look_at)
 
     def _wake(self, fetch_at: int | None) -> None:
         times = [at for at in (self._propose_at, fetch_at) if at is not None]

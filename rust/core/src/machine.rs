@@ -60,8 +60,6 @@ pub struct Machine {
     halted: Option<String>,
     /// Peers that claim no event of ours that we do not have.
     heard: Creators,
-    /// ns, when those that are not among them were asked last.
-    asked_at: u64,
     /// Of our newest journaled event: nothing new before it is in the DAG.
     journaled_round: u64,
     persisting: Option<(u64, Arc<Event>)>,
@@ -106,7 +104,6 @@ impl Machine {
             started: false,
             halted: None,
             heard: 0,
-            asked_at: 0,
             journaled_round: 0,
             persisting: None,
             token: 0,
@@ -235,7 +232,6 @@ impl Machine {
         assert!(!self.started, "started twice");
         self.started = true;
         self.quiet_since = self.now;
-        self.asked_at = self.now;
         for record in records {
             let Some(decoded) = decode_record(record) else {
                 let start: String = record.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
@@ -504,7 +500,10 @@ impl Machine {
             self.outputs.push(Output::Deliver { messages });
         }
         if !closing.is_empty() {
-            self.quiet_since = self.now;
+            // Else it is quiet as long as we cannot take part, whatever the others do.
+            if self.is_confirmed() {
+                self.quiet_since = self.now;
+            }
             self.decider.prune(self.decider.closed);
             self.forget();
         }
@@ -565,10 +564,15 @@ impl Machine {
         if !self.started || self.halted.is_some() || self.persisting.is_some() {
             return false;
         }
-        if (self.heard.count_ones() as usize) + 1 < self.committee.q {
-            return false; // as long as q peers do not confirm that our journal is complete (R2, R5)
+        if !self.is_confirmed() {
+            return false;
         }
         self.proposer.own_round() >= self.journaled_round
+    }
+
+    /// Whether q peers, ourselves among them, say that our journal is complete (R2, R5).
+    fn is_confirmed(&self) -> bool {
+        (self.heard.count_ones() as usize) + 1 >= self.committee.q
     }
 
     fn persisted(&mut self, token: u64) {
@@ -597,28 +601,13 @@ impl Machine {
         if self.now >= self.quiet_since + stall {
             // frames were lost, or too few peers are linked
             self.quiet_since = self.now;
-            let frame = wire::encode_frontier(FrameType::Frontier, &self.dag.frontier);
+            // Everybody answers to a pull.
+            let kind = if self.is_confirmed() { FrameType::Frontier } else { FrameType::Pull };
+            let frame = wire::encode_frontier(kind, &self.dag.frontier);
             self.outputs.push(Output::Broadcast { frame });
         }
-        [due, Some(self.quiet_since + stall), self.ask_unheard()].into_iter().flatten().min()
-    }
-
-    /// Ask again who has not said how far it is, while too few have (R2): it was lost; when to look again.
-    fn ask_unheard(&mut self) -> Option<u64> {
-        if (self.heard.count_ones() as usize) + 1 >= self.committee.q {
-            return None;
-        }
-        if self.now >= self.asked_at + STALL_NS {
-            self.asked_at = self.now;
-            let heard = self.heard;
-            let mut unheard: Vec<usize> = self.fetcher.linked.clone();
-            unheard.retain(|&peer| heard & creator(peer) == 0);
-            unheard.sort_unstable();
-            for peer in unheard {
-                self.send_frontier(FrameType::Pull, peer);
-            }
-        }
-        Some(self.asked_at + STALL_NS)
+        let look_at = self.quiet_since + stall;
+        Some(due.map_or(look_at, |due| due.min(look_at)))
     }
 
     fn wake(&mut self, fetch_at: Option<u64>) {
