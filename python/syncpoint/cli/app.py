@@ -14,6 +14,7 @@ from .guard import plain_errors
 from .init import init
 from .keygen import keygen
 from .run import run
+from .simulate import simulate_command
 
 __all__ = ["app"]
 
@@ -49,3 +50,4 @@ app.command()(demo)
 app.command()(keygen)
 app.command()(init)
 app.command()(run)
+app.command("simulate")(simulate_command)

@@ -1,0 +1,402 @@
+"""Whether each peer behaves: signs once, comes on, stays small, is quiet, and keeps its word to its application."""
+
+from __future__ import annotations
+
+import logging
+import re
+import struct
+from asyncio import CancelledError
+from collections.abc import Iterable, Mapping
+
+from ..core.config import Local
+from ..core.fetch import MAX_MISSING
+from ..core.machine import HOPELESS, RETAIN_GC_DEPTHS
+from ..core.status import Status
+from ..core.wire import event_digest, max_frame_bytes
+from ..engine import MAX_UNREAD_MESSAGES
+from ..errors import EngineStopped, QueueFull
+from ..message import Event
+from .check_order import NoLoss
+from .checker import Checker, Observed
+from .cluster import Node
+from .history import Place, Sent, Stream
+from .loop import Process, _running
+
+__all__ = ["ApiHistory", "BoundedMemory", "NoSelfFork", "Progress", "QuietLogs"]
+
+_COUNTS, _COUNTS_AT = struct.Struct("<HH"), 97  # of parents and items, in an EVENT frame
+_PARENTS_AT, _PARENT_BYTES = 101, 42
+_ITEM = struct.Struct("<HI")
+_SeenEvent = tuple[bytes, int, int]  # digest, which start broadcast it (0: it was ordered), virtual ns
+_HOST = re.compile(r"host (\d+)")  # how a process is called
+
+
+class NoSelfFork(Checker):
+    """An honest peer sends one event per round, ever, however often it starts again (J1, R5).
+
+    Not so one whose store was lost or old: it cannot know. What is ordered must be what was sent.
+    """
+
+    def __init__(self, observed: Observed) -> None:
+        super().__init__(observed)
+        self._seen: dict[tuple[int, int], _SeenEvent] = {}  # (creator, round)
+
+    def made(self, node: Node, creator: int, round: int, created_at: int, frame: bytes) -> None:
+        """Its events are its own, and new."""
+        if creator != node.creator:
+            raise self.violated(node.number, f"it broadcasts an event of round {round} by creator {creator}")
+        if creator not in self.observed.faithful:
+            return
+        parents, items = _COUNTS.unpack_from(frame, _COUNTS_AT)
+        end = _PARENTS_AT + _PARENT_BYTES * parents
+        for _ in range(items):
+            end += _ITEM.size + _ITEM.unpack_from(frame, end)[1]
+        self._compare(creator, round, (event_digest(frame[1:end]), node.host.starts, self.cluster.now_ns))
+
+    def ordered(self, place: Place) -> None:
+        """An event that was never broadcast is taken note of: its creator died before, and had it in its journal."""
+        if place.creator in self.observed.faithful:
+            self._compare(place.creator, place.round, (place.hash, 0, place.at_ns))
+
+    def _compare(self, creator: int, round: int, event: _SeenEvent) -> None:
+        known = self._seen.setdefault((creator, round), event)
+        if known[0] != event[0]:
+            both = " and ".join(
+                f"{digest.hex()}, {f'broadcast by start {start}' if start else 'ordered'} at {at_ns / 1e9:.6f} s"
+                for digest, start, at_ns in (known, event)
+            )
+            raise self.violated(creator, f"two events for round {round}: {both}")
+
+
+class Progress(Checker):
+    """Once nothing is wrong any more, everything that is on its way arrives everywhere.
+
+    That is asked for only while q honest peers, none of them forgetful, run and make events. A peer whose process or
+    reader stands still is not asked to come along, nor one for which nobody retains enough any more
+    (`left_behind`; F4, R4).
+    """
+
+    def __init__(self, observed: Observed, no_loss: NoLoss) -> None:
+        super().__init__(observed)
+        self.left_behind: set[int] = set()
+        self.healed_at = 0  # virtual ns
+        self._no_loss = no_loss
+        self._ordered = 0  # events, when all was well again
+
+    def healed(self) -> None:
+        """Nothing goes wrong from now on."""
+        self.healed_at = self.cluster.now_ns
+        self._ordered = len(self.history.order)
+
+    def finish(self) -> None:
+        """All has arrived."""
+        waits = self.waits()
+        if waits:
+            since = (self.cluster.now_ns - self.healed_at) / 1e9
+            more = [f"... and {len(waits) - 8} more"] if len(waits) > 8 else []
+            lines = [f"not everything has arrived {since:.3f} s after all faults ended:", *waits[:8], *more]
+            raise self.violated(None, "\n  ".join([*lines, "the peers:", *self.diagnosis()]))
+
+    def waits(self) -> list[str]:
+        """What has not arrived, in words; empty when all has, or when nothing can be asked for."""
+        live = self._live()
+        able = {node.creator for node, status in live if status.halted is None} & self.observed.faithful
+        if len(able) < self.observed.q:
+            return []
+        history = self.history
+        waits = [f"{sent} is not in the order" for sent, _ in self._no_loss.pending()]
+        halted = {node.number: status.halted is not None for node, status in live}
+        for sent in history.open.values():
+            node = self.cluster.nodes[sent.node]
+            if not sent.awaited or sent.node not in halted or sent.incarnation != node.host.starts:
+                continue
+            if halted[sent.node] or sent.transaction in history.where[node.creator]:  # else it is among those above
+                waits.append(f"{sent} has neither receipt nor error")
+        needed = max(history.last_carrying + 1, self._ordered)
+        for node, _ in live:
+            stream = history.streams.get(node.number)
+            if node.deaf or node.number in self.left_behind:
+                continue
+            count = stream.count if stream is not None and stream.incarnation == node.host.starts else 0
+            if count < needed:
+                waits.append(f"peer {node.number} has received {count} events, of at least {needed}")
+        return waits
+
+    def diagnosis(self) -> list[str]:
+        """A line about each peer."""
+        lines = []
+        for node in self.cluster.nodes:
+            status = node.status()
+            stream = self.history.streams.get(node.number)
+            what = ["honest" if node.creator in self.observed.honest else "liar"]
+            what += ["forgetful"] * (node.creator in self.observed.forgetful)
+            what += ["stopped"] * node.host.process.stopped + ["deaf"] * node.deaf
+            what += ["left behind"] * (node.number in self.left_behind)
+            told = "down" if not node.up else "no machine" if status is None else _in_words(status)
+            received = stream.count if stream is not None else 0
+            lines.append(f"{node.number} ({', '.join(what)}, start {node.host.starts}): {received} received; {told}")
+        return lines
+
+    def _live(self) -> list[tuple[Node, Status]]:
+        """The honest peers that run, but for those that nobody can help any more."""
+        live = []
+        for node in self.observed.nodes():
+            status = node.status()
+            if node.up and not node.host.process.stopped and status is not None:
+                live.append((node, status))
+        for node, status in live:
+            floors = [other.floor_round for each, other in live if each is not node]
+            if floors and min(floors) > status.closed_round:
+                self.left_behind.add(node.number)
+            else:
+                self.left_behind.discard(node.number)
+        return [(node, status) for node, status in live if node.number not in self.left_behind]
+
+
+class BoundedMemory(Checker):
+    """What a peer keeps stays within its limits (V7, F4).
+
+    Waiting events: each sender has its share of bytes, or one event, and of missing parents; our own from the journal
+    have what the journal has. The DAG: below the last closed round no more rounds are kept than are retained, or than
+    our own newest event needs where that is older; and never fewer than two gc_depths. In a round an honest creator
+    has one event; of a liar as many are taken as others refer to, which can be so many peers, and so many rounds.
+    """
+
+    def __init__(self, observed: Observed) -> None:
+        super().__init__(observed)
+        cluster, n = observed.cluster, observed.cluster.n
+        network, default = cluster.network, Local()
+        self._depth = RETAIN_GC_DEPTHS * network.gc_depth
+        self._retain = max(cluster.local.get("retain_events", default.retain_events) // n, self._depth)
+        share = cluster.local.get("pool_bytes_per_sender", default.pool_bytes_per_sender)
+        self._pool = (n - 1) * max(share, max_frame_bytes(n, network))
+        self._missing = (n - 1) * MAX_MISSING
+        faithful = len(observed.faithful)
+        self._per_round = faithful + (n - faithful) * (n + network.gc_depth)
+        self._seen: dict[int, _Seen] = {}
+
+    def sample(self, statuses: Mapping[int, Status]) -> None:
+        """Compare each number with its limit."""
+        for number, status in statuses.items():
+            node = self.cluster.nodes[number]
+            self._waiting(node, status)
+            self._kept(node, status)
+            self._queued(node, status)
+
+    def _waiting(self, node: Node, status: Status) -> None:
+        records = node.host.disk.records
+        own = len(records)
+        self._within(node, "waiting_events", status.waiting_events, self._missing + own)
+        self._within(node, "wanted_events", status.wanted_events, self._missing + own * self.cluster.n)
+        if status.waiting_bytes > self._pool:  # the journal is added up only if need be
+            self._within(node, "waiting_bytes", status.waiting_bytes, self._pool + sum(map(len, records)))
+
+    def _kept(self, node: Node, status: Status) -> None:
+        closed, floor = status.closed_round, status.floor_round
+        seen = self._seen.get(node.number)
+        if seen is None or seen.start != node.host.starts:
+            seen = self._seen[node.number] = _Seen(node.host.starts)
+        if closed != seen.closed:
+            # Rounds are dropped when one closes: then our newest event was at least that of the look before.
+            seen.lag = 0 if seen.halted else max(0, closed - seen.own)
+        seen.closed, seen.own, seen.halted = closed, status.own_round, status.halted is not None
+        kept = max(self._retain, min(seen.lag, HOPELESS * self._retain) + self._depth)
+        self._within(node, "rounds that are closed and kept", closed - floor, kept)
+        if floor > max(0, closed - self._depth):
+            raise self.violated(node.number, f"rounds up to {floor} are dropped, when {closed} has closed; {status}")
+        self._within(node, "events", status.events, self._per_round * (status.top_round - floor))
+
+    def _queued(self, node: Node, status: Status) -> None:
+        options, engine = self.cluster.options, node.engine
+        room = options.transaction_channel_size + status.resubmitted
+        self._within(node, "queued_transactions", status.queued_transactions, room)
+        if engine is not None:
+            told = engine.status()
+            self._within(node, "unacknowledged_bytes", told.unacknowledged_bytes, options.max_unacknowledged_bytes)
+            # A step is carried out to its end: what one delivers, at most what was in the DAG, comes on top.
+            batch = self._per_round * (status.top_round - status.floor_round + self._retain)
+            self._within(node, "unread_messages", told.unread_messages, MAX_UNREAD_MESSAGES + batch)
+
+    def _within(self, node: Node, what: str, value: int, limit: int) -> None:
+        if value > limit:
+            raise self.violated(node.number, f"{what}: {value}, at most {limit} are allowed; {node.status()}")
+
+
+class QuietLogs(Checker):
+    """Nobody has anything to complain of: no warnings, no uncaught exceptions, no engine that failed.
+
+    `expected` are patterns (regular expressions) of messages that are all right. That a peer halts is expected of one
+    that is forgetful, and nothing of liars counts.
+    """
+
+    def __init__(self, observed: Observed, expected: Iterable[str] = ()) -> None:
+        super().__init__(observed)
+        self._expected = [re.compile(pattern) for pattern in expected]
+        if observed.q == observed.cluster.n:
+            self._expected.append(re.compile("tolerate no fault"))  # Q2
+        self._problems = 0  # of the loop's, looked at
+        self._failed: set[int] = set()
+        self.records: list[str] = []  # warnings that were not expected
+        _Tap.attach(self)
+
+    def logged(self, record: logging.LogRecord, process: Process | None) -> None:
+        """Somebody complains."""
+        text = record.getMessage()
+        node = None if process is None else self._node_of(process.name)
+        if node is not None and node.creator not in self.observed.honest:
+            return
+        if node is not None and node.creator in self.observed.forgetful and "makes no more events" in text:
+            return
+        if any(pattern.search(text) for pattern in self._expected):
+            return
+        if record.exc_info is not None and record.exc_info[1] is not None:
+            text += f": {record.exc_info[1]!r}"
+        who = "" if process is None else f"{process.name}: "
+        self.records.append(f"{self.cluster.now_ns / 1e9:.6f} s, {who}{record.levelname} {record.name}: {text}")
+
+    def sample(self, statuses: Mapping[int, Status]) -> None:
+        """What has come up since the last time."""
+        self._look()
+
+    def finish(self) -> None:
+        """The same; and listen no more."""
+        self.close()
+        self._look()
+
+    def close(self) -> None:
+        """Listen no more."""
+        _Tap.detach(self)
+
+    def _look(self) -> None:
+        lines, self.records = self.records, []
+        problems = self.cluster.loop.problems
+        for problem in problems[self._problems :]:
+            node = self._node_of(problem)
+            if node is not None and node.creator not in self.observed.honest:
+                continue
+            if not any(pattern.search(problem) for pattern in self._expected):
+                lines.append(problem)
+        self._problems = len(problems)
+        for node in self.observed.nodes():
+            if node.failed is not None and node.number not in self._failed:
+                self._failed.add(node.number)
+                if not any(pattern.search(repr(node.failed)) for pattern in self._expected):
+                    lines.append(f"peer {node.number} failed: {node.failed!r}")
+        if lines:
+            raise self.violated(None, "\n  ".join(["something complains:", *lines]))
+
+    def _node_of(self, text: str) -> Node | None:
+        found = _HOST.match(text)
+        number = int(found[1]) if found is not None else -1
+        return self.cluster.nodes[number] if 0 <= number < len(self.cluster.nodes) else None
+
+
+class ApiHistory(Checker):
+    """What one engine answers to its application makes sense, call by call.
+
+    A receipt comes only for what was submitted to this start of the engine, once, and says what the message says. A
+    call has one outcome. QueueFull comes only from those who do not wait. Who was told EngineStopped once hears
+    nothing else from this engine. No message comes after the end of the stream.
+    """
+
+    def __init__(self, observed: Observed) -> None:
+        super().__init__(observed)
+        self._stopped: dict[tuple[int, int], int] = {}  # (host, start) -> when it was told so first, virtual ns
+
+    def out_of_turn(self, stream: Stream, message: Event) -> None:
+        """Not after the end."""
+        if stream.ended:
+            raise self.violated(stream.node.number, f"after the end of its stream comes {message!r}")
+
+    def changed(self, sent: Sent) -> None:
+        """One outcome, of a kind that can be."""
+        node = self.cluster.nodes[sent.node]
+        if sent.outcomes > 1:
+            raise self.violated(sent.node, f"{sent} has {sent.outcomes} outcomes: {sent.receipt}, {sent.error!r}")
+        if sent.incarnation != node.host.starts:
+            raise self.violated(sent.node, f"{sent} has an outcome in start {node.host.starts}")
+        if sent.receipt is not None and not sent.awaited:
+            raise self.violated(sent.node, f"{sent} has {sent.receipt}, but was not submitted")
+        if isinstance(sent.error, QueueFull) and sent.awaited:
+            raise self.violated(sent.node, f"{sent} got QueueFull, but was to wait for room")
+        key = (sent.node, sent.incarnation)
+        if isinstance(sent.error, EngineStopped):
+            self._stopped.setdefault(key, self.cluster.now_ns)
+        elif key in self._stopped and not isinstance(sent.error, CancelledError):
+            told = f"a receipt: {sent.receipt}" if sent.receipt is not None else repr(sent.error)
+            raise self.violated(sent.node, f"{sent} got {told}, but EngineStopped came before, {self._when(key)}")
+
+    def confirmed(self, sent: Sent, place: Place | None) -> None:
+        """The receipt says what the message says."""
+        receipt = sent.receipt
+        assert receipt is not None
+        if place is not None and (receipt.hash != place.hash or receipt.consensus_at != place.consensus_at):
+            raise self.violated(
+                sent.node,
+                f"{sent} has {receipt}, but the event there has hash {place.hash.hex()} and consensus_at "
+                f"{place.consensus_at}",
+            )
+
+    def finish(self) -> None:
+        """What was sent to an engine after it had said that it is stopped was refused."""
+        for sent in self.history.sends.values() if self._stopped else ():
+            key = (sent.node, sent.incarnation)
+            if not sent.awaited and sent.error is None and self._stopped.get(key, sent.at_ns) < sent.at_ns:
+                raise self.violated(sent.node, f"{sent} was taken, but EngineStopped came before, {self._when(key)}")
+
+    def _when(self, key: tuple[int, int]) -> str:
+        return f"at {self._stopped[key] / 1e9:.6f} s"
+
+
+class _Seen:
+    """What the last look at a peer showed."""
+
+    __slots__ = ("closed", "halted", "lag", "own", "start")
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self.closed = self.own = self.lag = 0
+        self.halted = False
+
+
+class _Tap(logging.Handler):
+    """Hands on what is logged while one simulation's loop runs."""
+
+    def __init__(self, checker: QuietLogs) -> None:
+        super().__init__(logging.WARNING)
+        self._checker = checker
+
+    @classmethod
+    def attach(cls, checker: QuietLogs) -> None:
+        """Listen; simulations that were given up are forgotten."""
+        logger = logging.getLogger("syncpoint")
+        for handler in list(logger.handlers):
+            if isinstance(handler, cls) and handler._checker.cluster.loop.is_closed():
+                logger.removeHandler(handler)
+        logger.addHandler(cls(checker))
+
+    @classmethod
+    def detach(cls, checker: QuietLogs) -> None:
+        """Listen no more."""
+        logger = logging.getLogger("syncpoint")
+        for handler in list(logger.handlers):
+            if isinstance(handler, cls) and handler._checker is checker:
+                logger.removeHandler(handler)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        loop = self._checker.cluster.loop
+        if loop.is_running() and not loop.is_closed():
+            self._checker.logged(record, _running.get())
+
+
+def _in_words(status: Status) -> str:
+    linked = len(status.linked) + 1
+    return (
+        f"rounds own {status.own_round} closed {status.closed_round} top {status.top_round} floor {status.floor_round} "
+        f"frontier {status.frontier}, {linked} linked, delivered {status.delivered}, queued "
+        f"{status.queued_transactions}, undelivered {status.undelivered}, waiting {status.waiting_events}, wanted "
+        f"{status.wanted_events}, timeout {status.round_timeout_ns / 1e6:.1f} ms, {status.timeouts} timeouts, "
+        f"resubmitted {status.resubmitted}, equivocators {status.equivocators}, "
+        f"rejects { {code.name: count for code, count in status.rejects.items()} }, halted {status.halted!r}"
+    )

@@ -1,0 +1,87 @@
+"""What a checker is: something that looks on while a simulation runs, and says when a promise is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..core.status import Status
+from ..message import Event
+from .cluster import Cluster, Node
+from .history import History, Place, Sent, Stream
+
+__all__ = ["Checker", "Observed", "Violation"]
+
+
+class Violation(Exception):
+    """A promise was broken: which one, when (virtual ns), at which peer (None: at all), and all that explains it."""
+
+    def __init__(self, checker: str, at_ns: int, node: int | None, text: str) -> None:
+        where = "" if node is None else f", peer {node}"
+        super().__init__(f"{checker} at {at_ns / 1e9:.9f} s{where}: {text}")
+        self.checker = checker
+        self.at_ns = at_ns
+        self.node = node
+        self.text = text
+
+
+class Observed:
+    """What all checkers of one simulation look at."""
+
+    def __init__(self, cluster: Cluster, history: History, honest: frozenset[int], forgetful: frozenset[int]) -> None:
+        self.cluster = cluster
+        self.history = history
+        self.honest = honest  # creators whose peers run the engine as it is
+        self.forgetful = forgetful  # of these, who may lose what it signed, and sign again
+        self.liars = frozenset(range(cluster.n)) - honest
+        self.faithful = honest - forgetful
+        n = cluster.n
+        self.q = n - ((n - 1) // 3 if cluster.network.f is None else cluster.network.f)
+
+    def nodes(self) -> list[Node]:
+        """The honest peers."""
+        return [node for node in self.cluster.nodes if node.creator in self.honest]
+
+
+class Checker:
+    """One promise. All callbacks but `sample` and `finish` are called only if they are overridden.
+
+    They may raise Violation (`violated`); everything of them is about honest peers.
+    """
+
+    def __init__(self, observed: Observed) -> None:
+        self.observed = observed
+        self.cluster = observed.cluster
+        self.history = observed.history
+
+    @property
+    def name(self) -> str:
+        """By which violations are known."""
+        return type(self).__name__
+
+    def violated(self, node: int | None, text: str) -> Violation:
+        """To be raised."""
+        return Violation(self.name, self.cluster.now_ns, node, text)
+
+    def message(self, stream: Stream, message: Event, place: Place) -> None:
+        """An application received an index that is in the order already: `place`. Called often."""
+
+    def out_of_turn(self, stream: Stream, message: Event) -> None:
+        """An application received a message that is not the next one, or comes after the end."""
+
+    def ordered(self, place: Place) -> None:
+        """An application received the next index of the order before all others."""
+
+    def changed(self, sent: Sent) -> None:
+        """An application got a receipt for something that it sent, or an exception."""
+
+    def confirmed(self, sent: Sent, place: Place | None) -> None:
+        """Something has a receipt, and the index that it names is known; at the end: None if it is not."""
+
+    def made(self, node: Node, creator: int, round: int, created_at: int, frame: bytes) -> None:
+        """A peer broadcasts an event, which says of itself that it is of this creator."""
+
+    def sample(self, statuses: Mapping[int, Status]) -> None:
+        """A look at what the running peers say of themselves, by number of the host."""
+
+    def finish(self) -> None:
+        """It is over."""

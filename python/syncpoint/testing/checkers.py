@@ -1,0 +1,190 @@
+"""All checkers of a simulation, at work."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+
+from ..core.status import Status
+from ..core.wire import FrameType
+from ..message import Event
+from .check_order import Agreement, Causality, NoDuplicates, NoLoss, TotalOrder
+from .check_peers import ApiHistory, BoundedMemory, NoSelfFork, Progress, QuietLogs
+from .check_time import ConsensusTime
+from .checker import Checker, Observed, Violation
+from .cluster import Cluster, Node
+from .history import History, Place, Sent
+
+__all__ = ["Checkers", "Violation"]
+
+_ENOUGH = 5  # violations that are kept of each checker: one that is broken stays so, and must not hide others
+_EVENT = int(FrameType.EVENT)
+_SLOT = struct.Struct("<HQQ")  # creator, round and created_at ...
+_SLOT_AT = 35  # ... in an EVENT frame
+
+
+class Checkers:
+    """Every promise at once, looked at while a cluster runs. To be made before it starts.
+
+    What is violated is noticed at once and kept in `violations`, as nothing that is raised inside of a peer would get
+    out; `sample`, `settled`, `finish` and `check` raise the first.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        history: History,
+        honest: set[int] | frozenset[int],
+        forgetful: set[int] | frozenset[int] = frozenset(),
+        *,
+        expected_logs: Iterable[str] = (),
+    ) -> None:
+        """`honest` are the creators whose peers run the engine as it is, all in the end.
+
+        `forgetful` are those of them that come back without knowing all that they signed. `expected_logs` are patterns
+        of warnings that are all right.
+        """
+        assert all(not node.host.starts for node in cluster.nodes), "make its checkers before a cluster starts"
+        self.cluster = cluster
+        self.history = history
+        self.observed = Observed(cluster, history, frozenset(honest), frozenset(forgetful))
+        self.violations: list[Violation] = []
+        self.quiet_logs = QuietLogs(self.observed, expected_logs)
+        no_loss = NoLoss(self.observed)
+        self.progress = Progress(self.observed, no_loss)
+        self.all: tuple[Checker, ...] = (
+            TotalOrder(self.observed),
+            Agreement(self.observed),
+            NoDuplicates(self.observed),
+            Causality(self.observed),
+            ConsensusTime(self.observed),
+            no_loss,
+            NoSelfFork(self.observed),
+            ApiHistory(self.observed),
+            BoundedMemory(self.observed),
+            self.quiet_logs,
+            self.progress,
+        )
+        self._message = [each.message for each in self.all if _has(each, "message")]
+        self._out_of_turn = [each.out_of_turn for each in self.all if _has(each, "out_of_turn")]
+        self._ordered = [each.ordered for each in self.all if _has(each, "ordered")]
+        self._changed = [each.changed for each in self.all if _has(each, "changed")]
+        self._confirmed = [each.confirmed for each in self.all if _has(each, "confirmed")]
+        self._made = [each.made for each in self.all if _has(each, "made")]
+        self._unconfirmed: dict[int, list[Sent]] = {}  # index -> what has a receipt for it
+        self._honest = {node.number for node in self.observed.nodes()}
+        history.changed = self._on_outcome
+        cluster.received = self.received
+        cluster.internet.watch = self.broadcast
+
+    # -- what happens -------------------------------------------------------------------------------
+
+    def received(self, node: Node, message: Event) -> None:
+        """An application received a message: what `cluster.received` calls."""
+        if node.number not in self._honest:
+            return
+        stream = self.history.received(node, message)
+        place = stream.place
+        try:
+            if not stream.in_turn:
+                for check in self._out_of_turn:
+                    check(stream, message)
+            if place is not None and not stream.first:
+                for compare in self._message:
+                    compare(stream, message, place)
+        except Violation as violation:
+            self._keep(violation)
+        if place is not None and stream.first:
+            self._on_order(place)
+
+    def broadcast(self, host: int, frame: bytes) -> None:
+        """A host broadcasts a frame: what `cluster.internet.watch` calls."""
+        if host not in self._honest or frame[0] != _EVENT:
+            return
+        node = self.cluster.nodes[host]
+        creator, round, created_at = _SLOT.unpack_from(frame, _SLOT_AT)
+        self.history.made(creator, round)
+        for check in self._made:
+            try:
+                check(node, creator, round, created_at, frame)
+            except Violation as violation:
+                self._keep(violation)
+
+    # -- looking ------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise the first violation, if there is one."""
+        if self.violations:
+            raise self.violations[0]
+
+    def sample(self) -> dict[int, Status]:
+        """Look at all peers; to be called now and then. What those that run say of themselves."""
+        statuses = {}
+        for node in self.observed.nodes():
+            status = node.status()
+            if node.up and status is not None:
+                statuses[node.number] = status
+        for each in self.all:
+            self._try(each.sample, statuses)
+        self.check()
+        return statuses
+
+    def healed(self) -> None:
+        """Say that nothing goes wrong any more."""
+        self.progress.healed()
+
+    def settled(self) -> bool:
+        """Whether everything that is on its way has arrived everywhere."""
+        self.check()
+        return not self.progress.waits()
+
+    def finish(self) -> None:
+        """It is over: look at all that is to be looked at in the end."""
+        for index in sorted(self._unconfirmed):
+            for sent in self._unconfirmed[index]:
+                for check in self._confirmed:
+                    self._try(check, sent, None)
+        for each in self.all:
+            self._try(each.finish)
+        self.check()
+
+    # -- private ------------------------------------------------------------------------------------
+
+    def _on_order(self, place: Place) -> None:
+        for check in self._ordered:
+            try:
+                check(place)
+            except Violation as violation:
+                self._keep(violation)
+        if place.index in self._unconfirmed:
+            for sent in self._unconfirmed.pop(place.index):
+                for confirm in self._confirmed:
+                    self._try(confirm, sent, place)
+
+    def _on_outcome(self, sent: Sent) -> None:
+        if self.cluster.nodes[sent.node].creator not in self.observed.honest:
+            return
+        for check in self._changed:
+            self._try(check, sent)
+        if sent.receipt is None:
+            return
+        index, order = sent.receipt.index, self.history.order
+        if index >= len(order):  # it is acknowledged before it is received
+            self._unconfirmed.setdefault(index, []).append(sent)
+            return
+        for confirm in self._confirmed:
+            self._try(confirm, sent, order[index])
+
+    def _try(self, check: Callable[..., None], *arguments: object) -> None:
+        try:
+            check(*arguments)
+        except Violation as violation:
+            self._keep(violation)
+
+    def _keep(self, violation: Violation) -> None:
+        if sum(each.checker == violation.checker for each in self.violations) < _ENOUGH:
+            self.violations.append(violation)
+
+
+def _has(checker: Checker, callback: str) -> bool:
+    return getattr(type(checker), callback) is not getattr(Checker, callback)

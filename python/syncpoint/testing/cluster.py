@@ -1,0 +1,362 @@
+"""A whole cluster on one thread, on virtual time: real engines, drivers and cores; a simulated world around them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ..core.config import Network
+from ..core.input import Input
+from ..core.output import Output
+from ..core.status import Status
+from ..engine import Engine
+from ..errors import ArgumentError
+from ..keys import KeySecret
+from ..message import Event
+from ..options import Options
+from ..peers import Peers
+from ..runtime import driver
+from ..socket import Socket
+from .clock import HostClock
+from .delays import Delays
+from .loop import BEGIN_NS, VirtualLoop
+from .storage import Disk, Store
+from .transport import Internet
+from .world import Host, SimulatedContext
+
+__all__ = ["CORES", "App", "Cluster", "Node"]
+
+CORES = ("native", "python", "mixed")
+SECOND_NS = 1_000_000_000
+PORT = 7000
+
+App = Callable[[Engine], Awaitable[None]]
+"""What runs beside an engine, as an application would: it receives the stream, and sends."""
+
+
+@functools.cache
+def secrets_of(n: int) -> tuple[KeySecret, ...]:
+    """n keys, always the same, in the order of the committee."""
+    made = [KeySecret.from_seed(bytes((number % 256, number // 256)) * 16) for number in range(1, n + 1)]
+    return tuple(sorted(made, key=lambda secret: bytes(secret.public())))
+
+
+@functools.cache
+def peers_of(n: int) -> Peers:
+    """The address book of these keys."""
+    peers = Peers()
+    for number, secret in enumerate(secrets_of(n)):
+        peers.insert(f"host{number}:{PORT}", secret.public())
+    return peers
+
+
+class Node:
+    """One peer: its computer, and what is known of the engine on it."""
+
+    def __init__(self, number: int, creator: int, core: str, host: Host) -> None:
+        self.number = number  # of the host; twins have one creator and different numbers
+        self.creator = creator
+        self.core = core
+        self.host = host
+        self.engine: Engine | None = None
+        self.machine: Watched | None = None
+        self.up = False
+        self.deaf = False  # its application does not read
+        self.hearing: asyncio.Future[None] | None = None
+        self.failed: BaseException | None = None
+        self.past: list[Status] = []  # what its machines said last, before they died
+
+    def status(self) -> Status | None:
+        """What its machine says; None while there is none."""
+        return None if self.machine is None else self.machine.status()
+
+    def deliveries(self) -> int:
+        """Events that its machines took into their DAGs, ours included."""
+        return sum(sum(status.frontier) for status in self.statuses())
+
+    def statuses(self) -> list[Status]:
+        """What its machines said last, one for each start."""
+        status = self.status()
+        return self.past if status is None else [*self.past, status]
+
+
+class Watched:
+    """A machine whose inputs and outputs somebody else sees as well."""
+
+    __slots__ = ("_look", "_machine", "_step")
+
+    def __init__(self, machine: driver.Machine, look: Callable[[Sequence[Input], list[Output]], None] | None) -> None:
+        self._machine = machine
+        self._step = machine.step
+        self._look = look
+
+    def step(self, now: int, inputs: Sequence[Input]) -> list[Output]:
+        """As the machine does it."""
+        outputs = self._step(now, inputs)
+        if self._look is not None:
+            self._look(inputs, outputs)
+        return outputs
+
+    def status(self) -> Status:
+        """As the machine tells it."""
+        return self._machine.status()
+
+    def digest(self) -> bytes:
+        """As the machine tells it."""
+        return self._machine.digest()
+
+
+class Cluster:
+    """n peers that run, on virtual time, what they would run in production; everything follows from the seed.
+
+    >>> with Cluster(4, seed=1) as cluster:
+    ...     cluster.start()
+    ...     cluster.run(0.1)
+    ...     cluster.nodes[0].status().has_quorum
+    True
+
+    `app` is the application of each peer, a coroutine function that gets the started engine; without one the stream
+    is read and forgotten. `core` is "native", "python", "mixed" (in turn) or "auto". What is not given is drawn from
+    the seed or has the default of production; `local` replaces fields of `Local` that options do
+    not reach. Times are s of virtual time unless the name says ns.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        core: str = "auto",
+        network: Network | None = None,
+        options: Options | None = None,
+        local: Mapping[str, int] | None = None,
+        delays: Delays | None = None,
+        sync_ns: int = 0,
+        signatures: str = "simulated",
+        app: App | None = None,
+    ) -> None:
+        if n < 1:
+            raise ArgumentError(f"Cluster({n}): give at least one peer")
+        self.n = n
+        self.seed = seed
+        self.rng = random.Random(f"cluster/{seed}")
+        self.network = network or Network()
+        self.options = options or Options()
+        self.loop = VirtualLoop()  # type: ignore[abstract]
+        self.internet = Internet(self.loop, random.Random(f"internet/{seed}"), delays or Delays())
+        self.peers = peers_of(n)
+        self.secrets = secrets_of(n)
+        self.app = app
+        self.crash_when_final: set[int] = set()  # peers to be killed when a transaction of their own is final
+        self.received: Callable[[Node, Event], None] | None = None  # sees every message, before the application
+        self.stepped: Callable[[Node, Sequence[Input], list[Output]], None] | None = None
+        self.local = dict(local or {})
+        self.sync_ns = sync_ns
+        self._signatures = signatures
+        self._core = core
+        self.nodes = [self._node(number, number) for number in range(n)]
+
+    # -- what happens -------------------------------------------------------------------------------
+
+    @property
+    def now_ns(self) -> int:
+        """Virtual time since the beginning, ns."""
+        return self.loop.now_ns - BEGIN_NS
+
+    def start(self, *numbers: int) -> None:
+        """Start the peers with these numbers, all of them by default; they link up as time passes."""
+        for number in numbers or range(len(self.nodes)):
+            self._boot(self.nodes[number])
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        self.loop.run_until(lambda: False, self.loop.now_ns + round(seconds * 1e9))
+
+    def run_until(self, done: Callable[[], bool], within: float = 60.0) -> bool:
+        """Let time pass until something holds, but no longer than `within`; whether it holds."""
+        return self.loop.run_until(done, self.loop.now_ns + round(within * 1e9))
+
+    def at(self, ns: int, action: Callable[[], object]) -> None:
+        """Do something at a virtual time, ns since the beginning."""
+        self.loop.call_at_ns(BEGIN_NS + ns, action)
+
+    def crash(self, number: int, *, silent: bool = False) -> None:
+        """End a peer's process as by SIGKILL, or (`silent`) its computer, so that nobody is told."""
+        node = self.nodes[number]
+        assert node.up, f"peer {number} is not running"
+        node.past = node.statuses()
+        node.up = False
+        node.machine = None
+        self.loop.kill(node.host.process)
+        if node.host.open_links is not None:
+            self.internet.ruined(node.host.open_links, silent=silent)
+
+    def restart(self, number: int, store: Store = Store.KEPT) -> None:
+        """Start a crashed peer again, with what is left of its store."""
+        node = self.nodes[number]
+        assert not node.up, f"peer {number} is running"
+        if node.host.open_links is not None:  # whoever still believes in the old process learns better
+            for wire in node.host.open_links.wires():
+                self.internet.break_wire(wire, None)
+        node.host.disk.crashed(store)
+        self._boot(node)
+
+    def partition(self, *groups: Iterable[int], how: str = "reset", one_way: bool = False) -> None:
+        """Cut the network between groups of hosts.
+
+        `how` is "reset" (links break), "hold" (what is sent arrives when the cut is healed) or "drop" (what is sent
+        is lost, links stay). `one_way` leaves the way from later groups to earlier ones.
+        """
+        sides = [list(group) for group in groups]
+        for at, ours in enumerate(sides):
+            for theirs in sides[at + 1 :]:
+                for one in ours:
+                    for other in theirs:
+                        self.cut(one, other, how)
+                        if not one_way:
+                            self.cut(other, one, how)
+
+    def cut(self, source: int, target: int, how: str) -> None:
+        """Let nothing through from one host to another; see `partition`."""
+        if how == "reset":
+            self.internet.block(source, target, "drop")
+            self.internet.reset(source, target)
+        else:
+            self.internet.block(source, target, how)
+
+    def join(self, *groups: Iterable[int]) -> None:
+        """End the cuts between groups of hosts; what was held back arrives."""
+        hosts = [host for group in groups for host in group]
+        for source in hosts:
+            for target in hosts:
+                self.internet.unblock(source, target)
+        self._release()
+
+    def heal(self) -> None:
+        """End all cuts; what was held back arrives."""
+        self.internet.cut.clear()
+        self._release()
+
+    def suspend(self, number: int) -> None:
+        """Stop a peer's process, as by SIGSTOP; its links stay up."""
+        self.loop.suspend(self.nodes[number].host.process)
+
+    def resume(self, number: int) -> None:
+        """Let it go on."""
+        self.loop.resume(self.nodes[number].host.process)
+
+    def hear(self, number: int) -> None:
+        """Let a peer's application read again."""
+        node = self.nodes[number]
+        node.deaf = False
+        if node.hearing is not None and not node.hearing.done():
+            node.hearing.set_result(None)
+
+    def add_twin(self, creator: int) -> Node:
+        """Another peer with the key of this one, on a host of its own."""
+        node = self._node(len(self.nodes), creator, shared=True)
+        self.nodes[creator].host._shared = True
+        self.nodes.append(node)
+        return node
+
+    def send(self, number: int, *transactions: bytes) -> None:
+        """Let a peer send transactions as its application would, without waiting; QueueFull when it has no room."""
+        node = self.nodes[number]
+        assert node.engine is not None, f"peer {number} has no engine yet: let time pass first"
+        engine = node.engine
+
+        def give() -> None:
+            for transaction in transactions:
+                engine.try_send_transaction(transaction)
+
+        self.loop.context_of(node.host.process).run(give)
+
+    def spawn(self, number: int, main: Callable[[], Any]) -> asyncio.Task[Any]:
+        """Start a coroutine in a peer's process."""
+        return self.loop.spawn(self.nodes[number].host.process, main)
+
+    def close(self) -> None:
+        """End all tasks, of dead processes as well, and forget all that was to happen."""
+        for node in self.nodes:
+            if node.host.open_links is not None:
+                node.host.open_links.dead = True
+        self.loop.end()
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- what is there ------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> list[Node]:
+        """The peers whose process lives."""
+        return [node for node in self.nodes if node.up]
+
+    def deliveries(self) -> int:
+        """Events taken into DAGs, by all peers together."""
+        return sum(node.deliveries() for node in self.nodes)
+
+    # -- private ------------------------------------------------------------------------------------
+
+    def _node(self, number: int, creator: int, *, shared: bool = False) -> Node:
+        core = ("native", "python")[number % 2] if self._core == "mixed" else self._core
+        clock = HostClock(lambda: self.loop.now_ns)
+        disk = Disk(self.loop, self.sync_ns)
+        host = Host(self.loop, self.internet, number, clock, disk, signatures=self._signatures, shared=shared)
+        return Node(number, creator, core, host)
+
+    def _boot(self, node: Node) -> None:
+        assert not node.up, f"peer {node.number} is running"
+        node.up = True
+        node.engine = None
+        process = node.host.boot()
+        task = self.loop.spawn(process, lambda: self._main(node))
+        task.add_done_callback(functools.partial(self._ended, node))
+
+    async def _main(self, node: Node) -> None:
+        """What the process of a peer does."""
+        watch = functools.partial(self._watch, node)
+        async with SimulatedContext(node.host, node.core, self.local, watch) as context:
+            socket = await Socket.bind(context, self._address(node))
+            secret = self.secrets[node.creator]
+            engine = await Engine.start(context, socket, self.options, secret, self.peers, network=self.network)
+            node.engine = engine
+            if self.app is not None:
+                await self.app(engine)
+                return
+            await self._read(node, engine)
+
+    async def _read(self, node: Node, engine: Engine) -> None:
+        """What an application does that only reads."""
+        own = engine.public
+        while (message := await engine.recv_message()) is not None:
+            if self.received is not None:
+                self.received(node, message)
+            if node.number in self.crash_when_final and message.creator == own and message.transaction_count:
+                self.crash_when_final.discard(node.number)
+                self.crash(node.number)
+                await self.loop.create_future()  # it is dead: nothing comes after this
+            if node.deaf:
+                node.hearing = self.loop.create_future()
+                await node.hearing
+
+    def _release(self) -> None:
+        self.internet.release(node.host.open_links for node in self.nodes if node.host.open_links is not None)
+
+    def _watch(self, node: Node, machine: driver.Machine) -> driver.Machine:
+        look = None if self.stepped is None else functools.partial(self.stepped, node)
+        node.machine = Watched(machine, look)
+        return node.machine
+
+    def _address(self, node: Node) -> str:
+        return f"host{node.creator}:{PORT}"
+
+    def _ended(self, node: Node, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            node.failed = task.exception()

@@ -1,0 +1,359 @@
+"""Scenarios drawn from a seed: which network, which faults, which liars, how they meet.
+
+A scenario is drawn so that its network can come through it: at most f peers lie, forget or stay dead; whatever else
+goes wrong ends; and nobody falls behind what the others retain, as long as there is no way back from there (F4, R4).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import random
+from collections.abc import Callable, Collection
+
+from ..core.config import ORDERS, RULES
+from ..errors import ArgumentError
+from .delays import Delays
+from .faults import (
+    FAULTS,
+    ClockJump,
+    ClockSkew,
+    ClockStop,
+    Crash,
+    CrashWhenFinal,
+    Cut,
+    DeafReader,
+    Far,
+    Fault,
+    Noise,
+    Partition,
+    Pause,
+    SlowDisk,
+    SlowPeer,
+)
+from .liars import LIARS, LiarSpec
+from .regions import one_way_ns
+from .scenario import Load, Scenario
+from .storage import Store
+
+__all__ = ["PROFILES", "draw"]
+
+MS = 1_000_000
+SECOND = 1_000 * MS
+EVENTS = 5_500  # taken into DAGs by all peers together, about, in a scenario of size 1
+CROWD_NS = 300 * MS
+
+
+def draw(seed: int, profile: str = "chaos", *, peers: int | None = None, core: str = "auto",
+         kinds: Collection[str] = (), size: float = 1.0) -> Scenario:  # fmt: skip
+    """The scenario of a seed.
+
+    `profile` is one of PROFILES; `kinds` leaves of its faults and liars only those with these names; `size` makes it
+    longer or shorter. Raises ArgumentError for a name that is not known.
+    """
+    make = PROFILES.get(profile)
+    if make is None:
+        raise ArgumentError(f"profile {profile!r}: give one of {', '.join(PROFILES)}")
+    for kind in kinds:
+        if kind not in FAULTS and kind not in LIARS:
+            raise ArgumentError(f"fault {kind!r}: give one of {', '.join((*FAULTS, *LIARS))}")
+    return make(Draw(seed, profile, peers, core, kinds, size))
+
+
+class Draw:
+    """One scenario on its way."""
+
+    def __init__(
+        self, seed: int, profile: str, peers: int | None, core: str, kinds: Collection[str], size: float
+    ) -> None:
+        self.seed = seed
+        self.rng = random.Random(f"scenario/{profile}/{seed}")
+        self.peers = peers
+        self.core = core
+        self.kinds = kinds
+        self.size = size
+
+    def wants(self, kind: str) -> bool:
+        """Whether this kind of fault or liar may be drawn."""
+        return not self.kinds or kind in self.kinds
+
+    def count_of_peers(self, choices: tuple[int, ...]) -> int:
+        """How many peers."""
+        drawn = self.rng.choice(choices)
+        return drawn if self.peers is None else self.peers
+
+    def rounds(self, n: int) -> int:
+        """For about how many rounds it lasts."""
+        return max(12, int(EVENTS * self.size / (n * n)))
+
+    def liars(self, n: int, count: int, kinds: Collection[str] = ()) -> tuple[LiarSpec, ...]:
+        """Liars of these kinds, or of any."""
+        known = [kind for kind in LIARS if self.wants(kind) and (not kinds or kind in kinds)]
+        creators = self.rng.sample(range(n), count)
+        if not known:
+            return ()
+        return tuple(
+            LiarSpec(kind=self.rng.choice(known), creator=creator, strength=self.rng.choice((0.1, 0.3, 1.0)))
+            for creator in creators
+        )
+
+
+def _lan(draw: Draw) -> Scenario:
+    """Peers close to each other, where seldom anything goes wrong."""
+    rng = draw.rng
+    n = draw.count_of_peers((1, 2, 3, 4, 4, 4, 5, 7, 10))
+    delays = Delays(
+        kind=rng.choice(("fixed", "uniform")),
+        low_ns=rng.choice((50_000, 200_000, MS)),
+        high_ns=rng.choice((MS, 2 * MS)),
+        grain_ns=rng.choice((0, 250_000)),
+    )
+    duration = draw.rounds(n) * 2 * MS
+    return _network(draw, n, delays, duration, rng.choice((0, 0, 1, 2)), liars=0)
+
+
+def _crowd(draw: Draw) -> Scenario:
+    """Many peers, close to each other, and little that goes wrong: most events for the time it takes."""
+    rng = draw.rng
+    n = draw.count_of_peers((16, 20, 31))
+    delays = Delays(kind="uniform", low_ns=200_000, high_ns=rng.choice((1, 3)) * MS, grain_ns=500_000)
+    duration = int(CROWD_NS * draw.size)
+    return _network(draw, n, delays, duration, rng.choice((0, 1, 2)), liars=0)
+
+
+def _wan(draw: Draw) -> Scenario:
+    """Peers in ten regions of the world."""
+    rng = draw.rng
+    n = draw.count_of_peers((4, 7, 10))
+    apart = one_way_ns()
+    places = rng.sample(range(len(apart)), min(n, len(apart)))
+    matrix = tuple(tuple(max(MS, apart[one][other]) for other in places) for one in places)
+    delays = Delays(kind="lognormal", matrix=matrix, sigma=rng.choice((0.05, 0.2, 0.5)), grain_ns=MS)
+    return _network(draw, n, delays, draw.rounds(n) * 120 * MS, rng.choice((0, 1, 2, 3)), liars=None)
+
+
+def _chaos(draw: Draw) -> Scenario:
+    """Everything that can go wrong, several things at once."""
+    rng = draw.rng
+    n = draw.count_of_peers((4, 4, 4, 4, 5, 6, 7, 7, 10, 13))
+    delays = Delays(
+        kind=rng.choice(("fixed", "uniform", "uniform", "lognormal")),
+        low_ns=rng.choice((100_000, MS, 2 * MS)),
+        high_ns=rng.choice((2, 5, 20)) * MS,
+        sigma=rng.choice((0.1, 0.5, 1.0)),
+        grain_ns=rng.choice((0, 100_000, 500_000)),
+        loss=rng.choice((0, 0, 0, 0.02)),
+        duplicates=rng.choice((0, 0, 0.02)),
+        reordering=rng.choice((0, 0, 0.05)),
+    )
+    return _network(draw, n, delays, draw.rounds(n) * 4 * MS, rng.randint(1, 6), liars=None)
+
+
+def _twins(draw: Draw) -> Scenario:
+    """Up to f peers run two or three times, while the network is cut in another way again and again."""
+    rng = draw.rng
+    n = draw.count_of_peers((4, 4, 7))
+    f = (n - 1) // 3
+    delays = Delays(kind=rng.choice(("fixed", "uniform")), low_ns=MS, high_ns=rng.choice((2, 4)) * MS, grain_ns=250_000)
+    scenario = _network(draw, n, delays, draw.rounds(n) * 3 * MS, 0, liars=0)
+    liars = draw.liars(n, rng.randint(1, f), ("twin",))
+    faults: list[Fault] = []
+    at = 20 * MS
+    while at < scenario.duration_ns:
+        until = at + rng.randint(2, 40) * MS
+        if rng.random() < 0.7:
+            faults.append(
+                Partition(at_ns=at, until_ns=until, groups=_groups(rng, n), how=rng.choice(("hold", "reset")))
+            )
+        at = until
+    return dataclasses.replace(scenario, liars=liars, faults=tuple(faults))
+
+
+def _beyond(draw: Draw) -> Scenario:
+    """More liars than the network is made for: it may stop, and it may be split, but nothing may break."""
+    rng = draw.rng
+    n = draw.count_of_peers((4, 4, 7))
+    scenario = _chaos(Draw(draw.seed, "beyond/chaos", n, draw.core, draw.kinds, draw.size))
+    forking = ("equivocator", "twin", "fork_bomb", "time_liar", "withholder")
+    liars = draw.liars(n, rng.randint(scenario.tolerated + 1, n - 1), forking)
+    return dataclasses.replace(scenario, liars=liars, patience_ns=2 * SECOND)
+
+
+PROFILES: dict[str, Callable[[Draw], Scenario]] = {
+    "lan": _lan,
+    "crowd": _crowd,
+    "wan": _wan,
+    "chaos": _chaos,
+    "twins": _twins,
+    "beyond": _beyond,
+}
+"""What `draw` draws, by name."""
+
+
+def _network(draw: Draw, n: int, delays: Delays, duration: int, faults: int, liars: int | None) -> Scenario:
+    """A network with so many faults; with liars None, any number of liars that it is made for."""
+    rng = draw.rng
+    f = (n - 1) // 3
+    lower_f = rng.randint(0, f) if f and rng.random() < 0.1 else None
+    tolerated = f if lower_f is None else lower_f
+    lying = rng.randint(0, tolerated) if liars is None else liars
+    specs = draw.liars(n, lying)
+    gc_depth = rng.choice((10, 30, 200))
+    # Whoever starts again has its journal only, and needs every round of the others.
+    restarts = rng.random() < 0.6
+    retain = 40_000 if restarts else rng.choice((0, 60, 100, 400)) * n  # rounds, at least two gc depths
+    scenario = Scenario(
+        seed=draw.seed,
+        peers=n,
+        core=draw.core,
+        rule=rng.choice(("two_step", "two_step", *RULES)),
+        order=rng.choice(ORDERS),
+        f=lower_f,
+        gc_depth=gc_depth,
+        retain_events=retain,
+        pool_bytes=rng.choice((20_000, 4 * 1024 * 1024)),
+        min_interval_us=rng.choice((0, 1_000, 1_000)),
+        heartbeat_us=rng.choice((50_000, 500_000)),
+        delays=delays,
+        sync_ns=rng.choice((0, MS, 5 * MS)),
+        signatures="ed25519" if rng.random() < 0.02 else "simulated",
+        duration_ns=duration,
+        load=Load(
+            transactions=rng.choice((20, 60, 150)),
+            bytes=rng.choice((16, 32, 300)),
+            awaited=rng.choice((0.0, 0.5, 1.0)),
+            burst=rng.choice((1, 1, 5)),
+        ),
+        liars=specs,
+    )
+    if restarts and not specs and draw.wants("crash") and rng.random() < 0.05:
+        return dataclasses.replace(scenario, faults=_all_crash(rng, scenario))
+    return dataclasses.replace(scenario, faults=_Faults(draw, scenario, restarts).draw(faults))
+
+
+def _all_crash(rng: random.Random, scenario: Scenario) -> tuple[Fault, ...]:
+    """The power fails everywhere, and comes back."""
+    at = rng.randrange(1, scenario.duration_ns)
+    return tuple(
+        Crash(
+            at_ns=at,
+            until_ns=min(at + rng.randint(MS, 50 * MS), scenario.duration_ns),
+            peer=peer,
+            store=rng.choice((Store.KEPT, Store.UNSYNCED_LOST, Store.TORN)).value,
+            silent=True,
+        )
+        for peer in range(scenario.peers)
+    )
+
+
+class _Faults:
+    """Faults that a network comes through."""
+
+    def __init__(self, draw: Draw, scenario: Scenario, restarts: bool) -> None:
+        self.rng = draw.rng
+        self.draw_of = draw
+        self.scenario = scenario
+        self.restarts = restarts
+        self.honest = [peer for peer in range(scenario.peers) if peer not in scenario.liar_creators]
+        self.budget = scenario.tolerated - len(scenario.liars)  # peers that may still forget or stay dead
+        self.spent: set[int] = set()
+        # How long a peer may be away without falling below what the others retain.
+        rounds = max(scenario.retain_events // scenario.peers, 2 * scenario.gc_depth)
+        self.longest = min(scenario.duration_ns, rounds * MS // 2)
+        self.makers: dict[str, Callable[[int, int], Fault | None]] = {
+            "crash": self._crash,
+            "crash_when_final": self._crash_when_final,
+            "partition": self._partition,
+            "cut": self._cut,
+            "noise": lambda at, until: Noise(
+                at_ns=at,
+                until_ns=until,
+                loss=self.rng.choice((0.0, 0.05, 0.2)),
+                duplicates=self.rng.choice((0.0, 0.1)),
+                reordering=self.rng.choice((0.0, 0.2)),
+            ),
+            "far": lambda at, until: Far(
+                at_ns=at, until_ns=until, peer=self._peer(), extra_ns=self.rng.choice((2, 10, 30)) * MS
+            ),
+            "slow_peer": lambda at, until: SlowPeer(
+                at_ns=at, until_ns=until, peer=self._peer(), ns_per_frame=self.rng.choice((20_000, 200_000))
+            ),
+            "pause": lambda at, until: Pause(at_ns=at, until_ns=until, peer=self._peer()),
+            "clock_skew": lambda at, until: ClockSkew(
+                peer=self._peer(),
+                skew_ns=self.rng.randint(-3_600, 3_600) * SECOND,
+                drift_ppm=self.rng.choice((-200, 0, 200)),
+            ),
+            "clock_jump": lambda at, until: ClockJump(
+                at_ns=at, peer=self._peer(), jump_ns=self.rng.choice((-3_600, -1, 1, 3_600)) * SECOND
+            ),
+            "clock_stop": lambda at, until: ClockStop(at_ns=at, until_ns=until, peer=self._peer()),
+            "slow_disk": lambda at, until: SlowDisk(
+                at_ns=at, until_ns=until, peer=self._peer(), sync_ns=self.rng.choice((5, 30)) * MS
+            ),
+            "deaf_reader": lambda at, until: DeafReader(at_ns=at, until_ns=until, peer=self._peer()),
+        }
+        assert set(self.makers) == set(FAULTS), "a kind of fault is never drawn"
+
+    def draw(self, count: int) -> tuple[Fault, ...]:
+        """So many, at most: what does not fit is left out."""
+        kinds = [kind for kind in self.makers if self.draw_of.wants(kind)]
+        faults: list[Fault] = []
+        for _ in range(count if kinds else 0):
+            at = self.rng.randrange(self.scenario.duration_ns)
+            until = min(at + self.rng.randint(MS, max(2 * MS, self.longest)), self.scenario.duration_ns)
+            fault = self.makers[self.rng.choice(kinds)](at, max(until, at + MS))
+            if fault is not None:
+                faults.append(fault)
+        return tuple(sorted(faults, key=lambda fault: (fault.at_ns, fault.kind)))
+
+    def _peer(self) -> int:
+        return self.rng.choice(self.honest)
+
+    def _spend(self, peer: int) -> bool:
+        """Whether this peer may be as good as a liar."""
+        if peer not in self.spent and len(self.spent) >= self.budget:
+            return False
+        self.spent.add(peer)
+        return True
+
+    def _crash(self, at: int, until: int) -> Fault | None:
+        peer, silent = self._peer(), self.rng.random() < 0.3
+        if not self.restarts or self.rng.random() < 0.2:
+            return Crash(at_ns=at, peer=peer, silent=silent) if self._spend(peer) else None
+        store = self.rng.choice((Store.KEPT, Store.KEPT, Store.UNSYNCED_LOST, Store.TORN, Store.OLD, Store.LOST))
+        if store in (Store.OLD, Store.LOST) and not self._spend(peer):
+            store = Store.UNSYNCED_LOST
+        if self.scenario.liars and store is not Store.LOST and not self._spend(peer):
+            return None  # liars need not serve what only those had who crashed
+        return Crash(at_ns=at, until_ns=until, peer=peer, store=store.value, silent=silent)
+
+    def _crash_when_final(self, at: int, until: int) -> Fault | None:
+        peer = self._peer()
+        if not self._spend(peer):
+            return None
+        return CrashWhenFinal(at_ns=at, until_ns=until if self.restarts else None, peer=peer)
+
+    def _partition(self, at: int, until: int) -> Fault | None:
+        if self.scenario.peers < 2:
+            return None
+        groups = _groups(self.rng, self.scenario.peers)
+        how = self.rng.choice(("reset", "hold", "drop"))
+        return Partition(at_ns=at, until_ns=until, groups=groups, how=how, one_way=self.rng.random() < 0.2)
+
+    def _cut(self, at: int, until: int) -> Fault | None:
+        if self.scenario.peers < 2:
+            return None
+        source, target = self.rng.sample(range(self.scenario.peers), 2)
+        how = self.rng.choice(("reset", "hold", "drop"))
+        return Cut(at_ns=at, until_ns=until, source=source, target=target, how=how)
+
+
+def _groups(rng: random.Random, n: int) -> tuple[tuple[int, ...], ...]:
+    """Two or three groups of peers, and sometimes one that is in none: a bridge."""
+    order = rng.sample(range(n), n)
+    if n > 3 and rng.random() < 0.2:
+        order.pop()
+    cuts = sorted(rng.sample(range(1, len(order)), min(rng.choice((1, 1, 2)), len(order) - 1)))
+    ends = [0, *cuts, len(order)]
+    return tuple(tuple(sorted(order[a:b])) for a, b in itertools.pairwise(ends))

@@ -1,0 +1,178 @@
+"""One simulation as data: a network, its faults, its liars and its load; drawn from a seed, stored in a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.config import ORDERS, RULES
+from ..errors import ArgumentError
+from .delays import Delays
+from .faults import FAULTS, Fault, fault_from
+from .liars import LIARS, LiarSpec, liar_from
+
+__all__ = ["Load", "Scenario"]
+
+VERSION = 1  # of the data; a scenario of another version is refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What the applications send: at random times from the beginning of the run to its end, from random peers."""
+
+    transactions: int = 60
+    bytes: int = 32
+    """Of each transaction, its number included."""
+    awaited: float = 0.5
+    """Share that is sent by `submit` and waits for its receipt."""
+    burst: int = 1
+    """Transactions sent at once."""
+
+
+UNEVEN = Delays()
+USUAL = Load()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """All that a run depends on; equal scenarios do the same to the last bit."""
+
+    seed: int = 0
+    """Where all that is random within the run comes from."""
+    peers: int = 4
+    core: str = "auto"
+    rule: str = "two_step"
+    order: str = "fair"
+    f: int | None = None
+    gc_depth: int = 200
+    retain_events: int = 40_000
+    pool_bytes: int = 4 * 1024 * 1024
+    min_interval_us: int = 1_000
+    heartbeat_us: int = 500_000
+    delays: Delays = UNEVEN
+    sync_ns: int = 0
+    signatures: str = "simulated"
+    duration_ns: int = 1_000_000_000
+    """How long the load and the faults last; after that everything must come to an end."""
+    patience_ns: int = 60_000_000_000
+    """How long that may take."""
+    load: Load = USUAL
+    faults: tuple[Fault, ...] = ()
+    liars: tuple[LiarSpec, ...] = ()
+
+    @property
+    def tolerated(self) -> int:
+        """How many liars the network is made for."""
+        return (self.peers - 1) // 3 if self.f is None else self.f
+
+    @property
+    def liar_creators(self) -> frozenset[int]:
+        """Who lies."""
+        return frozenset(liar.creator for liar in self.liars)
+
+    @property
+    def forgetful(self) -> frozenset[int]:
+        """Who starts again without knowing all that it signed."""
+        return frozenset(peer for fault in self.faults for peer in fault.forgets)
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether more peers lie, or may sign again, than the network is made for."""
+        return len(self.liar_creators | self.forgetful) > self.tolerated
+
+    def to_data(self) -> dict[str, Any]:
+        """As plain values; what has its default is left out."""
+        data: dict[str, Any] = {"version": VERSION}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value == field.default:
+                continue
+            if field.name in ("delays", "load"):
+                plain = type(value)()
+                value = {
+                    each.name: getattr(value, each.name)
+                    for each in dataclasses.fields(value)
+                    if getattr(value, each.name) != getattr(plain, each.name)
+                }
+            elif field.name in ("faults", "liars"):
+                value = [each.to_data() for each in value]
+            data[field.name] = value
+        return data
+
+    def to_json(self) -> str:
+        """As text, for a file."""
+        return json.dumps(self.to_data(), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Scenario:
+        """What `to_json` wrote; ArgumentError for what it could not have written."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise ArgumentError(f"a scenario must be JSON: {error}") from error
+        if not isinstance(data, dict):
+            raise ArgumentError(f"a scenario must be an object, not {type(data).__name__}")
+        return cls.from_data(data)
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Scenario:
+        """What `to_data` gave; ArgumentError for what it could not have given."""
+        fields = dict(data)
+        version = fields.pop("version", None)
+        if version != VERSION:
+            raise ArgumentError(f"a scenario of version {version!r}: this is version {VERSION}")
+        if "delays" in fields:
+            delays = dict(fields["delays"])
+            if "matrix" in delays:
+                delays["matrix"] = tuple(map(tuple, delays["matrix"]))
+            fields["delays"] = _made(Delays, delays)
+        if "load" in fields:
+            fields["load"] = _made(Load, fields["load"])
+        fields["faults"] = tuple(map(fault_from, fields.get("faults", ())))
+        fields["liars"] = tuple(map(liar_from, fields.get("liars", ())))
+        scenario: Scenario = _made(cls, fields)
+        scenario.check()
+        return scenario
+
+    def check(self) -> None:
+        """Raise ArgumentError for a scenario that cannot be run."""
+        if not 1 <= self.peers <= 128:
+            raise ArgumentError(f"a scenario with {self.peers} peers: give 1 to 128")
+        if self.rule not in RULES or self.order not in ORDERS:
+            raise ArgumentError(f"a scenario with rule {self.rule!r} and order {self.order!r}: not known")
+        creators = sorted(self.liar_creators)
+        if len(creators) < len(self.liars) or any(not 0 <= creator < self.peers for creator in creators):
+            raise ArgumentError(
+                f"a scenario with liars {creators} of {self.peers} peers: each once, below {self.peers}"
+            )
+        for fault in self.faults:
+            if fault.until_ns is not None and fault.until_ns < fault.at_ns:
+                raise ArgumentError(f"{fault} ends before it begins")
+
+    def __str__(self) -> str:
+        """What it is, in a few lines."""
+        lines = [
+            f"{self.peers} peers, {self.rule}/{self.order}, core {self.core}, seed {self.seed}, "
+            f"{self.duration_ns / 1e9:.2f} s, {self.load.transactions} transactions"
+        ]
+        lines += [f"  liar {liar.creator}: {liar.kind} (strength {liar.strength:g})" for liar in self.liars]
+        for fault in sorted(self.faults, key=lambda fault: fault.at_ns):
+            end = "" if fault.until_ns is None else f" to {fault.until_ns / 1e6:.1f}"
+            what = {key: value for key, value in fault.to_data().items() if key not in ("kind", "at_ns", "until_ns")}
+            told = ", ".join(f"{key} {value}" for key, value in what.items())
+            lines.append(f"  {fault.at_ns / 1e6:.1f}{end} ms: {fault.kind} {told}".rstrip())
+        return "\n".join(lines)
+
+
+def _made(kind: Any, fields: Mapping[str, Any]) -> Any:
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise ArgumentError(f"{kind.__name__}: {error}") from error
+
+
+KINDS: Sequence[str] = (*FAULTS, *LIARS)
+"""What can be asked for by name."""

@@ -1,0 +1,179 @@
+"""One scenario from its beginning to its end, with every checker looking on."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..core.config import Network
+from ..engine import Engine
+from ..errors import EngineStopped, QueueFull
+from ..options import Options
+from .checkers import Checkers, Violation
+from .cluster import Cluster, Node
+from .features import Features
+from .history import History
+from .liars import LIARS, Liar
+from .scenario import Scenario
+
+__all__ = ["Outcome", "Simulation", "simulate"]
+
+SAMPLES = 16  # looks at every peer, in the course of a scenario
+BREAKAGES = ("ApiHistory", "BoundedMemory", "NoSelfFork", "QuietLogs", "TotalOrder")  # excused by no number of liars
+SETTLE_NS = 200_000_000  # between two looks whether everything has come to its end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a scenario."""
+
+    scenario: Scenario
+    problem: str | None
+    """What was violated, None when all held."""
+    digest: str
+    """Hex, 32 bytes: of all that happened; the same whenever the scenario is run."""
+    deliveries: int
+    """Events taken into DAGs, by all peers together."""
+    ordered: int
+    """Events in the agreed order."""
+    virtual_ns: int
+    features: Mapping[str, int] = field(default_factory=dict)
+    latencies_ns: tuple[int, ...] = ()
+    """A sample of the times from making an event to its delivery."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether all held."""
+        return self.problem is None
+
+
+class Simulation:
+    """A scenario that runs."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        scenario.check()
+        self.scenario = scenario
+        self.rng = random.Random(f"simulation/{scenario.seed}")
+        self.cluster = Cluster(
+            scenario.peers,
+            seed=scenario.seed,
+            core=scenario.core,
+            network=Network(rule=scenario.rule, order=scenario.order, f=scenario.f, gc_depth=scenario.gc_depth),
+            options=Options(base_min_event_interval_us=scenario.min_interval_us, heartbeat_us=scenario.heartbeat_us),
+            local={"retain_events": scenario.retain_events, "pool_bytes_per_sender": scenario.pool_bytes},
+            delays=scenario.delays,
+            sync_ns=scenario.sync_ns,
+            signatures=scenario.signatures,
+        )
+        self.honest = [peer for peer in range(scenario.peers) if peer not in scenario.liar_creators]
+        self.history = History(self.cluster)
+        self.checkers = Checkers(self.cluster, self.history, set(self.honest), set(scenario.forgetful))
+        self.features = Features(self.cluster, scenario)
+        self.liars: list[Liar] = [
+            LIARS[spec.kind](self.cluster, spec, random.Random(f"liar/{scenario.seed}/{spec.creator}"))
+            for spec in scenario.liars
+        ]
+
+    def run(self) -> Outcome:
+        """From beginning to end; never raises for what a checker finds."""
+        problem = None
+        try:
+            self._run()
+        except Violation as violation:
+            problem = str(violation)
+        if self.scenario.is_beyond:
+            unexcused = [each for each in self.checkers.violations if not self._is_excused(each)]
+            problem = str(unexcused[0]) if unexcused else None
+        counts = self.features.finish(self.liars, self.history.receipts)
+        outcome = Outcome(
+            scenario=self.scenario,
+            problem=problem,
+            digest=self.history.digest().hex(),
+            deliveries=self.cluster.deliveries(),
+            ordered=self.history.ordered,
+            virtual_ns=self.cluster.now_ns,
+            features=counts,
+            latencies_ns=self.history.latencies_ns(),
+        )
+        self.cluster.close()
+        return outcome
+
+    def _is_excused(self, violation: Violation) -> bool:
+        """Whether more liars than the network is made for may do this: split it or stop it, but not break it.
+
+        Where it was split somebody must have evidence of it.
+        """
+        if violation.checker in BREAKAGES:
+            return False
+        statuses = [status for peer in self.honest for status in self.cluster.nodes[peer].statuses()]
+        seen = any(status.equivocators or status.halted is not None for status in statuses)
+        return seen or violation.checker == "Progress"
+
+    def _run(self) -> None:
+        scenario, cluster = self.scenario, self.cluster
+        for fault in scenario.faults:
+            if fault.at_ns == 0:
+                fault.begin(cluster)
+            else:
+                cluster.at(fault.at_ns, functools.partial(fault.begin, cluster))
+            if fault.until_ns is not None:
+                cluster.at(fault.until_ns, functools.partial(fault.end, cluster))
+        for liar in self.liars:
+            liar.start()
+        cluster.start(*self.honest)
+        self._send()
+        for sample in range(1, SAMPLES + 1):
+            cluster.run((scenario.duration_ns * sample // SAMPLES - cluster.now_ns) / 1e9)
+            self.features.sample(self.checkers.sample())
+        cluster.heal()
+        self.checkers.healed()
+        deadline = cluster.now_ns + scenario.patience_ns
+        while not self.checkers.settled() and cluster.now_ns < deadline:
+            cluster.run(SETTLE_NS / 1e9)
+        self.features.sample(self.checkers.sample())
+        self.checkers.finish()
+
+    def _send(self) -> None:
+        """Let applications send at random times."""
+        load, rng, scenario = self.scenario.load, self.rng, self.scenario
+        if not self.honest:
+            return
+        for number in range(0, load.transactions, load.burst):
+            peer = rng.choice(self.honest)
+            at = rng.randrange(scenario.duration_ns)
+            awaited = rng.random() < load.awaited
+            batch = [self._transaction(each) for each in range(number, min(number + load.burst, load.transactions))]
+            self.cluster.at(at, functools.partial(self._give, peer, batch, awaited))
+
+    def _transaction(self, number: int) -> bytes:
+        return (b"transaction %d of %d " % (number, self.scenario.seed)).ljust(self.scenario.load.bytes, b".")
+
+    def _give(self, peer: int, batch: list[bytes], awaited: bool) -> None:
+        node = self.cluster.nodes[peer]
+        engine = node.engine
+        if not node.up or engine is None or node.host.process.stopped:
+            return  # there is no application that could send
+        for transaction in batch:
+            self.history.sent(node, transaction, awaited)
+            if awaited:
+                self.cluster.spawn(peer, functools.partial(self._submit, node, engine, transaction))
+                continue
+            try:
+                self.cluster.send(peer, transaction)
+            except (QueueFull, EngineStopped) as error:
+                self.history.refused(node, transaction, error)
+
+    async def _submit(self, node: Node, engine: Engine, transaction: bytes) -> None:
+        try:
+            receipt = await engine.submit(transaction)
+        except EngineStopped as error:
+            self.history.refused(node, transaction, error)
+        else:
+            self.history.acknowledged(node, transaction, receipt)
+
+
+def simulate(scenario: Scenario) -> Outcome:
+    """Run a scenario; what came of it."""
+    return Simulation(scenario).run()

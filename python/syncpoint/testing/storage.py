@@ -1,0 +1,95 @@
+"""A simulated disk, which outlives processes and can lose what was not synced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+
+from .loop import VirtualLoop
+
+__all__ = ["Disk", "SimulatedStorage", "Store"]
+
+
+class Store(StrEnum):
+    """What a process that starts again finds of its store."""
+
+    KEPT = "kept"
+    """All that was reported durable, and what else reached the disk."""
+
+    UNSYNCED_LOST = "unsynced_lost"
+    """All that was reported durable, and nothing else: the power failed."""
+
+    TORN = "torn"
+    """The same, and a part of the next record, which is no record."""
+
+    OLD = "old"
+    """A backup."""
+
+    LOST = "lost"
+    """Nothing."""
+
+
+class Disk:
+    """The disk of one simulated computer: records, and how many of them are synced.
+
+    Records are whole or not there, as in a store that checks them: of a torn one nothing is left.
+    """
+
+    def __init__(self, loop: VirtualLoop, sync_ns: int = 0) -> None:
+        """`sync_ns` is how long it takes until a record is durable."""
+        self.sync_ns = sync_ns
+        self.records: list[bytes] = []
+        self.synced = 0
+        self.torn = 0  # records that were lost in the middle of being written
+        self.unsynced_lost = 0
+        self._loop = loop
+        self._backup: list[bytes] = []
+
+    def back_up(self) -> None:
+        """Keep a copy of what is durable now, for `Store.OLD`."""
+        self._backup = self.records[: self.synced]
+
+    def crashed(self, store: Store) -> None:
+        """The process is gone; what the next one will find."""
+        if store is Store.UNSYNCED_LOST or store is Store.TORN:
+            if store is Store.TORN and len(self.records) > self.synced:
+                self.torn += 1
+            self.unsynced_lost += len(self.records) - self.synced
+            del self.records[self.synced :]
+        elif store is Store.OLD:
+            self.records = list(self._backup)
+        elif store is Store.LOST:
+            self.records = []
+        self.synced = len(self.records)
+
+
+class SimulatedStorage:
+    """The store of one process on a simulated disk."""
+
+    def __init__(self, disk: Disk, alive: Callable[[], bool]) -> None:
+        self._disk = disk
+        self._alive = alive
+
+    def load(self) -> Sequence[bytes]:
+        """All records, oldest first."""
+        return tuple(self._disk.records)
+
+    def append(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
+        """Write records, and say when they are synced."""
+        disk = self._disk
+        disk.records += map(bytes, records)
+        size = len(disk.records)
+        if disk.sync_ns == 0:
+            disk.synced = size
+            durable()
+            return
+
+        def synced() -> None:
+            if self._alive():
+                disk.synced = max(disk.synced, size)
+                durable()
+
+        disk._loop.call_later(disk.sync_ns / 1e9, synced)
+
+    def close(self) -> None:
+        """Nothing to let go of."""

@@ -1,0 +1,125 @@
+"""A simulated computer: the clock, the disk and the network that an engine on it gets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from ..context import Context
+from ..core.config import MachineConfig
+from ..core.crypto import blake3
+from ..runtime.clock import Clock
+from ..runtime.driver import Machine
+from ..runtime.storage import Storage
+from ..runtime.transport import LinkPeer, Links, Listener
+from .clock import HostClock
+from .loop import Process, VirtualLoop
+from .storage import Disk, SimulatedStorage
+from .transport import Internet, SimulatedLinks, SimulatedListener
+
+__all__ = ["Host", "SimulatedContext"]
+
+
+class Host:
+    """One simulated computer and the process that runs on it; it is a `World` to that process."""
+
+    threads = 1
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        internet: Internet,
+        number: int,
+        clock: HostClock,
+        disk: Disk,
+        *,
+        signatures: str = "simulated",
+        shared: bool = False,
+    ) -> None:
+        """`shared` lets another host have the same address, as twins do."""
+        self.number = number
+        self.hardware_clock = clock
+        self.disk = disk
+        self.signatures = signatures
+        self.process = Process(f"host {number}")
+        self.starts = 0
+        self.open_links: SimulatedLinks | None = None
+        self.make: Callable[[MachineConfig], Machine] | None = None  # instead of a core's machine, for liars
+        self._loop = loop
+        self._internet = internet
+        self._shared = shared
+
+    def boot(self) -> Process:
+        """A new process; the one before must be dead."""
+        self.starts += 1
+        self.process = Process(f"host {self.number}, start {self.starts}")
+        return self.process
+
+    # -- World --------------------------------------------------------------------------------------
+
+    async def bind(self, host: str, port: int, address: str) -> Listener:
+        """Listen in the simulated network."""
+        return self._internet.bind(host, port, address, shared=self._shared)
+
+    async def resolve(self, host: str, port: int, address: str) -> str:
+        """Every host is known by its name."""
+        return host
+
+    def clock(self) -> Clock:
+        """The clock of this computer."""
+        return self.hardware_clock.clock()
+
+    def entropy(self) -> bytes:
+        """Foreseeable, so that a run can be repeated; and never the same."""
+        return blake3(b"entropy of host %d at start %d" % (self.number, self.starts))
+
+    def storage(self) -> Storage:
+        """The store on this computer's disk."""
+        process = self.process
+        return SimulatedStorage(self.disk, lambda: process.alive)
+
+    def links(
+        self,
+        listener: Listener,
+        own: int,
+        key: bytes,
+        epoch_id: bytes,
+        peers: Sequence[LinkPeer],
+        max_frame_bytes: int,
+        received: Callable[[int, list[bytes]], None],
+        connected: Callable[[int], None],
+        disconnected: Callable[[int], None],
+    ) -> Links:
+        """Links in the simulated network."""
+        assert isinstance(listener, SimulatedListener)
+        self.open_links = SimulatedLinks(
+            self._internet,
+            listener,
+            self.process,
+            self.number,
+            own,
+            key,
+            epoch_id,
+            peers,
+            max_frame_bytes,
+            received,
+            connected,
+            disconnected,
+        )
+        return self.open_links
+
+
+class SimulatedContext(Context):
+    """A context whose engines live on a simulated computer; all else is as in `Context`."""
+
+    def __init__(self, host: Host, core: str, local: Mapping[str, int], watch: Callable[[Machine], Machine]) -> None:
+        """`local` replaces fields of `Local`; `watch` gets each machine that is made, and gives the one that runs."""
+        super().__init__(core)
+        self._world = host
+        self._make = host.make or super()._machine
+        self._local = local
+        self._watch = watch
+
+    def _machine(self, config: MachineConfig) -> Machine:
+        config = dataclasses.replace(config, local=dataclasses.replace(config.local, **self._local))
+        return self._watch(self._make(config))

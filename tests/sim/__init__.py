@@ -1,0 +1,1 @@
+"""The simulator, what it finds, and the same faults on real processes."""

@@ -1,0 +1,140 @@
+"""An event loop on virtual time: order, processes that die, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from syncpoint.testing.loop import BEGIN_NS, Process, VirtualLoop
+
+SECOND = 1_000_000_000
+
+
+@pytest.fixture
+def loop() -> Iterator[VirtualLoop]:
+    made = VirtualLoop()
+    yield made
+    made.close()
+
+
+def run(loop: VirtualLoop, seconds: float) -> None:
+    loop.run_until(lambda: False, loop.now_ns + round(seconds * SECOND))
+
+
+def test_waiting_takes_no_time_and_passes_virtual_time(loop: VirtualLoop) -> None:
+    seen: list[tuple[str, float]] = []
+
+    async def main() -> None:
+        await asyncio.sleep(3600)
+        seen.append(("woke", loop.time()))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(5):
+                await asyncio.Event().wait()
+        seen.append(("gave up", loop.time()))
+
+    loop.spawn(Process("p"), main)
+    run(loop, 4000)
+    assert seen == [("woke", 3600.0), ("gave up", 3605.0)]
+    assert loop.now_ns == BEGIN_NS + 4000 * SECOND
+
+
+def test_what_is_due_at_once_runs_in_the_order_in_which_it_was_asked_for(loop: VirtualLoop) -> None:
+    seen: list[int] = []
+    for number in range(20):
+        loop.call_later(1.0, seen.append, number)
+    loop.put(loop.now_ns + SECOND, loop.context_of(Process("p")), seen.append, 20)
+    loop.call_later(0.5, seen.append, -1)
+    run(loop, 2)
+    assert seen == [-1, *range(21)]
+
+
+def test_run_until_stops_at_the_instant_in_which_something_holds(loop: VirtualLoop) -> None:
+    seen: list[int] = []
+    loop.call_later(1.0, seen.append, 1)
+    loop.call_later(2.0, seen.append, 2)
+    assert loop.run_until(lambda: bool(seen), loop.now_ns + 10 * SECOND)
+    assert (seen, loop.time()) == ([1], 1.0)
+    assert not loop.run_until(lambda: len(seen) == 3, loop.now_ns + 10 * SECOND)
+    assert loop.time() == 11.0
+
+
+def test_nothing_of_a_dead_process_runs_any_more(loop: VirtualLoop) -> None:
+    seen: list[str] = []
+    process = Process("victim")
+
+    async def main() -> None:
+        asyncio.get_running_loop().create_task(child())
+        try:
+            await asyncio.sleep(10)
+        finally:
+            seen.append("cleaned up")
+
+    async def child() -> None:
+        while True:
+            await asyncio.sleep(1)
+            seen.append("beat")
+
+    loop.spawn(process, main)
+    run(loop, 2.5)
+    loop.kill(process)
+    run(loop, 100)
+    assert seen == ["beat", "beat"]
+    assert not loop.problems
+
+
+def test_a_stopped_process_goes_on_with_all_that_would_have_happened(loop: VirtualLoop) -> None:
+    seen: list[float] = []
+    process = Process("sleeper")
+
+    async def main() -> None:
+        await asyncio.sleep(1)
+        seen.append(loop.time())
+
+    loop.spawn(process, main)
+    run(loop, 0.5)
+    loop.suspend(process)
+    run(loop, 5)
+    assert not seen
+    loop.resume(process)
+    run(loop, 0)
+    assert seen == [5.5]
+
+
+def test_what_nobody_catches_is_kept(loop: VirtualLoop) -> None:
+    def fail() -> None:
+        raise ValueError("nobody looks")
+
+    loop.call_soon(fail)
+    run(loop, 1)
+    assert len(loop.problems) == 1
+    assert "nobody looks" in loop.problems[0]
+
+
+def test_time_that_stands_still_is_noticed(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("syncpoint.testing.loop.MAX_HANDLES_AT_ONCE", 1000)
+
+    def again() -> None:
+        loop.call_soon(again)
+
+    loop.call_soon(again)
+    with pytest.raises(AssertionError, match="time stands still"):
+        run(loop, 1)
+
+
+async def _look_up() -> object:
+    return await asyncio.get_running_loop().getaddrinfo("localhost", 1)
+
+
+async def _thread() -> None:
+    await asyncio.to_thread(print)
+
+
+@pytest.mark.parametrize("real", [_look_up, _thread])
+def test_what_is_real_is_refused_with_advice(loop: VirtualLoop, real: object) -> None:
+    task = loop.spawn(Process("p"), real)  # type: ignore[arg-type]
+    run(loop, 1)
+    error = task.exception()
+    assert isinstance(error, RuntimeError)
+    assert "simulation" in str(error)
