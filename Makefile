@@ -26,6 +26,11 @@ rust-test-native: | $(VENV)/bin/python
 rust-test-pure:
 	@echo 'No Rust toolchain is used: the Rust tests are left out, and the Python core runs alone.'
 
+# 2,000 scenarios and ten million deliveries of the simulator, every promise checked; docs/ledger.md has the long ones.
+.PHONY: campaign
+campaign: $(VENV)/.test-$(CORE)
+	$(BIN)/python -m tests.sim.campaign gate $(ARGS)
+
 # How much of the Python core its tests reach; several times slower than the tests alone.
 coverage: $(VENV)/.test-$(CORE)
 	$(BIN)/python -m coverage erase
