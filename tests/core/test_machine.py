@@ -16,7 +16,7 @@ from syncpoint.core.fetch import MAX_MISSING
 from syncpoint.core.input import Connected, Input, Received, Start
 from syncpoint.core.journal import encode_own_event
 from syncpoint.core.output import Output, Rejected, Send
-from syncpoint.core.values import Event, Parent
+from syncpoint.core.values import Event, Item, ItemType, Parent
 from syncpoint.core.wire import FrameType
 from syncpoint.errors import CorruptError
 
@@ -40,6 +40,7 @@ def forge(
     *,
     created_at: int | None = None,
     transactions: tuple[bytes, ...] = (),
+    items: tuple[Item, ...] = (),
     salt: int = 0,
 ) -> bytes:
     """An EVENT frame that `creator` really signed, whatever is in it."""
@@ -47,9 +48,9 @@ def forge(
     references = sorted(Parent(parent.creator, parent.round, parent.digest) for parent in parents)
     at = cluster.now + round if created_at is None else created_at
     epoch_id = cluster.machines[0].committee.epoch_id
-    header = wire.encode_header(epoch_id, creator, round, at, salt, references, (), transactions)
+    header = wire.encode_header(epoch_id, creator, round, at, salt, references, items, transactions)
     digest = wire.event_digest(header)
-    event = Event(creator, round, at, (), (), transactions, header, digest, signer.sign(DOMAIN_EVENT + digest))
+    event = Event(creator, round, at, (), items, transactions, header, digest, signer.sign(DOMAIN_EVENT + digest))
     return wire.encode_event(event)
 
 
@@ -892,3 +893,19 @@ def test_a_peer_whose_first_words_were_lost_asks_again() -> None:
     cluster.submit(3, b"from the silent one")
     cluster.run_until(lambda: cluster.all_have(301), within=2_000 * MS)
     assert cluster.machines[3].status().own_round > 0
+
+
+def test_evidence_against_ourselves_halts_us_though_we_never_saw_the_other_event() -> None:  # R5
+    """Nobody passes on what nobody refers to; a copy of us may only ever hear that it was seen."""
+    cluster = Cluster(4)
+    cluster.crash(2)
+    ours, theirs = (decode(cluster, forge(cluster, 3, 1, [], salt=salt)) for salt in (1, 2))
+    proof = Item(ItemType.EVIDENCE, wire.encode_evidence(ours, theirs))
+    cluster.step(3, Received(2, (forge(cluster, 2, 1, [], items=(proof,)),)))
+    cluster.submit(0, b"so that there is something to do")
+    cluster.run(100 * MS)
+    assert "evidence that our key signed two events" in cluster.halted[3]
+    made = cluster.machines[3].status().own_round
+    cluster.run(2_000 * MS)
+    assert cluster.machines[3].status().own_round == made
+    assert not set(cluster.halted) - {3}

@@ -274,6 +274,8 @@ class Machine:
             self._orderer.accept(node)
         self._proposer.accept(node)
         self._decider.insert(node)
+        if self._proposer.is_copied:
+            self._halt("there is evidence that our key signed two events for one slot: it signs in another process, too")
         return None
 
     def _one_variant(self, event: Event, sender: int | None) -> Reject | None:
@@ -319,8 +321,7 @@ class Machine:
             events = self._server.above(peer, theirs, self._now)
             if isinstance(events, Reject):
                 return events
-            for event in events:
-                self._outputs.append(Send(peer, wire.encode_event(event)))
+            self._outputs += [Send(peer, wire.encode_event(event)) for event in events]
             self._send_frontier(FrameType.FRONTIER, peer)
         elif not behind and any(their < our for their, our in zip(theirs, ours, strict=True)):
             self._send_frontier(FrameType.FRONTIER, peer)
@@ -330,8 +331,7 @@ class Machine:
         events = self._server.requested(peer, digests, self._now)
         if isinstance(events, Reject):
             return events
-        for event in events:
-            self._outputs.append(Send(peer, wire.encode_event(event)))
+        self._outputs += [Send(peer, wire.encode_event(event)) for event in events]
         return None
 
     def _pull(self, peer: int) -> None:

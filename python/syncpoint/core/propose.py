@@ -80,6 +80,7 @@ class Proposer:
         self.resubmitted = 0
         self.queued_bytes = 0  # as encoded
         self.exposed = 0  # bit set over creators: equivocators whose evidence is in our history (P7)
+        self.is_copied = False  # there is evidence against ourselves: our key signs elsewhere as well (R5)
         self._signer = signer
         self._entropy = entropy
         self._dag = dag
@@ -237,7 +238,9 @@ class Proposer:
         proofs = [item.body for item in node.event.items if item.type == ItemType.EVIDENCE]
         for proof in proofs[:MAX_EVIDENCE]:
             creator = check_evidence(proof, self.committee)
-            if creator is not None and creator != self.own:
+            if creator == self.own:
+                self.is_copied = True
+            elif creator is not None:
                 self.exposed |= 1 << creator
                 self._evidence.pop(creator, None)
 

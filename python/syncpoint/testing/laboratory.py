@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..core import wire
-from ..core.config import ORDERS, RULES, Network
+from ..core.config import MAX_PEERS, ORDERS, RULES, Network
 from ..core.error import Reject
 from ..core.input import Input, Received
 from ..core.output import Output
@@ -124,7 +124,8 @@ class Observation:
 
     def one_leader(self) -> Latency:
         """What a decision by one leader a round would have made of the same graph: a model; see `baseline`."""
-        assert self.graph is not None, "the graph was not recorded: observe(..., graph=True)"
+        if self.graph is None:
+            raise ArgumentError("the graph of this run was not recorded: observe(..., graph=True)")
         samples = one_leader(self.graph, self.window)
         return Latency.of(samples, self.latency.events, self.latency.delta_ns, self.latency.round_ns)
 
@@ -155,7 +156,7 @@ class Row:
         latency = self.latency
         times = (latency.mean_ns, latency.p50_ns, latency.p99_ns)
         delays = [f"{latency.in_delays(ns):.2f}" if latency.delta_ns else "" for ns in times]
-        names = (self.rule, self.order) if self.protocol == SYNCPOINT else (self.protocol, "")
+        names = (self.rule, self.order) if self.protocol == SYNCPOINT else self.protocol.split(", ")
         return (str(self.n), *names, self.faults, *delays, *(f"{ns / MS:.0f}" for ns in times))
 
 
@@ -203,10 +204,7 @@ def observe(
     process dies during the warm-up, and its links break) or "power" (nobody is told). `warm_up` is in rounds; with dead
     peers it is followed by 60 more, in which the others forget them. `graph` records all events.
     """
-    numbers = spread(n, dead) if isinstance(dead, int) else tuple(sorted(set(dead)))
-    most = (n - 1) // 3
-    if len(numbers) > most or not all(0 <= number < n for number in numbers):
-        raise ArgumentError(f"dead={dead!r}: give at most {most} of the peers 0 to {n - 1}")
+    numbers = _numbers(n, dead)
     if death not in DEATHS:
         raise ArgumentError(f"death={death!r}: give one of {', '.join(DEATHS)}")
     if warm_up < 1 or rounds < 1:
@@ -219,8 +217,7 @@ def led_latency(
     n: int, *, delays: Delays, seed: int = 0, dead: int | Sequence[int] = 0, warm_up: int = 30, rounds: int = 20
 ) -> Latency:
     """What one leader a round would need at its own pace: a model, no engine; see `baseline.led`."""
-    numbers = spread(n, dead) if isinstance(dead, int) else tuple(dead)
-    graph = led(n, delays, seed, warm_up + rounds + MARGIN, numbers)
+    graph = led(n, delays, seed, warm_up + rounds + MARGIN, _numbers(n, dead))
     window = range(warm_up + 1, warm_up + rounds + 1)
     return _latency(one_leader(graph, window), graph.vertices, window, delays)
 
@@ -241,6 +238,17 @@ def table(rows: Sequence[Row]) -> str:
     """Rows as a table in Markdown."""
     lines = [HEADINGS, ["---"] * len(HEADINGS), *(row.cells() for row in rows)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _numbers(n: int, dead: int | Sequence[int]) -> tuple[int, ...]:
+    """The peers that do not live, when n and they are what can be measured."""
+    if not 2 <= n <= MAX_PEERS:
+        raise ArgumentError(f"a laboratory of {n} peers: give 2 to {MAX_PEERS}; one alone sends nothing")
+    numbers = spread(n, dead) if isinstance(dead, int) else tuple(sorted(set(dead)))
+    most = (n - 1) // 3
+    if len(numbers) > most or not all(0 <= number < n for number in numbers):
+        raise ArgumentError(f"dead={dead!r}: give at most {most} of the peers 0 to {n - 1}")
+    return numbers
 
 
 def _rows(profile: str, n: int, core: str, seed: int) -> Iterator[Row]:

@@ -398,6 +398,12 @@ impl Machine {
         }
         self.proposer.accept(at, &self.dag);
         self.decider.insert(at, &self.dag);
+        if self.proposer.is_copied {
+            self.halt(
+                "there is evidence that our key signed two events for one slot: it signs in another process, too"
+                    .into(),
+            );
+        }
         Ok(())
     }
 

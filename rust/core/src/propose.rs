@@ -93,6 +93,8 @@ pub struct Proposer {
     pub queued_bytes: usize,
     /// Equivocators whose evidence is in our history (P7).
     pub(crate) exposed: Creators,
+    /// There is evidence against ourselves: our key signs elsewhere as well (R5).
+    pub(crate) is_copied: bool,
     signer: Signer,
     entropy: [u8; 32],
     queue: VecDeque<Queued>,
@@ -127,6 +129,7 @@ impl Proposer {
             resubmitted: 0,
             queued_bytes: 0,
             exposed: 0,
+            is_copied: false,
             signer,
             entropy,
             queue: VecDeque::new(),
@@ -343,7 +346,10 @@ impl Proposer {
         }
         let proofs = event.items().filter(|item| item.r#type == ItemType::Evidence as u16);
         for proof in proofs.take(MAX_EVIDENCE) {
-            if let Some(liar) = check_evidence(&proof.body, &self.committee).filter(|&liar| liar != self.own) {
+            let Some(liar) = check_evidence(&proof.body, &self.committee) else { continue };
+            if liar == self.own {
+                self.is_copied = true;
+            } else {
                 self.exposed |= creator(liar);
                 self.evidence.retain(|(other, _)| *other != liar);
             }

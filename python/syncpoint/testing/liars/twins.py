@@ -87,7 +87,7 @@ class TwinMachine(Machine):
             self._meeting = False
 
     def _halt(self, reason: str) -> None:
-        if not self._meeting:
+        if not self._meeting and not self._proposer.is_copied:
             super()._halt(reason)
 
     def _propose(self) -> None:
