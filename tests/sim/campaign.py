@@ -37,8 +37,8 @@ class Part(NamedTuple):
 def parts(core: str) -> dict[str, tuple[Part, ...]]:
     """All campaigns by name, with the number of seeds that each part has by default."""
 
-    def settings(profile: str, size: float, core: str = core) -> Settings:
-        return Settings(profile=profile, core=core, size=size)
+    def settings(profile: str, size: float, core: str = core, peers: int | None = None) -> Settings:
+        return Settings(profile=profile, core=core, size=size, peers=peers)
 
     gate = (
         Part(settings("chaos", 0.3), 1_250),
@@ -53,8 +53,8 @@ def parts(core: str) -> dict[str, tuple[Part, ...]]:
     return {
         "gate": gate,
         "plain": plain,  # without a native core
-        "chaos": (Part(settings("chaos", 0.1), 100_000),),
-        "twins": (Part(settings("twins", 0.1), 100_000),),
+        "chaos": (Part(settings("chaos", 0.05, peers=4), 80_000), Part(settings("chaos", 0.1), 20_000)),
+        "twins": (Part(settings("twins", 0.05, peers=4), 80_000), Part(settings("twins", 0.05, peers=7), 20_000)),
     }
 
 
@@ -113,7 +113,8 @@ def _row(campaign: Campaign, problems: int) -> str:
         "transactions resubmitted", "pruned while catching up",
     ))  # fmt: skip
     return (
-        f"| {time.strftime('%Y-%m-%d')} | {settings.profile} {settings.size:g}, {settings.core} | {commit} "
+        f"| {time.strftime('%Y-%m-%d')} | {settings.profile}, size {settings.size:g}, n = {settings.peers or 'drawn'}, "
+        f"{settings.core} | {commit} "
         f"| {min(campaign.digests)}:{max(campaign.digests) + 1} | {campaign.done:,} | {campaign.deliveries:,} "
         f"| {campaign.cpu_s:,.0f} s | {len(campaign.failures)} + {problems} | {told} |"
     )

@@ -27,7 +27,7 @@ __all__ = ["simulate_command"]
 CORES = ("auto", "native", "python", "mixed")
 LABORATORY = "lockstep"
 DEFAULT_SEEDS = 100
-MAX_SHOWN = 3  # failures that are shrunk and shown; the rest is counted
+SHOWN = 3  # failures that are shrunk and shown; the rest is counted
 
 
 def simulate_command(
@@ -126,7 +126,7 @@ def _many(
     differ = repeat(campaign) if again and campaign.done else None
     summary_of(campaign, time.monotonic() - begin, lacking, differ)
     campaign.failures.sort(key=lambda outcome: outcome.scenario.seed)
-    for outcome in campaign.failures[:MAX_SHOWN]:
+    for outcome in campaign.failures[:SHOWN]:
         _tell(outcome, save)
     return FAILED if campaign.failures or lacking or differ else 0
 

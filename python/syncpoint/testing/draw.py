@@ -300,7 +300,7 @@ class _Faults:
         kinds = [kind for kind in self.makers if self.draw_of.wants(kind)]
         faults: list[Fault] = []
         for _ in range(count if kinds else 0):
-            at = self.rng.randrange(self.scenario.duration_ns)
+            at = self.rng.randrange(self.scenario.duration_ns - 2 * MS)
             until = min(at + self.rng.randint(MS, max(2 * MS, self.longest)), self.scenario.duration_ns)
             fault = self.makers[self.rng.choice(kinds)](at, max(until, at + MS))
             if fault is not None:

@@ -47,18 +47,16 @@ class Features:
         self.counts: Counter[str] = Counter()
         self._cluster = cluster
         self._scenario = scenario
-        self._floors = [0] * len(cluster.nodes)  # of each peer, when it was last seen to be behind
+        self._floors: dict[int, int] = {}  # of the peers that were behind when they were looked at last
 
     def sample(self, statuses: Mapping[int, Status]) -> None:
         """Look at what the peers say while it goes on, by number of the host."""
         best = max((status.closed_round for status in statuses.values()), default=0)
         for number, status in statuses.items():
+            if number in self._floors and status.floor_round > self._floors.pop(number):
+                self.counts["pruned while catching up"] += 1
             if best - status.closed_round > min(LAG_ROUNDS, self._scenario.gc_depth):
-                if self._floors[number] and status.floor_round > self._floors[number]:
-                    self.counts["pruned while catching up"] += 1
-                self._floors[number] = status.floor_round or 1
-            else:
-                self._floors[number] = 0
+                self._floors[number] = status.floor_round
 
     def finish(self, liars: list[Liar], receipts: int) -> Counter[str]:
         """All counts, once it is over."""

@@ -22,7 +22,7 @@ BEGIN_NS = 1_700_000_000_000_000_000  # what virtual time starts from: ns since 
 MAX_HANDLES_AT_ONCE = 10_000_000  # in one instant; beyond, something calls itself again and again
 
 MIN_PRUNE = 256
-MAX_CANCELS = 10  # of one task that does not want to end
+MAX_CANCELS = 100  # of one task that does not want to end
 
 
 class Process:

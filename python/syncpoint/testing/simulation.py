@@ -127,6 +127,9 @@ class Simulation:
         for sample in range(1, SAMPLES + 1):
             cluster.run((scenario.duration_ns * sample // SAMPLES - cluster.now_ns) / 1e9)
             self.features.sample(self.checkers.sample())
+        last = max((fault.until_ns or 0 for fault in scenario.faults), default=0)
+        if last >= cluster.now_ns:  # what was drawn ends with the load; what was written by hand may last longer
+            cluster.run((last + 1 - cluster.now_ns) / 1e9)
         cluster.heal()
         self.checkers.healed()
         deadline = cluster.now_ns + scenario.patience_ns
