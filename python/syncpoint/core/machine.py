@@ -275,7 +275,7 @@ class Machine:
         self._proposer.accept(node)
         self._decider.insert(node)
         if self._proposer.is_copied:
-            self._halt("there is evidence that our key signed two events for one slot: it signs in another process, too")
+            self._halt("there is evidence that our key signed two events for one slot: it signs in another process too")
         return None
 
     def _one_variant(self, event: Event, sender: int | None) -> Reject | None:

@@ -400,8 +400,7 @@ impl Machine {
         self.decider.insert(at, &self.dag);
         if self.proposer.is_copied {
             self.halt(
-                "there is evidence that our key signed two events for one slot: it signs in another process, too"
-                    .into(),
+                "there is evidence that our key signed two events for one slot: it signs in another process too".into(),
             );
         }
         Ok(())
