@@ -138,3 +138,20 @@ def test_what_is_real_is_refused_with_advice(loop: VirtualLoop, real: object) ->
     error = task.exception()
     assert isinstance(error, RuntimeError)
     assert "simulation" in str(error)
+
+
+def test_a_task_that_died_on_the_point_of_waking_ends_with_the_loop(loop: VirtualLoop) -> None:
+    process = Process("victim")
+    gate = loop.create_future()
+
+    async def main() -> None:
+        await gate
+
+    task = loop.spawn(process, main)
+    run(loop, 1)
+    gate.set_result(None)  # the task is going to be woken ...
+    loop.kill(process)  # ... and is dead before that
+    run(loop, 1)
+    assert not task.done()
+    loop.end()
+    assert task.done()

@@ -22,7 +22,7 @@ BEGIN_NS = 1_700_000_000_000_000_000  # what virtual time starts from: ns since 
 MAX_HANDLES_AT_ONCE = 10_000_000  # in one instant; beyond, something calls itself again and again
 
 MIN_PRUNE = 256
-MAX_CANCELS = 100  # of one task that does not want to end
+MAX_CANCELS = 10  # of one task that does not want to end
 
 
 class Process:
@@ -34,7 +34,7 @@ class Process:
         self.name = name
         self.alive = True
         self.stopped = False  # as by SIGSTOP
-        self.waiting: list[Any] = []  # what would have run since
+        self.waiting: list[Any] = []  # what would have run since it was stopped, or died
         self.tasks: list[asyncio.Task[Any]] = []  # kept, so that the end of a dead process disturbs nobody
         self.prune_at = MIN_PRUNE  # tasks kept, before those that are done are let go
 
@@ -83,7 +83,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def kill(self, process: Process) -> None:
         """End a process at once: nothing of it runs any more."""
         process.alive = False
-        process.waiting.clear()
         self._special = True
 
     def suspend(self, process: Process) -> None:
@@ -133,9 +132,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             if self._special:
                 process = handle._context.get(_running)
                 if process is not None:
-                    if not process.alive:
-                        continue
-                    if process.stopped:
+                    if process.stopped or not process.alive:
                         process.waiting.append(handle)
                         continue
             try:
@@ -150,8 +147,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Cancel every task of every process and let it end; what goes wrong with that is nobody's business."""
         self._closed = True
         self._timers.clear()
-        self._ready.clear()
         self._special = False
+        for process in self._processes:  # a task whose wake-up was held back cannot even be cancelled
+            self._ready.extend(process.waiting)
+            process.waiting.clear()
         previous = events._get_running_loop()
         events._set_running_loop(self)
         try:
