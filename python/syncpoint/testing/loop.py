@@ -129,12 +129,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             handle = ready.popleft()
             if handle._cancelled:
                 continue
-            if self._special:
-                process = handle._context.get(_running)
-                if process is not None:
-                    if process.stopped or not process.alive:
-                        process.waiting.append(handle)
-                        continue
+            if self._special and self._holds_back(handle):
+                continue
             try:
                 handle._context.run(handle._callback, *handle._args)
             except Exception as error:
@@ -166,6 +162,15 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         for process in self._processes:
             process.tasks.clear()
         self._timers.clear()
+
+    def _holds_back(self, handle: Any) -> bool:
+        """Keep what belongs to a process that is stopped or dead; of a dead one only what its tasks may need to end."""
+        process = handle._context.get(_running)
+        if process is None or (process.alive and not process.stopped):
+            return False
+        if process.alive or not isinstance(handle, Call):
+            process.waiting.append(handle)
+        return True
 
     # -- asyncio ------------------------------------------------------------------------------------
 
