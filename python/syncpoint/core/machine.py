@@ -108,7 +108,7 @@ class Machine:
             linked=linked,
             has_quorum=len(linked) + 1 >= self.committee.q,
             halted=self._halted,
-            own_round=proposer.tip.round if proposer.tip is not None else 0,
+            own_round=proposer.own_round,
             top_round=self._dag.top,
             closed_round=decider.closed,
             floor_round=self._dag.floor,
@@ -365,7 +365,7 @@ class Machine:
         """Drop rounds that neither we nor any peer that keeps up still need (F4)."""
         depth = self.config.network.gc_depth
         held, limit = self._dag.bytes, self.config.local.retain_bytes
-        own_round = self._proposer.tip.round if self._proposer.tip is not None else 0
+        own_round = self._proposer.own_round
         behind = self._decider.closed - own_round
         if behind > HOPELESS * self._retain_rounds or (held > HOPELESS * limit and behind > RETAIN_GC_DEPTHS * depth):
             self._halt(
@@ -400,8 +400,7 @@ class Machine:
     def _may_propose(self) -> bool:
         if not self._started or self._halted is not None or self._persisting is not None or not self._is_confirmed:
             return False
-        own_round = self._proposer.tip.round if self._proposer.tip is not None else 0
-        return own_round >= self._journaled_round
+        return self._proposer.own_round >= self._journaled_round
 
     @property
     def _is_confirmed(self) -> bool:
@@ -422,18 +421,19 @@ class Machine:
     def _fetch(self) -> int | None:
         """Ask for what is missing; when to look again."""
         requests, due = self._fetcher.poll(self._now)
-        for peer, digests in requests:
-            self._outputs.append(Send(peer, wire.encode_request(digests)))
+        self._outputs += [Send(peer, wire.encode_request(digests)) for peer, digests in requests]
         if not self._started or not self._fetcher.linked:
             return due
         busy = self._orderer.has_undelivered or self._proposer.queued
         stall = STALL_NS if busy else STALL_HEARTBEATS * self.config.local.heartbeat_ns
         if self._now >= self._quiet_since + stall:  # frames were lost, or too few peers are linked
             self._quiet_since = self._now
-            type = FrameType.FRONTIER if self._is_confirmed else FrameType.PULL  # everybody answers to a pull
-            self._outputs.append(Broadcast(wire.encode_frontier(type, self._dag.frontier)))
-        look_at = self._quiet_since + stall
-        return look_at if due is None else min(due, look_at)
+            if self._is_confirmed or self._halted is not None:
+                self._outputs.append(Broadcast(wire.encode_frontier(FrameType.FRONTIER, self._dag.frontier)))
+            else:
+                for peer in sorted(self._fetcher.linked.keys() - self._heard):
+                    self._send_frontier(FrameType.PULL, peer)  # whoever is pulled from says how far it is
+        return min(at for at in (due, self._quiet_since + stall) if at is not None)
 
     def _wake(self, fetch_at: int | None) -> None:
         times = [at for at in (self._propose_at, fetch_at) if at is not None]

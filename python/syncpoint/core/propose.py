@@ -98,6 +98,11 @@ class Proposer:
         """Transactions that wait for an event."""
         return len(self._queue)
 
+    @property
+    def own_round(self) -> int:
+        """The round of our newest event, 0 before the first."""
+        return self.tip.round if self.tip is not None else 0
+
     def submit(self, transactions: Iterable[bytes]) -> None:
         """Queue transactions of our application; they get the next numbers."""
         for transaction in transactions:
@@ -133,7 +138,7 @@ class Proposer:
 
     def poll(self, now: int) -> Made | int | None:
         """Our next event if it is time for it, else when to ask again (None: when something changes)."""
-        round = self.tip.round if self.tip is not None else 0
+        round = self.own_round
         parents = self._strong(round)
         if parents is None:
             return None

@@ -606,10 +606,17 @@ impl Machine {
         if self.now >= self.quiet_since + stall {
             // frames were lost, or too few peers are linked
             self.quiet_since = self.now;
-            // Everybody answers to a pull.
-            let kind = if self.is_confirmed() { FrameType::Frontier } else { FrameType::Pull };
-            let frame = wire::encode_frontier(kind, &self.dag.frontier);
-            self.outputs.push(Output::Broadcast { frame });
+            if self.is_confirmed() || self.halted.is_some() {
+                let frame = wire::encode_frontier(FrameType::Frontier, &self.dag.frontier);
+                self.outputs.push(Output::Broadcast { frame });
+            } else {
+                let mut unheard: Vec<usize> = self.fetcher.linked.clone();
+                unheard.retain(|&peer| self.heard & creator(peer) == 0);
+                unheard.sort_unstable();
+                for peer in unheard {
+                    self.send_frontier(FrameType::Pull, peer); // whoever is pulled from says how far it is
+                }
+            }
         }
         let look_at = self.quiet_since + stall;
         Some(due.map_or(look_at, |due| due.min(look_at)))
