@@ -47,6 +47,8 @@ class Engine:
     cancelled `submit` has sent its transaction and only no longer waits for it.
     """
 
+    _max_unread_messages: int | None = None  # instead of MAX_UNREAD_MESSAGES, where a simulation lowers it
+
     def __init__(
         self,
         context: Context,
@@ -231,7 +233,8 @@ class Engine:
             return None
         event = self._messages.popleft()
         self._unread_bytes -= event._payload_bytes
-        if len(self._messages) <= MAX_UNREAD_MESSAGES // 2 and self._unread_bytes <= MAX_UNREAD_BYTES // 2:
+        limit = self._max_unread_messages or MAX_UNREAD_MESSAGES
+        if len(self._messages) <= limit // 2 and self._unread_bytes <= MAX_UNREAD_BYTES // 2:
             self._driver.resume()
         return event
 
@@ -350,7 +353,8 @@ class Engine:
             self._unread_bytes += event._payload_bytes
             self._acknowledge(done)
         self._readers.call()
-        if len(self._messages) > MAX_UNREAD_MESSAGES or self._unread_bytes > MAX_UNREAD_BYTES:
+        limit = self._max_unread_messages or MAX_UNREAD_MESSAGES
+        if len(self._messages) > limit or self._unread_bytes > MAX_UNREAD_BYTES:
             log.warning("%d messages are unread: the engine stands still until they are received", len(self._messages))
             self._driver.pause()
 

@@ -17,6 +17,7 @@ from syncpoint.core import order as core_order
 from syncpoint.core.committee import Committee
 from syncpoint.core.config import Member
 from syncpoint.core.crypto import blake3
+from syncpoint.core.output import Broadcast, Send
 from syncpoint.core.status import Status
 from syncpoint.core.values import Item, Parent
 from syncpoint.core.wire import encode_header, event_digest
@@ -38,10 +39,12 @@ EPOCH_ID = Committee.genesis(
 class Bench:
     """Checkers at a cluster that does not run; what happens there is made up."""
 
-    def __init__(self, cluster: Cluster, forgetful: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self, cluster: Cluster, forgetful: frozenset[int] = frozenset(), excusable: tuple[str, ...] = ()
+    ) -> None:
         self.cluster = cluster
         self.history = History(cluster)
-        self.checkers = Checkers(cluster, self.history, EVERYBODY, forgetful)
+        self.checkers = Checkers(cluster, self.history, EVERYBODY, forgetful, excusable=excusable)
         self.order_hashes = [blake3(core_order.DOMAIN_ORDER + EPOCH_ID)]
 
     @property
@@ -203,7 +206,7 @@ def healthy(core: str, seed: int = 5, **settings: Any) -> History:
 def test_nobody_complains_of_a_healthy_network(core: str, order: str) -> None:
     history = healthy(core, network=Network(order=order))
     assert history.ordered > 300
-    assert len(history.sends) == 150
+    assert len(history.sends) == 154  # each peer was probed in the end
     assert len(history.latencies_ns()) > 300
     assert all(MS < latency < 1000 * MS for latency in history.latencies_ns())
     assert len(history.latencies_ns(10)) <= 10
@@ -677,7 +680,7 @@ def test_a_peer_that_does_not_come_along_makes_no_progress(core: str) -> None:
         cluster.run(0.05)
         cluster.partition((0, 1, 2), (3,), how="drop")
         run.load(12, (0, 1, 2))
-        with pytest.raises(Violation, match=r"Progress .*\n.*peer 3 has received"):
+        with pytest.raises(Violation, match=r"Progress (.*\n)+.*peer 3 has received"):
             run.end(within=1)
         cluster.heal()
         run.checkers.violations.clear()
@@ -691,6 +694,53 @@ def test_who_waits_for_a_receipt_gets_it(bench: Bench) -> None:
         bench.receive(number, bench.event(0, creator=1, transactions=(b"a",)))
     with pytest.raises(Violation, match=r"Progress .*\n.*b'a', submitted by peer 1 .* has neither receipt nor error"):
         bench.checkers.finish()
+
+
+@pytest.mark.parametrize("probe", [True, False])
+def test_a_peer_that_only_listens_from_now_on_is_noticed(core: str, probe: bool) -> None:
+    with Cluster(4, seed=6, core=core) as cluster:
+        run = Run(cluster)
+        cluster.start()
+        cluster.run(0.05)
+        run.load(8)
+        assert cluster.run_until(run.checkers.settled, 1)
+        machine = cluster.nodes[3].machine
+        assert machine is not None
+        step = machine._machine.step
+        machine._step = lambda now, inputs: [
+            each for each in step(now, inputs) if not isinstance(each, Broadcast | Send)
+        ]
+        run.checkers.healed(probe=probe)
+        assert cluster.run_until(run.checkers.settled, 1) == (not probe)
+        if not probe:
+            run.checkers.finish()
+            return
+        with pytest.raises(
+            Violation, match=r"Progress .*\n  b'probe \d+, of peer 3', submitted .* is not in the order"
+        ):
+            run.checkers.finish()
+        for number in range(3):
+            assert b"probe %d, of peer %d" % (8 + number, number) in run.history.where[number]
+
+
+def test_a_peer_that_refuses_what_it_is_given_is_noticed(core: str) -> None:
+    with Cluster(4, seed=6, core=core) as cluster:
+        run = Run(cluster)
+        cluster.start()
+        cluster.run(0.05)
+        run.checkers.healed()
+        sent = run.checkers.progress.probes[3]
+        run.history.refused(cluster.nodes[3], sent.transaction, EngineStopped("why not"))
+        assert run.checkers.progress.waits()[-1].endswith("was refused: EngineStopped('why not')")
+
+
+def test_a_peer_that_runs_without_a_machine_is_waited_for(bench: Bench) -> None:
+    bench.start_all()
+    bench.nodes[1].machine = None
+    bench.nodes[2].up = False
+    with pytest.raises(Violation, match=r"Progress .*\n  peer 1 runs \(start 1\), but has no machine"):
+        bench.checkers.finish()
+    assert bench.checkers.progress.not_asked
 
 
 def test_nothing_is_asked_of_too_few(core: str) -> None:
@@ -823,6 +873,27 @@ def test_exceptions_that_nobody_catches_are_noticed(core: str) -> None:
             run.checkers.sample()
 
 
+def test_a_task_that_fails_behind_everybodys_back_is_noticed(core: str) -> None:
+    async def fail() -> None:
+        await asyncio.sleep(0.01)
+        raise KeyError("nobody waits for this")
+
+    with Cluster(4, seed=1, core=core) as cluster:
+        run = Run(cluster, honest=frozenset({0, 1, 2}))
+        cluster.start()
+        cluster.run(0.05)
+        for number in (2, 3):
+            cluster.spawn(number, fail)
+        cluster.run(0.05)
+        run.checkers.sample()
+        with pytest.raises(Violation, match="QuietLogs") as caught:
+            run.end()
+        first, second = str(caught.value).splitlines()[1:]
+        assert first.startswith("  host 2, start 1: nobody looked")
+        assert first.endswith("KeyError('nobody waits for this')")
+        assert second.startswith("  not counted, of a liar or of the dead: host 3, start 1: nobody looked")
+
+
 def test_a_peer_that_failed_is_noticed(bench: Bench) -> None:
     bench.nodes[3].failed = ValueError("it broke")
     with pytest.raises(Violation, match=r"QuietLogs .*\n  peer 3 failed: ValueError\('it broke'\)"):
@@ -906,6 +977,39 @@ def test_no_message_comes_after_the_last(bench: Bench) -> None:
     assert bench.caught == ["ApiHistory"]
 
 
+def test_no_stream_ends_by_itself(core: str) -> None:
+    with Cluster(4, seed=3, core=core) as cluster:
+        run = Run(cluster, honest=frozenset({0, 1, 2}))
+        cluster.start()
+        cluster.run(0.05)
+        for number in (1, 3):
+            engine = cluster.nodes[number].engine
+            assert engine is not None
+            cluster.spawn(number, engine.stop)
+        cluster.run(0.1)
+        with pytest.raises(Violation, match=r"ApiHistory .* peer 1: its stream has ended in start 1"):
+            run.checkers.sample()
+        assert len(run.checkers.violations) == 1
+
+
+def test_no_application_fails(core: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Cluster(4, seed=3, core=core) as cluster:
+        run = Run(cluster)
+        cluster.start()
+        cluster.run(0.05)
+
+        async def fail(engine: Engine) -> None:
+            raise ValueError("it broke")
+
+        monkeypatch.setattr(Engine, "recv_message", fail)
+        cluster.crash(2)
+        cluster.restart(2)
+        cluster.run(0.05)
+        assert all(each.checker == "ApiHistory" for each in run.checkers.violations)
+        told = next(str(each) for each in run.checkers.violations if each.node == 2)
+        assert "its application failed with ValueError('it broke') in start 2" in told
+
+
 def test_engines_that_stop_keep_the_grammar(core: str) -> None:
     with Cluster(4, seed=3, core=core) as cluster:
         run = Run(cluster)
@@ -915,6 +1019,7 @@ def test_engines_that_stop_keep_the_grammar(core: str) -> None:
             run.send(1)
         engine = cluster.nodes[1].engine
         assert engine is not None
+        run.checkers.observed.stopping.add(1)
         cluster.spawn(1, engine.stop)
         cluster.run(0.1)
         assert sum(isinstance(sent.error, EngineStopped) for sent in run.history.sends.values()) == 3
@@ -940,6 +1045,27 @@ def test_checkers_are_made_before_a_cluster_starts() -> None:
         cluster.run(0.01)
         with pytest.raises(AssertionError, match="before a cluster starts"):
             Checkers(cluster, History(cluster), EVERYBODY)
+
+
+def test_what_is_excusable_hides_nothing() -> None:
+    with Cluster(4, core="python") as cluster:
+        bench = Bench(cluster, excusable=("Agreement",))
+        checkers = bench.checkers
+        bench.start_all()
+        bench.receive_all(0, 3)
+        bench.receive(1, bench.event(0, hash=bytes(32)))
+        bench.history.sent(bench.nodes[1], b"a", awaited=True)
+        place = bench.history.order[2]
+        receipt = Receipt(index=2, position=0, consensus_at=place.consensus_at, hash=bytes(32))
+        bench.history.acknowledged(bench.nodes[1], b"a", receipt)
+        assert bench.caught == ["Agreement", "NoLoss", "Agreement"]
+        with pytest.raises(Violation, match="NoLoss"):
+            checkers.check()
+        bench.checkers.violations = [each for each in checkers.violations if each.checker == "Agreement"]
+        checkers.check()
+        bench.receive(1, bench.event(2, order_hash=bench.order_hashes[3]))
+        with pytest.raises(Violation, match="TotalOrder"):
+            checkers.check()
 
 
 def test_one_checker_does_not_hide_another(bench: Bench) -> None:

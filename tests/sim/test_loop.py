@@ -112,6 +112,70 @@ def test_what_nobody_catches_is_kept(loop: VirtualLoop) -> None:
     assert "nobody looks" in loop.problems[0]
 
 
+def test_an_exception_is_of_the_process_whose_it_is(loop: VirtualLoop) -> None:
+    process, dying = Process("p"), Process("q")
+
+    def fail() -> None:
+        raise ValueError("nobody looks")
+
+    def die() -> None:
+        loop.kill(dying)
+        raise ValueError("last words")
+
+    loop.call_soon(fail, context=loop.context_of(process))
+    loop.call_soon(die, context=loop.context_of(dying))
+    run(loop, 1)
+    assert [problem.partition(":")[0] for problem in loop.problems] == ["p"]
+    assert [problem.partition(":")[0] for problem in loop.last_words] == ["q"]
+    assert "ValueError('last words')" in loop.last_words[0]
+
+
+def test_what_a_task_raised_and_nobody_asked_for_is_kept(loop: VirtualLoop) -> None:
+    async def fail(what: str) -> None:
+        await asyncio.sleep(1)
+        raise KeyError(what)
+
+    async def main() -> None:
+        background = asyncio.get_running_loop().create_task(fail("nobody waits"))
+        awaited = asyncio.get_running_loop().create_task(fail("somebody waits"))
+        late = asyncio.get_running_loop().create_task(fail("somebody asks later"))
+        cancelled = asyncio.get_running_loop().create_task(fail("cancelled"))
+        cancelled.cancel()
+        with pytest.raises(KeyError):
+            await awaited
+        await asyncio.sleep(5)
+        assert background.done()
+        with pytest.raises(KeyError):
+            await late
+
+    for name in ("p", "q"):
+        loop.spawn(Process(name), main)
+    run(loop, 10)
+    assert not loop.problems
+    loop.collect()
+    loop.collect()
+    assert len(loop.problems) == 2
+    for name, problem in zip("pq", loop.problems, strict=True):
+        assert problem.startswith(f"{name}: nobody looked at what a task raised at 1.000000 s (")
+        assert problem.endswith("fail): KeyError('nobody waits')")
+
+
+def test_what_a_task_raised_before_its_process_died_is_kept(loop: VirtualLoop) -> None:
+    async def fail() -> None:
+        await asyncio.sleep(1)
+        raise KeyError("nobody waits")
+
+    early, late = Process("early"), Process("late")
+    for process in (early, late):
+        loop.spawn(process, fail)
+    loop.run_until(lambda: loop.time() == 1, loop.now_ns + 10 * SECOND)
+    loop.kill(late)  # in the instant in which it fails: what would have looked at it does not any more
+    run(loop, 1)
+    loop.kill(early)
+    loop.collect()
+    assert [problem.partition(":")[0] for problem in loop.problems] == ["early"]
+
+
 def test_time_that_stands_still_is_noticed(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("syncpoint.testing.loop.MAX_HANDLES_AT_ONCE", 1000)
 

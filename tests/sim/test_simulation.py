@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from syncpoint.backend import core_info
 from syncpoint.cli.app import app
 from syncpoint.errors import ArgumentError
 from syncpoint.testing.campaign import Campaign, Settings, missing, repeat
+from syncpoint.testing.checkers import Violation
 from syncpoint.testing.delays import Delays
 from syncpoint.testing.draw import PROFILES, draw
 from syncpoint.testing.faults import FAULTS, Crash, CrashWhenFinal, Partition
@@ -23,7 +26,7 @@ from syncpoint.testing.features import MINIMUMS
 from syncpoint.testing.liars import LIARS, LiarSpec
 from syncpoint.testing.scenario import Load, Scenario
 from syncpoint.testing.shrink import shrink
-from syncpoint.testing.simulation import simulate
+from syncpoint.testing.simulation import Simulation, simulate
 
 SEEDS = int(os.environ.get("SYNCPOINT_SEEDS", "3"))
 KILLS = int(os.environ.get("SYNCPOINT_KILLS", "20"))
@@ -99,6 +102,85 @@ def test_a_drawn_network_is_one_that_can_come_through() -> None:
         assert len(scenario.liar_creators | scenario.forgetful | stay_dead) <= scenario.tolerated
         assert not scenario.is_beyond
         assert draw(number, "beyond").is_beyond
+
+
+BRIEF = Scenario(duration_ns=100 * MS, patience_ns=2_000 * MS, load=Load(transactions=4))
+
+
+def test_what_crashes_a_simulation_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Panic(BaseException):
+        pass
+
+    simulation = Simulation(dataclasses.replace(BRIEF, seed=7))
+    simulation.cluster.at(50 * MS, lambda: monkeypatch.setattr(simulation.cluster, "heal", lambda: 1 // 0))
+    outcome = simulation.run()
+    assert outcome.problem is not None
+    assert outcome.problem.startswith("Crashed at 0.100000000 s: ZeroDivisionError(")
+    assert outcome.problem.endswith("(seed 7)")
+    assert outcome.features["scenarios"] == 0
+    assert simulation.cluster.loop.is_closed()
+
+    def panic(*_: object) -> None:
+        raise Panic
+
+    simulation = Simulation(BRIEF)
+    monkeypatch.setattr(simulation.features, "finish", panic)
+    outcome = simulation.run()
+    assert outcome.problem is not None
+    assert "Panic()" in outcome.problem
+    assert outcome.ordered > 0
+    assert simulation.cluster.loop.is_closed()
+
+
+def test_an_interrupt_ends_a_simulation_as_it_should() -> None:
+    simulation = Simulation(BRIEF)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    simulation.cluster.at(50 * MS, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        simulation.run()
+    assert simulation.cluster.loop.is_closed()
+
+
+def test_what_is_excused_beyond_hides_nothing_that_comes_later() -> None:
+    beyond = dataclasses.replace(BRIEF, liars=tuple(LiarSpec(kind="junk", creator=creator) for creator in (2, 3)))
+    assert beyond.is_beyond
+
+    def outcome(*problems: Callable[[Simulation], object]) -> str | None:
+        simulation = Simulation(beyond)
+        for number, problem in enumerate(problems):
+            simulation.cluster.at((number + 1) * 30 * MS, functools.partial(problem, simulation))
+        return simulation.run().problem
+
+    def split(simulation: Simulation) -> None:
+        simulation.checkers._keep(Violation("Agreement", simulation.cluster.now_ns, 0, "planted"))
+
+    def fork(simulation: Simulation) -> None:
+        node = simulation.cluster.nodes[0]
+        status = node.status()
+        assert status is not None
+        node.past = [dataclasses.replace(status, equivocators=(2,))]
+
+    def fail(simulation: Simulation) -> None:
+        raise ValueError("planted")
+
+    assert outcome() is None
+    assert outcome(split, fork) is None
+    assert (outcome(split) or "").startswith("Agreement")
+    assert (outcome(split, fork, fail) or "").startswith("QuietLogs")
+
+
+def test_what_is_not_asked_for_is_counted() -> None:
+    outcome = simulate(BRIEF)
+    assert outcome.ok, outcome.problem
+    assert outcome.features["probes"] == 4
+    assert outcome.features["progress not asked for"] == outcome.features["peers left behind"] == 0
+    faults = (Crash(at_ns=50 * MS, peer=0), Crash(at_ns=50 * MS, peer=1))
+    outcome = simulate(dataclasses.replace(BRIEF, faults=faults))
+    assert outcome.ok, outcome.problem
+    assert outcome.features["progress not asked for"] == 1
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ NEIGHBOURS_ONLY = {
     "testing/cluster.py": {"Watched", "peers_of", "secrets_of"},
     "testing/dag.py": {"events_of"},
     "testing/draw.py": {"Draw"},
+    "testing/faults.py": {"Lasting", "LastingPeerFault", "PeerFault"},
     "testing/loop.py": {"Call"},
 }
 SOURCES = files(PACKAGE)

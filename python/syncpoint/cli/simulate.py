@@ -143,5 +143,5 @@ def _tell(outcome: Outcome, save: Path) -> None:
 
 
 def _checker(outcome: Outcome) -> str | None:
-    """What was violated, without what differs from run to run."""
-    return None if outcome.problem is None else outcome.problem.partition(":")[0]
+    """What was violated, without when, by whom and how: that differs from run to run."""
+    return None if outcome.problem is None else outcome.problem.partition(" at ")[0]

@@ -17,9 +17,7 @@ from dataclasses import dataclass, field
 
 from ..core.crypto import blake3
 from .draw import draw
-from .faults import FAULTS
-from .features import MINIMUMS
-from .liars import LIARS
+from .features import WANTED
 from .scenario import Scenario
 from .simulation import Outcome, simulate
 
@@ -123,13 +121,11 @@ class Campaign:
 def missing(campaign: Campaign) -> list[str]:
     """What should have happened in a campaign of this length, and happened too seldom."""
     settings = campaign.settings
-    if campaign.done < MIN_SCENARIOS or settings.kinds or settings.profile != "chaos":
+    if campaign.done < MIN_SCENARIOS or settings.kinds:
         return []
-    wanted = dict(MINIMUMS)
-    wanted |= {f"fault {kind}": 1 for kind in FAULTS} | {f"liar {kind}": 1 for kind in LIARS}
     return [
         f"{what}: {campaign.counts[what]}, at least {least} wanted"
-        for what, least in wanted.items()
+        for what, least in WANTED.get(settings.profile, {}).items()
         if campaign.counts[what] < least
     ]
 

@@ -16,7 +16,7 @@ from ..core.wire import event_digest, max_frame_bytes
 from ..engine import MAX_UNREAD_MESSAGES
 from ..errors import EngineStopped, QueueFull
 from ..message import Event
-from .check_order import NoLoss
+from .check_order import Agreement, NoLoss
 from .checker import Checker, Observed
 from .cluster import Node
 from .history import Place, Sent, Stream
@@ -73,12 +73,14 @@ class Progress(Checker):
 
     That is asked for only while q honest peers, none of them forgetful, run and make events. A peer whose process or
     reader stands still is not asked to come along, nor one for which nobody retains enough any more
-    (`left_behind`; F4, R4).
+    (`left_behind`; F4, R4). What was in order before healing is little to ask for: see `Checkers.healed` for `probes`.
     """
 
     def __init__(self, observed: Observed, no_loss: NoLoss) -> None:
         super().__init__(observed)
         self.left_behind: set[int] = set()
+        self.not_asked = False  # whether there were too few to ask for anything, when it was looked at last
+        self.probes: dict[int, Sent] = {}  # what each host was given to send, after all was well again
         self.healed_at = 0  # virtual ns
         self._no_loss = no_loss
         self._ordered = 0  # events, when all was well again
@@ -100,11 +102,19 @@ class Progress(Checker):
     def waits(self) -> list[str]:
         """What has not arrived, in words; empty when all has, or when nothing can be asked for."""
         live = self._live()
+        waits = [
+            f"peer {node.number} runs (start {node.host.starts}), but has no machine"
+            for node in self.observed.nodes()
+            if node.up and not node.host.process.stopped and node.status() is None
+        ]
         able = {node.creator for node, status in live if status.halted is None} & self.observed.faithful
-        if len(able) < self.observed.q:
-            return []
+        self.not_asked = len(able) < self.observed.q
+        if self.not_asked:
+            return waits
         history = self.history
-        waits = [f"{sent} is not in the order" for sent, _ in self._no_loss.pending()]
+        for sent, _ in self._no_loss.pending():
+            if sent.node not in self.left_behind or self.probes.get(sent.node) is not sent:
+                waits.append(f"{sent} is not in the order")
         halted = {node.number: status.halted is not None for node, status in live}
         for sent in history.open.values():
             node = self.cluster.nodes[sent.node]
@@ -120,7 +130,19 @@ class Progress(Checker):
             count = stream.count if stream is not None and stream.incarnation == node.host.starts else 0
             if count < needed:
                 waits.append(f"peer {node.number} has received {count} events, of at least {needed}")
+        for number, sent in self.probes.items():
+            if sent.error is not None and halted.get(number) is False:
+                waits.append(f"{sent} was refused: {sent.error!r}")
         return waits
+
+    def may_be_probed(self, node: Node) -> bool:
+        """Whether it must be able to have something of its own ordered."""
+        if not node.up or node.host.process.stopped or node.deaf or node.engine is None:
+            return False
+        if node.creator not in self.observed.faithful or node.number in self.observed.stopping | self.left_behind:
+            return False
+        status = node.status()
+        return status is not None and status.halted is None
 
     def diagnosis(self) -> list[str]:
         """A line about each peer."""
@@ -235,6 +257,7 @@ class QuietLogs(Checker):
         if observed.q == observed.cluster.n:
             self._expected.append(re.compile("tolerate no fault"))  # Q2
         self._problems = 0  # of the loop's, looked at
+        self.not_counted: list[str] = []  # of these, what liars raised
         self._failed: set[int] = set()
         self.records: list[str] = []  # warnings that were not expected
         _Tap.attach(self)
@@ -273,6 +296,7 @@ class QuietLogs(Checker):
         for problem in problems[self._problems :]:
             node = self._node_of(problem)
             if node is not None and node.creator not in self.observed.honest:
+                self.not_counted.append(problem)
                 continue
             if not any(pattern.search(problem) for pattern in self._expected):
                 lines.append(problem)
@@ -283,6 +307,8 @@ class QuietLogs(Checker):
                 if not any(pattern.search(repr(node.failed)) for pattern in self._expected):
                     lines.append(f"peer {node.number} failed: {node.failed!r}")
         if lines:
+            others = [*self.not_counted, *self.cluster.loop.last_words]
+            lines += [f"not counted, of a liar or of the dead: {each}" for each in others]
             raise self.violated(None, "\n  ".join(["something complains:", *lines]))
 
     def _node_of(self, text: str) -> Node | None:
@@ -296,17 +322,26 @@ class ApiHistory(Checker):
 
     A receipt comes only for what was submitted to this start of the engine, once, and says what the message says. A
     call has one outcome. QueueFull comes only from those who do not wait. Who was told EngineStopped once hears
-    nothing else from this engine. No message comes after the end of the stream.
+    nothing else from this engine. No message comes after the end of the stream, and no stream ends by itself.
     """
 
     def __init__(self, observed: Observed) -> None:
         super().__init__(observed)
         self._stopped: dict[tuple[int, int], int] = {}  # (host, start) -> when it was told so first, virtual ns
+        self._over: set[tuple[int, int]] = set()  # (host, start) whose stream has ended
 
     def out_of_turn(self, stream: Stream, message: Event) -> None:
         """Not after the end."""
         if stream.ended:
             raise self.violated(stream.node.number, f"after the end of its stream comes {message!r}")
+
+    def ended(self, node: Node) -> None:
+        """Only where somebody stopped the engine."""
+        key = (node.number, node.host.starts)
+        if node.number not in self.observed.stopping and key not in self._over:
+            self._over.add(key)
+            why = "its stream has ended" if node.failed is None else f"its application failed with {node.failed!r}"
+            raise self.violated(node.number, f"{why} in start {node.host.starts}, but nobody has stopped it")
 
     def changed(self, sent: Sent) -> None:
         """One outcome, of a kind that can be."""
@@ -331,11 +366,14 @@ class ApiHistory(Checker):
         receipt = sent.receipt
         assert receipt is not None
         if place is not None and (receipt.hash != place.hash or receipt.consensus_at != place.consensus_at):
-            raise self.violated(
+            violation = self.violated(
                 sent.node,
                 f"{sent} has {receipt}, but the event there has hash {place.hash.hex()} and consensus_at "
                 f"{place.consensus_at}",
             )
+            if Agreement.__name__ in self.observed.excusable:  # then its sender may well have another event there
+                violation.checker = Agreement.__name__
+            raise violation
 
     def finish(self) -> None:
         """What was sent to an engine after it had said that it is stopped was refused."""

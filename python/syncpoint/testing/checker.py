@@ -27,7 +27,16 @@ class Violation(Exception):
 class Observed:
     """What all checkers of one simulation look at."""
 
-    def __init__(self, cluster: Cluster, history: History, honest: frozenset[int], forgetful: frozenset[int]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        history: History,
+        honest: frozenset[int],
+        forgetful: frozenset[int],
+        excusable: frozenset[str] = frozenset(),
+    ) -> None:
+        self.excusable = excusable  # checkers whose violations are not the end
+        self.stopping: set[int] = set()  # hosts whose engine somebody stops on purpose
         self.cluster = cluster
         self.history = history
         self.honest = honest  # creators whose peers run the engine as it is
@@ -76,6 +85,9 @@ class Checker:
 
     def confirmed(self, sent: Sent, place: Place | None) -> None:
         """Something has a receipt, and the index that it names is known; at the end: None if it is not."""
+
+    def ended(self, node: Node) -> None:
+        """The application of a peer is over, or there is nothing more for it, though nobody has closed the cluster."""
 
     def made(self, node: Node, creator: int, round: int, created_at: int, frame: bytes) -> None:
         """A peer broadcasts an event, which says of itself that it is of this creator."""

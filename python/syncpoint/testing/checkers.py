@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable, Iterable
 
 from ..core.status import Status
 from ..core.wire import FrameType
+from ..engine import Engine
+from ..errors import EngineStopped
 from ..message import Event
 from .check_order import Agreement, Causality, NoDuplicates, NoLoss, TotalOrder
 from .check_peers import ApiHistory, BoundedMemory, NoSelfFork, Progress, QuietLogs
@@ -38,16 +41,17 @@ class Checkers:
         forgetful: set[int] | frozenset[int] = frozenset(),
         *,
         expected_logs: Iterable[str] = (),
+        excusable: Iterable[str] = (),
     ) -> None:
         """`honest` are the creators whose peers run the engine as it is, all in the end.
 
         `forgetful` are those of them that come back without knowing all that they signed. `expected_logs` are patterns
-        of warnings that are all right.
+        of warnings that are all right. Violations of `excusable` checkers are kept, but nothing raises them.
         """
         assert all(not node.host.starts for node in cluster.nodes), "make its checkers before a cluster starts"
         self.cluster = cluster
         self.history = history
-        self.observed = Observed(cluster, history, frozenset(honest), frozenset(forgetful))
+        self.observed = Observed(cluster, history, frozenset(honest), frozenset(forgetful), frozenset(excusable))
         self.violations: list[Violation] = []
         self.quiet_logs = QuietLogs(self.observed, expected_logs)
         no_loss = NoLoss(self.observed)
@@ -70,11 +74,14 @@ class Checkers:
         self._ordered = [each.ordered for each in self.all if _has(each, "ordered")]
         self._changed = [each.changed for each in self.all if _has(each, "changed")]
         self._confirmed = [each.confirmed for each in self.all if _has(each, "confirmed")]
+        self._over = [each.ended for each in self.all if _has(each, "ended")]
         self._made = [each.made for each in self.all if _has(each, "made")]
         self._unconfirmed: dict[int, list[Sent]] = {}  # index -> what has a receipt for it
         self._honest = {node.number for node in self.observed.nodes()}
+        self._probes = False  # whether peers are given something to send
         history.changed = self._on_outcome
         cluster.received = self.received
+        cluster.ended = self.ended
         cluster.internet.watch = self.broadcast
 
     # -- what happens -------------------------------------------------------------------------------
@@ -97,6 +104,14 @@ class Checkers:
         if place is not None and stream.first:
             self._on_order(place)
 
+    def ended(self, node: Node) -> None:
+        """An application got its last message, or is over: what `cluster.ended` calls."""
+        if node.number not in self._honest or self.cluster.loop.is_closed():
+            return
+        self.history.ended(node)
+        for check in self._over:
+            self._try(check, node)
+
     def broadcast(self, host: int, frame: bytes) -> None:
         """A host broadcasts a frame: what `cluster.internet.watch` calls."""
         if host not in self._honest or frame[0] != _EVENT:
@@ -113,9 +128,10 @@ class Checkers:
     # -- looking ------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Raise the first violation, if there is one."""
-        if self.violations:
-            raise self.violations[0]
+        """Raise the first violation that is not excusable, if there is one."""
+        for violation in self.violations:
+            if violation.checker not in self.observed.excusable:
+                raise violation
 
     def sample(self) -> dict[int, Status]:
         """Look at all peers; to be called now and then. What those that run say of themselves."""
@@ -129,13 +145,22 @@ class Checkers:
         self.check()
         return statuses
 
-    def healed(self) -> None:
-        """Say that nothing goes wrong any more."""
+    def healed(self, *, probe: bool = True) -> None:
+        """Say that nothing goes wrong any more.
+
+        With `probe` each peer that runs, or does so soon, gets one more transaction to send. That has to arrive as
+        well, so that a peer is noticed that only listens from now on.
+        """
         self.progress.healed()
+        self.progress.probes.clear()
+        self._probes = probe
+        self.progress.waits()  # it finds out who is left behind
+        self._probe()
 
     def settled(self) -> bool:
         """Whether everything that is on its way has arrived everywhere."""
         self.check()
+        self._probe()
         return not self.progress.waits()
 
     def finish(self) -> None:
@@ -144,11 +169,30 @@ class Checkers:
             for sent in self._unconfirmed[index]:
                 for check in self._confirmed:
                     self._try(check, sent, None)
+        self.cluster.loop.collect()
         for each in self.all:
             self._try(each.finish)
         self.check()
 
     # -- private ------------------------------------------------------------------------------------
+
+    def _probe(self) -> None:
+        """Let those send something who have not yet, since all is well."""
+        probes = self.progress.probes
+        for node in self.observed.nodes() if self._probes else ():
+            if node.number not in probes and self.progress.may_be_probed(node):
+                assert node.engine is not None
+                transaction = b"probe %d, of peer %d" % (len(self.history.sends), node.number)
+                probes[node.number] = self.history.sent(node, transaction, awaited=True)
+                self.cluster.spawn(node.number, functools.partial(self._submit, node, node.engine, transaction))
+
+    async def _submit(self, node: Node, engine: Engine, transaction: bytes) -> None:
+        try:
+            receipt = await engine.submit(transaction)
+        except EngineStopped as error:
+            self.history.refused(node, transaction, error)
+        else:
+            self.history.acknowledged(node, transaction, receipt)
 
     def _on_order(self, place: Place) -> None:
         for check in self._ordered:

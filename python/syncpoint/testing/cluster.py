@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,9 +29,10 @@ from .storage import Disk, Store
 from .transport import Internet
 from .world import Host, SimulatedContext
 
-__all__ = ["CORES", "App", "Cluster", "Node"]
+__all__ = ["CORES", "HOWS", "App", "Cluster", "Node"]
 
 CORES = ("native", "python", "mixed")
+HOWS = ("reset", "hold", "drop")  # to cut the network
 SECOND_NS = 1_000_000_000
 PORT = 7000
 
@@ -68,6 +71,13 @@ class Node:
         self.hearing: asyncio.Future[None] | None = None
         self.failed: BaseException | None = None
         self.past: list[Status] = []  # what its machines said last, before they died
+        self.killed_by: object = None  # who did it, if it is not up
+        self.killed_at_ns = 0
+
+    @property
+    def shares(self) -> bool:
+        """Whether it is one of several with the same key."""
+        return self.host._shared
 
     def status(self) -> Status | None:
         """What its machine says; None while there is none."""
@@ -121,7 +131,8 @@ class Cluster:
     `app` is the application of each peer, a coroutine function that gets the started engine; without one the stream
     is read and forgotten. `core` is "native", "python", "mixed" (in turn) or "auto". What is not given is drawn from
     the seed or has the default of production; `local` replaces fields of `Local` that options do
-    not reach. Times are s of virtual time unless the name says ns.
+    not reach, and `unread` the number of messages that an engine delivers unread before it stands still. Times are s of
+    virtual time unless the name says ns.
     """
 
     def __init__(
@@ -137,9 +148,12 @@ class Cluster:
         sync_ns: int = 0,
         signatures: str = "simulated",
         app: App | None = None,
+        unread: int | None = None,
     ) -> None:
         if n < 1:
             raise ArgumentError(f"Cluster({n}): give at least one peer")
+        if core != "auto" and core not in CORES:
+            raise ArgumentError(f"Cluster(core={core!r}): give one of auto, {', '.join(CORES)}")
         self.n = n
         self.seed = seed
         self.rng = random.Random(f"cluster/{seed}")
@@ -150,13 +164,17 @@ class Cluster:
         self.peers = peers_of(n)
         self.secrets = secrets_of(n)
         self.app = app
-        self.crash_when_final: set[int] = set()  # peers to be killed when a transaction of their own is final
+        self.crash_when_final: dict[int, list[object]] = {}  # peer -> who kills it when a transaction of its is final
+        self.faults: list[object] = []  # those that last, and have begun and not ended
+        self.happened: Counter[str] = Counter()
         self.received: Callable[[Node, Event], None] | None = None  # sees every message, before the application
+        self.ended: Callable[[Node], None] | None = None  # told when an application got its last message, or is over
         self.stepped: Callable[[Node, Sequence[Input], list[Output]], None] | None = None
         self.local = dict(local or {})
         self.sync_ns = sync_ns
         self._signatures = signatures
         self._core = core
+        self._unread = unread
         self.nodes = [self._node(number, number) for number in range(n)]
 
     # -- what happens -------------------------------------------------------------------------------
@@ -167,7 +185,7 @@ class Cluster:
         return self.loop.now_ns - BEGIN_NS
 
     def start(self, *numbers: int) -> None:
-        """Start the peers with these numbers, all of them by default; they link up as time passes."""
+        """Start the peers with these numbers, all of them if none is given; they link up as time passes."""
         for number in numbers or range(len(self.nodes)):
             self._boot(self.nodes[number])
 
@@ -183,61 +201,66 @@ class Cluster:
         """Do something at a virtual time, ns since the beginning."""
         self.loop.call_at_ns(BEGIN_NS + ns, action)
 
-    def crash(self, number: int, *, silent: bool = False) -> None:
+    def crash(self, number: int, *, silent: bool = False, by: object = None) -> None:
         """End a peer's process as by SIGKILL, or (`silent`) its computer, so that nobody is told."""
-        node = self.nodes[number]
-        assert node.up, f"peer {number} is not running"
+        node = self._running(number)
         node.past = node.statuses()
         node.up = False
+        node.killed_by, node.killed_at_ns = by, self.loop.now_ns
         node.machine = None
         self.loop.kill(node.host.process)
         if node.host.open_links is not None:
             self.internet.ruined(node.host.open_links, silent=silent)
 
-    def restart(self, number: int, store: Store = Store.KEPT) -> None:
-        """Start a crashed peer again, with what is left of its store."""
+    def restart(self, number: int, store: Store = Store.KEPT, backup_ns: int = 0) -> None:
+        """Start a crashed peer again, with what is left of its store; a backup is from `backup_ns` before the crash."""
         node = self.nodes[number]
-        assert not node.up, f"peer {number} is running"
+        if node.up or not node.host.starts:
+            raise ArgumentError(f"peer {number} is running, or was never started: crash it before it starts again")
         if node.host.open_links is not None:  # whoever still believes in the old process learns better
             for wire in node.host.open_links.wires():
                 self.internet.break_wire(wire, None)
-        node.host.disk.crashed(store)
+        node.host.disk.crashed(store, node.killed_at_ns - backup_ns)
+        node.killed_by = None
+        self.happened[f"restarts {store}"] += 1
         self._boot(node)
 
-    def partition(self, *groups: Iterable[int], how: str = "reset", one_way: bool = False) -> None:
+    def partition(self, *groups: Iterable[int], how: str = "reset", one_way: bool = False, by: object = None) -> None:
         """Cut the network between groups of hosts.
 
         `how` is "reset" (links break), "hold" (what is sent arrives when the cut is healed) or "drop" (what is sent
-        is lost, links stay). `one_way` leaves the way from later groups to earlier ones.
+        is lost, links stay). `one_way` leaves the way from later groups to earlier ones, where links do not break.
+        `by` is whose cut it is: what several cut stays so until each of them has joined it.
         """
+        if one_way and how == "reset":
+            raise ArgumentError('a link breaks for both sides: with one_way, give how="hold" or "drop"')
         sides = [list(group) for group in groups]
         for at, ours in enumerate(sides):
             for theirs in sides[at + 1 :]:
                 for one in ours:
                     for other in theirs:
-                        self.cut(one, other, how)
+                        self.cut(one, other, how, by)
                         if not one_way:
-                            self.cut(other, one, how)
+                            self.cut(other, one, how, by)
 
-    def cut(self, source: int, target: int, how: str) -> None:
+    def cut(self, source: int, target: int, how: str, by: object = None) -> None:
         """Let nothing through from one host to another; see `partition`."""
+        if how not in HOWS:
+            raise ArgumentError(f"a cut with how={how!r}: give one of {', '.join(HOWS)}")
+        self.internet.block(source, target, "drop" if how == "reset" else how, by)
         if how == "reset":
-            self.internet.block(source, target, "drop")
             self.internet.reset(source, target)
-        else:
-            self.internet.block(source, target, how)
 
-    def join(self, *groups: Iterable[int]) -> None:
-        """End the cuts between groups of hosts; what was held back arrives."""
-        hosts = [host for group in groups for host in group]
-        for source in hosts:
-            for target in hosts:
-                self.internet.unblock(source, target)
+    def join(self, *groups: Iterable[int], by: object = None) -> None:
+        """End the cuts between groups of hosts that are `by` the same; what was held back arrives."""
+        for ours, theirs in itertools.permutations([list(group) for group in groups], 2):
+            for source, target in itertools.product(ours, theirs):
+                self.internet.unblock(source, target, by)
         self._release()
 
     def heal(self) -> None:
         """End all cuts; what was held back arrives."""
-        self.internet.cut.clear()
+        self.internet.unblock_all()
         self._release()
 
     def suspend(self, number: int) -> None:
@@ -264,8 +287,9 @@ class Cluster:
 
     def send(self, number: int, *transactions: bytes) -> None:
         """Let a peer send transactions as its application would, without waiting; QueueFull when it has no room."""
-        node = self.nodes[number]
-        assert node.engine is not None, f"peer {number} has no engine yet: let time pass first"
+        node = self._running(number)
+        if node.engine is None:
+            raise ArgumentError(f"peer {number} has no engine yet: let time pass first")
         engine = node.engine
 
         def give() -> None:
@@ -311,8 +335,15 @@ class Cluster:
         host = Host(self.loop, self.internet, number, clock, disk, signatures=self._signatures, shared=shared)
         return Node(number, creator, core, host)
 
+    def _running(self, number: int) -> Node:
+        node = self.nodes[number]
+        if not node.up:
+            raise ArgumentError(f"peer {number} is not running: start it, or start it again, before")
+        return node
+
     def _boot(self, node: Node) -> None:
-        assert not node.up, f"peer {node.number} is running"
+        if node.up:
+            raise ArgumentError(f"peer {node.number} is running already")
         node.up = True
         node.engine = None
         process = node.host.boot()
@@ -326,6 +357,7 @@ class Cluster:
             socket = await Socket.bind(context, self._address(node))
             secret = self.secrets[node.creator]
             engine = await Engine.start(context, socket, self.options, secret, self.peers, network=self.network)
+            engine._max_unread_messages = self._unread
             node.engine = engine
             if self.app is not None:
                 await self.app(engine)
@@ -338,13 +370,15 @@ class Cluster:
         while (message := await engine.recv_message()) is not None:
             if self.received is not None:
                 self.received(node, message)
-            if node.number in self.crash_when_final and message.creator == own and message.transaction_count:
-                self.crash_when_final.discard(node.number)
-                self.crash(node.number)
+            if self.crash_when_final.get(node.number) and message.creator == own and message.transaction_count:
+                self.happened["fault crash_when_final"] += 1
+                self.crash(node.number, by=self.crash_when_final[node.number].pop(0))
                 await self.loop.create_future()  # it is dead: nothing comes after this
             if node.deaf:
                 node.hearing = self.loop.create_future()
                 await node.hearing
+        if self.ended is not None:
+            self.ended(node)
 
     def _release(self) -> None:
         self.internet.release(node.host.open_links for node in self.nodes if node.host.open_links is not None)
@@ -358,5 +392,9 @@ class Cluster:
         return f"host{node.creator}:{PORT}"
 
     def _ended(self, node: Node, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
+        if task.cancelled():
+            return
+        if task.exception() is not None:
             node.failed = task.exception()
+        if self.ended is not None:
+            self.ended(node)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 
 from ..core.config import ORDERS, RULES
 from ..errors import ArgumentError
+from .cluster import HOWS
 from .delays import Delays
 from .faults import (
     FAULTS,
@@ -42,6 +43,10 @@ MS = 1_000_000
 SECOND = 1_000 * MS
 EVENTS = 5_500  # taken into DAGs by all peers together, about, in a scenario of size 1
 CROWD_NS = 300 * MS
+EARLY_NS = 60 * MS
+SIZES = (0.01, 1_000.0)  # least and greatest
+MOST_PEERS = 128
+LEAST_PEERS = {"twins": 4, "beyond": 2}  # 1 elsewhere
 
 
 def draw(seed: int, profile: str = "chaos", *, peers: int | None = None, core: str = "auto",
@@ -49,7 +54,7 @@ def draw(seed: int, profile: str = "chaos", *, peers: int | None = None, core: s
     """The scenario of a seed.
 
     `profile` is one of PROFILES; `kinds` leaves of its faults and liars only those with these names; `size` makes it
-    longer or shorter. Raises ArgumentError for a name that is not known.
+    longer or shorter. Raises ArgumentError for a name that is not known, and for what is too small or too large.
     """
     make = PROFILES.get(profile)
     if make is None:
@@ -57,6 +62,11 @@ def draw(seed: int, profile: str = "chaos", *, peers: int | None = None, core: s
     for kind in kinds:
         if kind not in FAULTS and kind not in LIARS:
             raise ArgumentError(f"fault {kind!r}: give one of {', '.join((*FAULTS, *LIARS))}")
+    least = LEAST_PEERS.get(profile, 1)
+    if peers is not None and not least <= peers <= MOST_PEERS:
+        raise ArgumentError(f"profile {profile!r} with {peers} peers: give {least} to {MOST_PEERS}")
+    if not SIZES[0] <= size <= SIZES[1]:
+        raise ArgumentError(f"scenarios of size {size:g}: give {SIZES[0]:g} to {SIZES[1]:g}")
     return make(Draw(seed, profile, peers, core, kinds, size))
 
 
@@ -159,14 +169,15 @@ def _twins(draw: Draw) -> Scenario:
     liars = draw.liars(n, rng.randint(1, f), ("twin",))
     faults: list[Fault] = []
     at = 20 * MS
-    while at < scenario.duration_ns:
+    while at < scenario.duration_ns and draw.wants("partition"):
         until = at + rng.randint(2, 40) * MS
         if rng.random() < 0.7:
             faults.append(
                 Partition(at_ns=at, until_ns=until, groups=_groups(rng, n), how=rng.choice(("hold", "reset")))
             )
         at = until
-    return dataclasses.replace(scenario, liars=liars, faults=tuple(faults))
+    lower_f = None if scenario.f is None else max(scenario.f, len(liars))
+    return dataclasses.replace(scenario, f=lower_f, liars=liars, faults=tuple(faults))
 
 
 def _beyond(draw: Draw) -> Scenario:
@@ -176,7 +187,9 @@ def _beyond(draw: Draw) -> Scenario:
     scenario = _chaos(Draw(draw.seed, "beyond/chaos", n, draw.core, draw.kinds, draw.size))
     forking = ("equivocator", "twin", "fork_bomb", "time_liar", "withholder")
     liars = draw.liars(n, rng.randint(scenario.tolerated + 1, n - 1), forking)
-    return dataclasses.replace(scenario, liars=liars, patience_ns=2 * SECOND)
+    lying = {liar.creator for liar in liars}  # these are others than those of whom the faults know
+    faults = tuple(fault for fault in scenario.faults if isinstance(fault, Cut | Partition) or not fault.whom & lying)
+    return dataclasses.replace(scenario, liars=liars, faults=faults, patience_ns=2 * SECOND)
 
 
 PROFILES: dict[str, Callable[[Draw], Scenario]] = {
@@ -216,6 +229,7 @@ def _network(draw: Draw, n: int, delays: Delays, duration: int, faults: int, lia
         heartbeat_us=rng.choice((50_000, 500_000)),
         delays=delays,
         sync_ns=rng.choice((0, MS, 5 * MS)),
+        unread=rng.choice((16, 256, None)),
         signatures="ed25519" if rng.random() < 0.02 else "simulated",
         duration_ns=duration,
         load=Load(
@@ -232,8 +246,11 @@ def _network(draw: Draw, n: int, delays: Delays, duration: int, faults: int, lia
 
 
 def _all_crash(rng: random.Random, scenario: Scenario) -> tuple[Fault, ...]:
-    """The power fails everywhere, and comes back."""
-    at = rng.randrange(1, scenario.duration_ns)
+    """The power fails everywhere, and comes back.
+
+    Early: peers hold only their own events on disk, and get all others from each other, round after round.
+    """
+    at = rng.randrange(1, min(EARLY_NS, scenario.duration_ns))
     return tuple(
         Crash(
             at_ns=at,
@@ -257,6 +274,8 @@ class _Faults:
         self.honest = [peer for peer in range(scenario.peers) if peer not in scenario.liar_creators]
         self.budget = scenario.tolerated - len(scenario.liars)  # peers that may still forget or stay dead
         self.spent: set[int] = set()
+        self.restarted: set[int] = set()  # with all that they signed
+        self.forgetful: set[int] = set()  # or without
         # How long a peer may be away without falling below what the others retain.
         rounds = max(scenario.retain_events // scenario.peers, 2 * scenario.gc_depth)
         self.longest = min(scenario.duration_ns, rounds * MS // 2)
@@ -322,30 +341,39 @@ class _Faults:
         if not self.restarts or self.rng.random() < 0.2:
             return Crash(at_ns=at, peer=peer, silent=silent) if self._spend(peer) else None
         store = self.rng.choice((Store.KEPT, Store.KEPT, Store.UNSYNCED_LOST, Store.TORN, Store.OLD, Store.LOST))
-        if store in (Store.OLD, Store.LOST) and not self._spend(peer):
+        # Who has its journal alone needs the others for what it does not hold; of what somebody forgot, all of them.
+        if self.forgetful - {peer}:
+            return None
+        if store in (Store.OLD, Store.LOST) and (self.restarted - {peer} or not self._spend(peer)):
             store = Store.UNSYNCED_LOST
+        (self.forgetful if store in (Store.OLD, Store.LOST) else self.restarted).add(peer)
         if self.scenario.liars and store is not Store.LOST and not self._spend(peer):
             return None  # liars need not serve what only those had who crashed
-        return Crash(at_ns=at, until_ns=until, peer=peer, store=store.value, silent=silent)
+        backup = self.rng.randint(0, at) if store is Store.OLD else 0
+        return Crash(at_ns=at, until_ns=until, peer=peer, store=store.value, silent=silent, backup_ns=backup)
 
     def _crash_when_final(self, at: int, until: int) -> Fault | None:
         peer = self._peer()
         if not self._spend(peer):
             return None
-        return CrashWhenFinal(at_ns=at, until_ns=until if self.restarts else None, peer=peer)
+        restarts = self.restarts and not self.forgetful - {peer}
+        if restarts:
+            self.restarted.add(peer)
+        return CrashWhenFinal(at_ns=at, until_ns=until if restarts else None, peer=peer)
 
     def _partition(self, at: int, until: int) -> Fault | None:
         if self.scenario.peers < 2:
             return None
         groups = _groups(self.rng, self.scenario.peers)
-        how = self.rng.choice(("reset", "hold", "drop"))
-        return Partition(at_ns=at, until_ns=until, groups=groups, how=how, one_way=self.rng.random() < 0.2)
+        one_way = self.rng.random() < 0.2
+        how = self.rng.choice(HOWS[1:] if one_way else HOWS)
+        return Partition(at_ns=at, until_ns=until, groups=groups, how=how, one_way=one_way)
 
     def _cut(self, at: int, until: int) -> Fault | None:
         if self.scenario.peers < 2:
             return None
         source, target = self.rng.sample(range(self.scenario.peers), 2)
-        how = self.rng.choice(("reset", "hold", "drop"))
+        how = self.rng.choice(HOWS[1:])
         return Cut(at_ns=at, until_ns=until, source=source, target=target, how=how)
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from ..errors import ArgumentError
-from .cluster import Cluster
+from .cluster import HOWS, Cluster
+from .delays import Delays
 from .storage import Store
 
 __all__ = [
@@ -45,11 +46,24 @@ class Fault:
     until_ns: int | None = None
 
     def begin(self, cluster: Cluster) -> None:
-        """Make it happen."""
+        """Make it happen; others of its kind may be going on."""
         raise NotImplementedError
 
     def end(self, cluster: Cluster) -> None:
-        """Undo it."""
+        """Undo it, and nothing that another one does."""
+
+    def check(self, peers: int) -> None:
+        """Raise ArgumentError for what cannot happen in a network of so many peers."""
+        if self.at_ns < 0 or (self.until_ns is not None and self.until_ns < self.at_ns):
+            raise ArgumentError(f"{self} begins before 0, or ends before it begins")
+        strangers = sorted(peer for peer in self.whom if not 0 <= peer < peers)
+        if strangers:
+            raise ArgumentError(f"{self} names peers {strangers}: give 0 to {peers - 1}")
+
+    @property
+    def whom(self) -> frozenset[int]:
+        """The peers that it names."""
+        return frozenset()
 
     @property
     def forgets(self) -> frozenset[int]:
@@ -67,25 +81,75 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crash(Fault):
+class PeerFault(Fault):
+    """What happens to one peer."""
+
+    peer: int
+
+    @property
+    def whom(self) -> frozenset[int]:
+        """It."""
+        return frozenset({self.peer})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lasting(Fault):
+    """A fault of which several can go on at once: what holds follows from all of them, whichever begins or ends."""
+
+    def begin(self, cluster: Cluster) -> None:
+        """One more."""
+        cluster.happened[f"fault {self.kind}"] += 1
+        cluster.faults.append(self)
+        self.apply(cluster)
+
+    def end(self, cluster: Cluster) -> None:
+        """One less."""
+        cluster.faults.remove(self)
+        self.apply(cluster)
+
+    def apply(self, cluster: Cluster) -> None:
+        """Let that be which follows from all that go on."""
+        raise NotImplementedError
+
+    def alike(self, cluster: Cluster) -> list[Self]:
+        """Those of its kind that go on, at the same peers."""
+        return [each for each in cluster.faults if isinstance(each, type(self)) and each.whom == self.whom]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastingPeerFault(Lasting, PeerFault):
+    """What goes on at one peer for a while."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crash(PeerFault):
     """A peer's process is killed, and starts again at the end with what is left of its store."""
 
     kind: ClassVar[str] = "crash"
 
-    peer: int
     store: str = Store.KEPT.value
     silent: bool = False
     """Whether its whole computer goes, so that nobody is told."""
+    backup_ns: int = 0
+    """For the store "old": how long before the crash it was copied."""
 
     def begin(self, cluster: Cluster) -> None:
-        """Kill it, unless it is dead already."""
-        if cluster.nodes[self.peer].up:
-            cluster.crash(self.peer, silent=self.silent)
+        """Kill it, unless it is dead already, or a liar."""
+        node = cluster.nodes[self.peer]
+        if node.up and not node.shares:
+            cluster.happened[f"fault {self.kind}"] += 1
+            cluster.crash(self.peer, silent=self.silent, by=self)
 
     def end(self, cluster: Cluster) -> None:
-        """Start it again."""
-        if not cluster.nodes[self.peer].up:
-            cluster.restart(self.peer, Store(self.store))
+        """Start it again, if it was this that killed it."""
+        if cluster.nodes[self.peer].killed_by == self:
+            cluster.restart(self.peer, Store(self.store), self.backup_ns)
+
+    def check(self, peers: int) -> None:
+        """The store is one that there is."""
+        super(Crash, self).check(peers)
+        if self.store not in list(Store) or self.backup_ns < 0:
+            raise ArgumentError(f"{self}: give as store one of {', '.join(Store)}, and as backup_ns 0 or more")
 
     @property
     def forgets(self) -> frozenset[int]:
@@ -94,21 +158,22 @@ class Crash(Fault):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CrashWhenFinal(Fault):
+class CrashWhenFinal(PeerFault):
     """A peer is killed in the very moment in which it learns that a transaction of its own is final."""
 
     kind: ClassVar[str] = "crash_when_final"
 
-    peer: int
-
     def begin(self, cluster: Cluster) -> None:
-        """Lie in wait."""
-        cluster.crash_when_final.add(self.peer)
+        """Lie in wait, unless it is a liar."""
+        if not cluster.nodes[self.peer].shares:
+            cluster.crash_when_final.setdefault(self.peer, []).append(self)
 
     def end(self, cluster: Cluster) -> None:
         """Start it again, if it came to that."""
-        cluster.crash_when_final.discard(self.peer)
-        if not cluster.nodes[self.peer].up:
+        waiting = cluster.crash_when_final.get(self.peer, [])
+        if self in waiting:
+            waiting.remove(self)
+        if cluster.nodes[self.peer].killed_by == self:
             cluster.restart(self.peer)
 
 
@@ -125,11 +190,24 @@ class Partition(Fault):
 
     def begin(self, cluster: Cluster) -> None:
         """Cut it."""
-        cluster.partition(*self.groups, how=self.how, one_way=self.one_way)
+        cluster.happened[f"fault {self.kind}"] += 1
+        cluster.partition(*self.groups, how=self.how, one_way=self.one_way, by=self)
 
     def end(self, cluster: Cluster) -> None:
         """Join the groups again."""
-        cluster.join(*self.groups)
+        cluster.join(*self.groups, by=self)
+
+    def check(self, peers: int) -> None:
+        """A link cannot break for one side only."""
+        super(Partition, self).check(peers)
+        hows = HOWS[1:] if self.one_way else HOWS
+        if self.how not in hows:
+            raise ArgumentError(f"{self}: give as how one of {', '.join(hows)}")
+
+    @property
+    def whom(self) -> frozenset[int]:
+        """All in groups."""
+        return frozenset(peer for group in self.groups for peer in group)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,19 +219,32 @@ class Cut(Fault):
     source: int
     target: int
     how: str = "hold"
+    """"hold" or "drop"; links do not break for one side only."""
 
     def begin(self, cluster: Cluster) -> None:
         """Cut it."""
-        cluster.cut(self.source, self.target, self.how)
+        cluster.happened[f"fault {self.kind}"] += 1
+        cluster.partition((self.source,), (self.target,), how=self.how, one_way=True, by=self)
 
     def end(self, cluster: Cluster) -> None:
         """Mend it."""
-        cluster.join((self.source,), (self.target,))
+        cluster.join((self.source,), (self.target,), by=self)
+
+    def check(self, peers: int) -> None:
+        """A link cannot break for one side only."""
+        super(Cut, self).check(peers)
+        if self.how not in HOWS[1:]:
+            raise ArgumentError(f"{self}: give as how one of {', '.join(HOWS[1:])}")
+
+    @property
+    def whom(self) -> frozenset[int]:
+        """Both ends."""
+        return frozenset({self.source, self.target})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Noise(Fault):
-    """Packets are lost, come twice or overtake each other, everywhere."""
+class Noise(Lasting):
+    """Packets are lost, come twice or overtake each other, everywhere, at least as much as they do anyway."""
 
     kind: ClassVar[str] = "noise"
 
@@ -161,151 +252,122 @@ class Noise(Fault):
     duplicates: float = 0.0
     reordering: float = 0.0
 
-    def begin(self, cluster: Cluster) -> None:
+    def apply(self, cluster: Cluster) -> None:
         """Change all links."""
         internet = cluster.internet
+        sources: list[Delays | Noise] = [internet.usual, *self.alike(cluster)]
         internet.delays = dataclasses.replace(
-            internet.delays, loss=self.loss, duplicates=self.duplicates, reordering=self.reordering
+            internet.usual,
+            loss=max(each.loss for each in sources),
+            duplicates=max(each.duplicates for each in sources),
+            reordering=max(each.reordering for each in sources),
         )
-
-    def end(self, cluster: Cluster) -> None:
-        """Links are good again."""
-        internet = cluster.internet
-        internet.delays = dataclasses.replace(internet.delays, loss=0.0, duplicates=0.0, reordering=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Far(Fault):
+class Far(LastingPeerFault):
     """All that a peer sends and receives takes longer."""
 
     kind: ClassVar[str] = "far"
 
-    peer: int
     extra_ns: int
 
-    def begin(self, cluster: Cluster) -> None:
-        """Move it away."""
-        cluster.internet.extra_ns[self.peer] = self.extra_ns
-
-    def end(self, cluster: Cluster) -> None:
-        """Bring it back."""
-        cluster.internet.extra_ns.pop(self.peer, None)
+    def apply(self, cluster: Cluster) -> None:
+        """Move it away, or back."""
+        cluster.internet.extra_ns[self.peer] = max((each.extra_ns for each in self.alike(cluster)), default=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SlowPeer(Fault):
+class SlowPeer(LastingPeerFault):
     """A peer needs time for each frame."""
 
     kind: ClassVar[str] = "slow_peer"
 
-    peer: int
     ns_per_frame: int
 
-    def begin(self, cluster: Cluster) -> None:
-        """Slow it down."""
-        cluster.internet.slow_ns[self.peer] = self.ns_per_frame
-
-    def end(self, cluster: Cluster) -> None:
-        """At full speed again."""
-        cluster.internet.slow_ns.pop(self.peer, None)
+    def apply(self, cluster: Cluster) -> None:
+        """Slow it down, or not any more."""
+        cluster.internet.slow_ns[self.peer] = max((each.ns_per_frame for each in self.alike(cluster)), default=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pause(Fault):
+class Pause(LastingPeerFault):
     """A peer's process is stopped and goes on later, as a computer that sleeps."""
 
     kind: ClassVar[str] = "pause"
 
-    peer: int
-
-    def begin(self, cluster: Cluster) -> None:
-        """Stop it."""
-        cluster.suspend(self.peer)
-
-    def end(self, cluster: Cluster) -> None:
-        """Let it go on."""
-        cluster.resume(self.peer)
+    def apply(self, cluster: Cluster) -> None:
+        """Stop it, or let it go on."""
+        (cluster.suspend if self.alike(cluster) else cluster.resume)(self.peer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClockSkew(Fault):
+class ClockSkew(PeerFault):
     """A peer's clock is wrong from the beginning, and goes at another pace."""
 
     kind: ClassVar[str] = "clock_skew"
 
-    peer: int
     skew_ns: int = 0
     drift_ppm: int = 0
 
     def begin(self, cluster: Cluster) -> None:
         """Set it."""
+        cluster.happened[f"fault {self.kind}"] += 1
         cluster.nodes[self.peer].host.hardware_clock.set(self.skew_ns, self.drift_ppm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClockJump(Fault):
+class ClockJump(PeerFault):
     """Somebody sets a peer's clock."""
 
     kind: ClassVar[str] = "clock_jump"
 
-    peer: int
     jump_ns: int
 
     def begin(self, cluster: Cluster) -> None:
         """Set it."""
+        cluster.happened[f"fault {self.kind}"] += 1
         cluster.nodes[self.peer].host.hardware_clock.jump(self.jump_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClockStop(Fault):
-    """A peer's wall clock stands still."""
+class ClockStop(LastingPeerFault):
+    """A peer's wall clock stands still, and goes on from where it stood."""
 
     kind: ClassVar[str] = "clock_stop"
 
-    peer: int
-
-    def begin(self, cluster: Cluster) -> None:
-        """Stop it."""
-        cluster.nodes[self.peer].host.hardware_clock.stop()
-
-    def end(self, cluster: Cluster) -> None:
-        """It goes on from where it stood."""
-        cluster.nodes[self.peer].host.hardware_clock.start()
+    def apply(self, cluster: Cluster) -> None:
+        """Stop it, or let it go on."""
+        clock = cluster.nodes[self.peer].host.hardware_clock
+        (clock.stop if self.alike(cluster) else clock.start)()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SlowDisk(Fault):
+class SlowDisk(LastingPeerFault):
     """A peer's disk takes long to make anything durable."""
 
     kind: ClassVar[str] = "slow_disk"
 
-    peer: int
     sync_ns: int
 
-    def begin(self, cluster: Cluster) -> None:
-        """Slow it down."""
-        cluster.nodes[self.peer].host.disk.sync_ns = self.sync_ns
-
-    def end(self, cluster: Cluster) -> None:
-        """As fast as before."""
-        cluster.nodes[self.peer].host.disk.sync_ns = cluster.sync_ns
+    def apply(self, cluster: Cluster) -> None:
+        """Slow it down, or not any more."""
+        slowest = max((each.sync_ns for each in self.alike(cluster)), default=0)
+        cluster.nodes[self.peer].host.disk.sync_ns = max(cluster.sync_ns, slowest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeafReader(Fault):
+class DeafReader(LastingPeerFault):
     """A peer's application does not read what its engine delivers."""
 
     kind: ClassVar[str] = "deaf_reader"
 
-    peer: int
-
-    def begin(self, cluster: Cluster) -> None:
-        """Stop reading."""
-        cluster.nodes[self.peer].deaf = True
-
-    def end(self, cluster: Cluster) -> None:
-        """Read on."""
-        cluster.hear(self.peer)
+    def apply(self, cluster: Cluster) -> None:
+        """Stop reading, or read on."""
+        if self.alike(cluster):
+            cluster.nodes[self.peer].deaf = True
+        else:
+            cluster.hear(self.peer)
 
 
 FAULTS: dict[str, type[Fault]] = {

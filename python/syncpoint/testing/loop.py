@@ -7,6 +7,7 @@ reads a clock, opens a socket or starts a thread.
 from __future__ import annotations
 
 import asyncio
+import functools
 import heapq
 from asyncio import events
 from collections import deque
@@ -59,12 +60,14 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def __init__(self) -> None:
         self.now_ns = BEGIN_NS
-        self.problems: list[str] = []  # exceptions that nobody caught
+        self.problems: list[str] = []  # exceptions that nobody caught, each with the process that it is of
+        self.last_words: list[str] = []  # the same of processes that are dead
         self._ready: deque[Any] = deque()  # handles and calls
         self._timers: list[tuple[int, int, Any]] = []  # heap: (ns, number, handle or call)
         self._count = 0
         self._processes: dict[Process, None] = {}  # all that ever were
         self._special = False  # whether any process is dead or stopped
+        self._failed: list[tuple[Process | None, int, asyncio.Task[Any]]] = []  # tasks that raised, and when (ns)
         self._closed = False
 
     # -- processes ----------------------------------------------------------------------------------
@@ -82,6 +85,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def kill(self, process: Process) -> None:
         """End a process at once: nothing of it runs any more."""
+        self._tell_failed([each for each in self._failed if each[0] is process and each[1] < self.now_ns])
+        # Whoever waits for a task that raised only now would have been woken next.
+        self._failed = [each for each in self._failed if each[0] is not process]
         process.alive = False
         self._special = True
 
@@ -116,6 +122,15 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         finally:
             events._set_running_loop(previous)
 
+    def collect(self) -> None:
+        """Add to `problems` what tasks raised that nobody asked for their results.
+
+        asyncio tells of them when they are forgotten, but here they are kept. To be called when nothing is going to
+        ask any more.
+        """
+        failed, self._failed = self._failed, []
+        self._tell_failed(failed)
+
     @property
     def idle(self) -> bool:
         """Whether nothing is going to happen any more."""
@@ -134,7 +149,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             try:
                 handle._context.run(handle._callback, *handle._args)
             except Exception as error:
-                self.call_exception_handler({"message": f"exception in {handle!r}", "exception": error})
+                self._tell(handle._context.get(_running), f"exception in {_named(handle._callback)}: {error!r}")
             count += 1
             if count > MAX_HANDLES_AT_ONCE:
                 raise AssertionError(f"time stands still: something calls itself without end: {handle!r}")
@@ -162,6 +177,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         for process in self._processes:
             process.tasks.clear()
         self._timers.clear()
+        self._failed.clear()
 
     def _holds_back(self, handle: Any) -> bool:
         """Keep what belongs to a process that is stopped or dead; of a dead one only what its tasks may need to end."""
@@ -233,16 +249,34 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 process.tasks = [each for each in process.tasks if not each.done()]
                 process.prune_at = max(MIN_PRUNE, 2 * len(process.tasks))
             process.tasks.append(task)
+        task.add_done_callback(functools.partial(self._done, process), context=context)
         return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Keep what went wrong where nobody was looking; a dead process has nothing to say."""
+        """Keep what went wrong where nobody was looking."""
         error, message = context.get("exception"), str(context.get("message"))
-        process = _running.get()
-        if self._closed or (process is not None and not process.alive):
+        self._tell(_running.get(), f"{message}: {error!r}" if error is not None else message)
+
+    def _done(self, process: Process | None, task: asyncio.Task[Any]) -> None:
+        """Keep a task that raised; whoever waits for its result is woken after this."""
+        if not self._closed and not task.cancelled() and task._log_traceback:
+            self._failed.append((process, self.now_ns, task))
+
+    def _tell_failed(self, failed: list[tuple[Process | None, int, asyncio.Task[Any]]]) -> None:
+        for process, at_ns, task in failed:
+            if task._log_traceback:  # nobody has asked for its exception; now we have
+                told = f"nobody looked at what a task raised at {(at_ns - BEGIN_NS) / 1e9:.6f} s"
+                self._tell(process, f"{told} ({_named(task.get_coro())}): {task.exception()!r}")
+
+    def _tell(self, process: Process | None, text: str) -> None:
+        if self._closed:
             return
-        where = f"{process.name}: " if process is not None else ""
-        self.problems.append(f"{where}{message}: {error!r}" if error is not None else where + message)
+        if process is None:
+            self.problems.append(text)
+        elif process.alive:
+            self.problems.append(f"{process.name}: {text}")
+        else:
+            self.last_words.append(f"{process.name}: {text}")
 
     def get_debug(self) -> bool:
         """Never: it would make runs differ."""
@@ -275,3 +309,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         raise RuntimeError("there is no network in a simulation but the simulated one: use the engine's")
 
     getaddrinfo = create_connection = create_server = create_datagram_endpoint = sock_connect = _no_io
+
+
+def _named(what: object) -> str:
+    """How a function is called, without where it is in memory: two runs are to say the same."""
+    while isinstance(what, functools.partial):
+        what = what.func
+    return getattr(what, "__qualname__", None) or type(what).__name__

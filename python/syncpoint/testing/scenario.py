@@ -10,6 +10,7 @@ from typing import Any
 
 from ..core.config import ORDERS, RULES
 from ..errors import ArgumentError
+from .cluster import CORES
 from .delays import Delays
 from .faults import FAULTS, Fault, fault_from
 from .liars import LIARS, LiarSpec, liar_from
@@ -54,6 +55,8 @@ class Scenario:
     heartbeat_us: int = 500_000
     delays: Delays = UNEVEN
     sync_ns: int = 0
+    unread: int | None = None
+    """Messages that an engine delivers unread before it stands still; None is the limit of production."""
     signatures: str = "simulated"
     duration_ns: int = 1_000_000_000
     """How long the load and the faults last; after that everything must come to an end."""
@@ -143,14 +146,19 @@ class Scenario:
             raise ArgumentError(f"a scenario with {self.peers} peers: give 1 to 128")
         if self.rule not in RULES or self.order not in ORDERS:
             raise ArgumentError(f"a scenario with rule {self.rule!r} and order {self.order!r}: not known")
+        if self.core != "auto" and self.core not in CORES:
+            raise ArgumentError(f"a scenario with core {self.core!r}: give one of auto, {', '.join(CORES)}")
+        if self.duration_ns < 1 or (self.unread is not None and self.unread < 1):
+            raise ArgumentError(
+                f"a scenario with duration_ns {self.duration_ns} and unread {self.unread}: give 1 or more"
+            )
         creators = sorted(self.liar_creators)
         if len(creators) < len(self.liars) or any(not 0 <= creator < self.peers for creator in creators):
             raise ArgumentError(
                 f"a scenario with liars {creators} of {self.peers} peers: each once, below {self.peers}"
             )
         for fault in self.faults:
-            if fault.until_ns is not None and fault.until_ns < fault.at_ns:
-                raise ArgumentError(f"{fault} ends before it begins")
+            fault.check(self.peers)
 
     def __str__(self) -> str:
         """What it is, in a few lines."""

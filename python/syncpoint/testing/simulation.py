@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import random
+import traceback
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..core.config import Network
 from ..engine import Engine
@@ -21,7 +24,9 @@ from .scenario import Scenario
 __all__ = ["Outcome", "Simulation", "simulate"]
 
 SAMPLES = 16  # looks at every peer, in the course of a scenario
-BREAKAGES = ("ApiHistory", "BoundedMemory", "NoSelfFork", "QuietLogs", "TotalOrder")  # excused by no number of liars
+# What more liars than the network is made for may do: split it or stop it, but not break it.
+EXCUSABLE = frozenset({"Agreement", "Causality", "ConsensusTime", "NoDuplicates", "NoLoss", "Progress"})
+STANDS_STILL = "messages are unread: the engine stands still"  # as it should, with a limit that is low
 SETTLE_NS = 200_000_000  # between two looks whether everything has come to its end
 
 
@@ -65,11 +70,19 @@ class Simulation:
             local={"retain_events": scenario.retain_events, "pool_bytes_per_sender": scenario.pool_bytes},
             delays=scenario.delays,
             sync_ns=scenario.sync_ns,
+            unread=scenario.unread,
             signatures=scenario.signatures,
         )
         self.honest = [peer for peer in range(scenario.peers) if peer not in scenario.liar_creators]
         self.history = History(self.cluster)
-        self.checkers = Checkers(self.cluster, self.history, set(self.honest), set(scenario.forgetful))
+        self.checkers = Checkers(
+            self.cluster,
+            self.history,
+            set(self.honest),
+            set(scenario.forgetful),
+            expected_logs=() if scenario.unread is None else (STANDS_STILL,),
+            excusable=EXCUSABLE if scenario.is_beyond else (),
+        )
         self.features = Features(self.cluster, scenario)
         self.liars: list[Liar] = [
             LIARS[spec.kind](self.cluster, spec, random.Random(f"liar/{scenario.seed}/{spec.creator}"))
@@ -77,35 +90,55 @@ class Simulation:
         ]
 
     def run(self) -> Outcome:
-        """From beginning to end; never raises for what a checker finds."""
-        problem = None
+        """From beginning to end; never raises for what a checker finds, nor for what anything else raises."""
+        problem, counts, deliveries = None, Counter[str](), 0
+        try:
+            try:
+                problem = self._problem()
+                counts, deliveries = self._counts(), self.cluster.deliveries()
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # a panic of the native core is no Exception
+                problem = problem or self._crash(error)
+            return Outcome(
+                scenario=self.scenario,
+                problem=problem,
+                digest=self.history.digest().hex(),
+                deliveries=deliveries,
+                ordered=self.history.ordered,
+                virtual_ns=self.cluster.now_ns,
+                features=counts,
+                latencies_ns=self.history.latencies_ns(),
+            )
+        finally:
+            self.checkers.quiet_logs.close()
+            self.cluster.close()
+
+    def _problem(self) -> str | None:
+        """Run; what is wrong."""
         try:
             self._run()
         except Violation as violation:
-            problem = str(violation)
-        if self.scenario.is_beyond:
-            unexcused = [each for each in self.checkers.violations if not self._is_excused(each)]
-            problem = str(unexcused[0]) if unexcused else None
-        counts = self.features.finish(self.liars, self.history.receipts)
-        outcome = Outcome(
-            scenario=self.scenario,
-            problem=problem,
-            digest=self.history.digest().hex(),
-            deliveries=self.cluster.deliveries(),
-            ordered=self.history.ordered,
-            virtual_ns=self.cluster.now_ns,
-            features=counts,
-            latencies_ns=self.history.latencies_ns(),
-        )
-        self.cluster.close()
-        return outcome
+            return str(violation)
+        unexcused = [each for each in self.checkers.violations if not self._is_excused(each)]
+        return str(unexcused[0]) if unexcused else None
+
+    def _crash(self, error: BaseException) -> str:
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "nowhere"
+        return f"Crashed at {self.cluster.now_ns / 1e9:.9f} s: {error!r} in {where} (seed {self.scenario.seed})"
+
+    def _counts(self) -> Counter[str]:
+        counts, checkers = self.features.finish(self.liars, self.history.receipts), self.checkers
+        counts["peers left behind"] += len(checkers.progress.left_behind)
+        counts["progress not asked for"] += checkers.progress.not_asked
+        counts["probes"] += len(checkers.progress.probes)
+        counts["exceptions not counted"] += len(checkers.quiet_logs.not_counted) + len(self.cluster.loop.last_words)
+        return counts
 
     def _is_excused(self, violation: Violation) -> bool:
-        """Whether more liars than the network is made for may do this: split it or stop it, but not break it.
-
-        Where it was split somebody must have evidence of it.
-        """
-        if violation.checker in BREAKAGES:
+        """Whether so many liars may do this. Where they split the network, somebody must have evidence of it."""
+        if not self.scenario.is_beyond or violation.checker not in EXCUSABLE:
             return False
         statuses = [status for peer in self.honest for status in self.cluster.nodes[peer].statuses()]
         seen = any(status.equivocators or status.halted is not None for status in statuses)
@@ -119,10 +152,12 @@ class Simulation:
             else:
                 cluster.at(fault.at_ns, functools.partial(fault.begin, cluster))
             if fault.until_ns is not None:
+                cluster.at(fault.until_ns, self._look)
                 cluster.at(fault.until_ns, functools.partial(fault.end, cluster))
         for liar in self.liars:
             liar.start()
-        cluster.start(*self.honest)
+        if self.honest:
+            cluster.start(*self.honest)
         self._send()
         for sample in range(1, SAMPLES + 1):
             cluster.run((scenario.duration_ns * sample // SAMPLES - cluster.now_ns) / 1e9)
@@ -131,12 +166,18 @@ class Simulation:
         if last >= cluster.now_ns:  # what was drawn ends with the load; what was written by hand may last longer
             cluster.run((last + 1 - cluster.now_ns) / 1e9)
         cluster.heal()
-        self.checkers.healed()
+        self.checkers.healed(probe=not scenario.is_beyond)
         deadline = cluster.now_ns + scenario.patience_ns
+        cluster.run(SETTLE_NS / 1e9)
         while not self.checkers.settled() and cluster.now_ns < deadline:
             cluster.run(SETTLE_NS / 1e9)
         self.features.sample(self.checkers.sample())
         self.checkers.finish()
+
+    def _look(self) -> None:
+        """See what a fault has done while it lasts."""
+        statuses = {node.number: node.status() for node in self.cluster.running}
+        self.features.sample({number: status for number, status in statuses.items() if status is not None})
 
     def _send(self) -> None:
         """Let applications send at random times."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
@@ -23,7 +24,7 @@ class Store(StrEnum):
     """The same, and a part of the next record, which is no record."""
 
     OLD = "old"
-    """A backup."""
+    """A backup: what was durable some time before the process died."""
 
     LOST = "lost"
     """Nothing."""
@@ -43,24 +44,31 @@ class Disk:
         self.torn = 0  # records that were lost in the middle of being written
         self.unsynced_lost = 0
         self._loop = loop
-        self._backup: list[bytes] = []
+        self._synced_at: list[int] = []  # ns: when each record became durable
 
-    def back_up(self) -> None:
-        """Keep a copy of what is durable now, for `Store.OLD`."""
-        self._backup = self.records[: self.synced]
+    def became_durable(self, size: int) -> None:
+        """So many of the records are durable now."""
+        self.synced = max(self.synced, size)
+        self._synced_at += [self._loop.now_ns] * (self.synced - len(self._synced_at))
 
-    def crashed(self, store: Store) -> None:
-        """The process is gone; what the next one will find."""
+    def crashed(self, store: Store, backup_at_ns: int | None = None) -> None:
+        """The process is gone; what the next one will find.
+
+        For `Store.OLD`, that is what was durable at `backup_at_ns`, a time of the loop; None is now.
+        """
         if store is Store.UNSYNCED_LOST or store is Store.TORN:
             if store is Store.TORN and len(self.records) > self.synced:
                 self.torn += 1
             self.unsynced_lost += len(self.records) - self.synced
             del self.records[self.synced :]
         elif store is Store.OLD:
-            self.records = list(self._backup)
+            until = self._loop.now_ns if backup_at_ns is None else backup_at_ns
+            del self.records[bisect.bisect_right(self._synced_at, until) :]
         elif store is Store.LOST:
             self.records = []
         self.synced = len(self.records)
+        del self._synced_at[self.synced :]
+        self.became_durable(self.synced)
 
 
 class SimulatedStorage:
@@ -80,13 +88,13 @@ class SimulatedStorage:
         disk.records += map(bytes, records)
         size = len(disk.records)
         if disk.sync_ns == 0:
-            disk.synced = size
+            disk.became_durable(size)
             durable()
             return
 
         def synced() -> None:
             if self._alive():
-                disk.synced = max(disk.synced, size)
+                disk.became_durable(size)
                 durable()
 
         disk._loop.call_later(disk.sync_ns / 1e9, synced)

@@ -16,6 +16,10 @@ from .loop import Process, VirtualLoop
 __all__ = ["Internet", "SimulatedLinks", "SimulatedListener", "Wire"]
 
 
+Packet = tuple[list[bytes], bool]
+"""Frames, and whether they count as in flight: the second copy of a packet does not."""
+
+
 @dataclass(slots=True, eq=False)
 class Wire:
     """One connection between two processes."""
@@ -23,8 +27,9 @@ class Wire:
     ends: tuple[SimulatedLinks, SimulatedLinks]
     open: bool = True
     arrives: list[int] = field(default_factory=lambda: [0, 0])  # ns: when the last packet to each end arrives
-    in_flight: list[int] = field(default_factory=lambda: [0, 0])  # bytes to each end
-    held: list[list[list[bytes]]] = field(default_factory=lambda: [[], []])  # packets that do not get through now
+    in_flight: list[int] = field(default_factory=lambda: [0, 0])  # bytes to each end that it has not read
+    held: list[list[Packet]] = field(default_factory=lambda: [[], []])  # what does not get through, and waits behind it
+    released: list[bool] = field(default_factory=lambda: [False, False])  # whether that is on its way
 
     def other(self, links: SimulatedLinks) -> SimulatedLinks:
         """The other end."""
@@ -55,13 +60,18 @@ class Internet:
         self.loop = loop
         self.rng = rng
         self.delays = delays
+        self.usual = delays  # without faults
         self.packets = 0
         self.frames = 0
         self.lost = 0
         self.duplicated = 0
         self.overtaken = 0
+        self.held = 0  # packets that waited for the end of a cut
+        self.cut_off = 0  # packets that a cut swallowed
+        self.pauses = 0  # times that a process stopped to read, as its application did
         self.watch: Callable[[int, bytes], None] | None = None  # sees every frame that a host broadcasts
         self.cut: dict[tuple[int, int], str] = {}  # (from host, to host) -> "hold" or "drop": nothing gets through
+        self._cuts: dict[tuple[int, int], dict[object, str]] = {}  # the same, by who cut it
         self.extra_ns: dict[int, int] = {}  # host -> ns that all takes longer from and to it
         self.slow_ns: dict[int, int] = {}  # host -> ns that it needs for each frame
         self._busy: dict[int, int] = {}  # host -> until when it is at work
@@ -93,13 +103,30 @@ class Internet:
 
     # -- faults -------------------------------------------------------------------------------------
 
-    def block(self, source: int, target: int, how: str) -> None:
-        """Let nothing through from one host to another: "hold" keeps packets for later, "drop" loses them."""
-        self.cut[source, target] = how
+    def block(self, source: int, target: int, how: str, by: object = None) -> None:
+        """Let nothing through from one host to another: "hold" keeps packets for later, "drop" loses them.
 
-    def unblock(self, source: int, target: int) -> None:
-        """Let packets through again, those first that were held."""
-        self.cut.pop((source, target), None)
+        What several have cut, each for a reason of its own, stays cut until all have mended it.
+        """
+        self._cuts.setdefault((source, target), {})[by] = how
+        self._recut(source, target)
+
+    def unblock(self, source: int, target: int, by: object = None) -> None:
+        """Let packets through again, those first that were held, if nobody else stands in their way."""
+        self._cuts.get((source, target), {}).pop(by, None)
+        self._recut(source, target)
+
+    def unblock_all(self) -> None:
+        """End all cuts, whoever made them."""
+        self._cuts.clear()
+        self.cut.clear()
+
+    def _recut(self, source: int, target: int) -> None:
+        hows = self._cuts.get((source, target), {}).values()
+        if hows:
+            self.cut[source, target] = "drop" if "drop" in hows else "hold"
+        else:
+            self.cut.pop((source, target), None)
 
     def reset(self, source: int, target: int) -> None:
         """Break all wires between two hosts."""
@@ -206,7 +233,7 @@ class SimulatedLinks:
         self._outbox: dict[Wire, list[bytes]] = {}
         self._pause: dict[int, float] = {}  # creator -> s before dialling again
         self._paused = False
-        self._unread: list[tuple[int, list[bytes]]] = []
+        self._unread: list[tuple[Wire, int, Packet]] = []
 
     # -- Links --------------------------------------------------------------------------------------
 
@@ -240,13 +267,14 @@ class SimulatedLinks:
     def pause(self) -> None:
         """Keep what arrives unread."""
         self._paused = True
+        self._internet.pauses += 1
 
     def resume(self) -> None:
         """Read on."""
         self._paused = False
         unread, self._unread = self._unread, []
-        for creator, frames in unread:
-            self._received(creator, frames)
+        for wire, side, packet in unread:
+            self._take(wire, side, packet)
 
     def drop(self, peer: int) -> None:
         """Close the link to a peer that sends junk."""
@@ -325,44 +353,69 @@ class SimulatedLinks:
         """A packet is here, if nothing keeps it."""
         internet = self._internet
         source = wire.other(self)
-        if counted:
-            wire.in_flight[side] -= sum(map(len, frames))
         if not wire.open or self.dead:
             return
         how = internet.cut.get((source.host, self.host))
         if how is not None:
             if how == "hold":
-                wire.held[side].append(frames)
+                internet.held += 1
+                wire.held[side].append((frames, counted))
             else:
-                internet.lost += 1
+                internet.cut_off += 1
+                self._read(wire, side, (frames, counted))
             return
-        cost = internet.slow_ns.get(self.host)
-        if cost:
-            now = internet.loop.now_ns
-            at = internet._busy[self.host] = max(now, internet._busy.get(self.host, 0)) + cost * len(frames)
-            internet.loop.put(at, self.context, self._take, wire, source.own, frames)
-        else:
-            self._take(wire, source.own, frames)
+        if wire.held[side] and not internet.delays.reordering:
+            wire.held[side].append((frames, counted))  # as with TCP, behind what is to come before
+            return
+        self._process(wire, side, (frames, counted))
 
     def release(self) -> None:
-        """Take what was held back on the way, where nothing stands in its way any more."""
+        """Let what was held back on the way come, where nothing stands in its way any more."""
+        internet = self._internet
         for wire in self.wires():
-            side = 0 if wire.ends[0] is self else 1
-            if wire.held[side] and (wire.other(self).host, self.host) not in self._internet.cut:
-                held, wire.held[side] = wire.held[side], []
-                at = self._internet.loop.now_ns + self._internet.delay(wire.other(self).host, self.host)
-                for frames in held:
-                    self._internet.loop.call_at_ns(at, self.arrived, wire, side, frames, False, context=self.context)
+            side, source = 0 if wire.ends[0] is self else 1, wire.other(self).host
+            if wire.held[side] and not wire.released[side] and (source, self.host) not in internet.cut:
+                wire.released[side] = True
+                at = internet.loop.now_ns + internet.delay(source, self.host)
+                if internet.delays.grain_ns:
+                    at += -at % internet.delays.grain_ns
+                internet.loop.put(at, self.context, self._come, wire, side)
 
     # -- private ------------------------------------------------------------------------------------
 
-    def _take(self, wire: Wire, creator: int, frames: list[bytes]) -> None:
+    def _come(self, wire: Wire, side: int) -> None:
+        """What was held back is here, unless it is held back again."""
+        wire.released[side] = False
+        if not wire.open or self.dead or (wire.other(self).host, self.host) in self._internet.cut:
+            return
+        held, wire.held[side] = wire.held[side], []
+        for packet in held:
+            self._process(wire, side, packet)
+
+    def _process(self, wire: Wire, side: int, packet: Packet) -> None:
+        """Take a packet as soon as there is time for it."""
+        internet = self._internet
+        cost = internet.slow_ns.get(self.host, 0)
+        if cost or internet._busy.get(self.host, 0) > internet.loop.now_ns:
+            now = internet.loop.now_ns
+            at = internet._busy[self.host] = max(now, internet._busy.get(self.host, 0)) + cost * len(packet[0])
+            internet.loop.put(at, self.context, self._take, wire, side, packet)
+        else:
+            self._take(wire, side, packet)
+
+    def _take(self, wire: Wire, side: int, packet: Packet) -> None:
         if not wire.open:
             return
         if self._paused:
-            self._unread.append((creator, frames))
-        else:
-            self._received(creator, frames)
+            self._unread.append((wire, side, packet))
+            return
+        self._read(wire, side, packet)
+        self._received(wire.other(self).own, packet[0])
+
+    def _read(self, wire: Wire, side: int, packet: Packet) -> None:
+        """A packet is not in flight any more."""
+        if packet[1]:
+            wire.in_flight[side] -= sum(map(len, packet[0]))
 
     def _queue(self, wire: Wire, frame: bytes) -> None:
         target = 0 if wire.ends[1] is self else 1
