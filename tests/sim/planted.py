@@ -182,7 +182,7 @@ BUGS = (
         old="self.fast = n - self.p",
         new="self.fast = n - self.p - 1",
         profile="twins",
-        seed=3,
+        seed=4,
     ),
     Bug(
         rule="Q1",
@@ -191,7 +191,7 @@ BUGS = (
         old="(n + self.f + 2) // 2",
         new="(n + self.f) // 2",
         profile="twins",
-        seed=5,
+        seed=330,
     ),
     Bug(
         rule="Q1",
@@ -200,7 +200,7 @@ BUGS = (
         old="self.q = n - self.f",
         new="self.q = max(1, n - self.f - 1)",
         peers=4,
-        seed=28,
+        seed=9,
     ),
     Bug(
         rule="Q1",
@@ -209,7 +209,7 @@ BUGS = (
         old="n - 2 * self.f - self.p,",
         new="n - 2 * self.f - self.p + 1,",
         profile="twins",
-        seed=105,
+        seed=43,
     ),
     Bug(
         rule="Q1",
@@ -347,7 +347,7 @@ BUGS = (
         peers=4,
         kinds=("junk",),
         size=1.0,
-        seed=31,
+        seed=61,
     ),
     Bug(
         rule="E5",
@@ -358,7 +358,7 @@ BUGS = (
         peers=4,
         kinds=("junk",),
         size=0.15,
-        seed=1,
+        seed=2,
     ),
     Bug(
         rule="D1",
@@ -367,7 +367,7 @@ BUGS = (
         old="if parent.round == node.round - 1:  # D1: a strong parent is a vote",
         new="if True:",
         peers=4,
-        seed=18,
+        seed=6,
     ),
     Bug(
         rule="D2",
@@ -399,7 +399,7 @@ BUGS = (
         new="first = 0",
         core="mixed",
         peers=4,
-        seed=26,
+        seed=64,
     ),
     Bug(
         rule="D6",
@@ -418,7 +418,7 @@ BUGS = (
         new="if tally.node.voting",
         core="mixed",
         profile="twins",
-        seed=22,
+        seed=26,
     ),
     Bug(
         rule="D8",
@@ -447,7 +447,7 @@ BUGS = (
         core="mixed",
         peers=4,
         kinds=("partition", "cut", "stale", "withholder"),
-        seed=74,
+        seed=162,
     ),
     Bug(
         rule="D10",
@@ -467,7 +467,7 @@ BUGS = (
         core="mixed",
         peers=4,
         kinds=("partition", "equivocator", "withholder", "stale", "cut"),
-        seed=5,
+        seed=175,
     ),
     Bug(
         rule="D10",
@@ -506,7 +506,7 @@ BUGS = (
         old="new.sort(key=lambda node: (node.round, node.creator, node.digest))",
         new="new = list(set(new))",
         peers=4,
-        seed=10,
+        seed=19,
     ),
     Bug(
         rule="O3",
@@ -516,7 +516,7 @@ BUGS = (
         new="pass",
         core="mixed",
         peers=4,
-        seed=10,
+        seed=2,
     ),
     Bug(
         rule="O4",
@@ -545,7 +545,7 @@ BUGS = (
         old="ordered[(len(ordered) - 1) // 2]",
         new="ordered[-1]",
         peers=4,
-        seed=1,
+        seed=7,
     ),
     Bug(
         rule="O5",
@@ -625,7 +625,7 @@ BUGS = (
         ),
         new="            self._timer.unsettled(round)\n            return None",
         peers=4,
-        seed=16,
+        seed=2,
     ),
     Bug(
         rule="P6",
@@ -662,7 +662,7 @@ BUGS = (
         old="            reject = self._take(event, self.own)\n            if reject",
         new="            reject = None\n            if reject",
         peers=4,
-        seed=0,
+        seed=8,
     ),
     Bug(
         rule="O11",
@@ -673,7 +673,7 @@ BUGS = (
         profile="wan",
         peers=4,
         size=0.15,
-        seed=44,
+        seed=105,
     ),
     Bug(
         rule="O11",
@@ -709,7 +709,7 @@ BUGS = (
         old="self._outputs.append(Broadcast(wire.encode_frontier(FrameType.FRONTIER, self._dag.frontier)))",
         new="pass",
         peers=4,
-        seed=24,
+        seed=13,
     ),
     Bug(
         rule="F3",
@@ -800,7 +800,7 @@ BUGS = (
         old="for output in self.machine.step(now, inputs):",
         new="for output in self.machine.step(now, inputs[::-1]):",
         peers=4,
-        seed=0,
+        seed=5,
     ),
     Bug(
         rule="O7",
@@ -818,7 +818,7 @@ BUGS = (
         old="max(wall, self._now + passed - passed // SLEW)",
         new="wall",
         peers=4,
-        seed=4,
+        seed=12,
     ),
     Bug(
         rule="Q1",
@@ -827,7 +827,7 @@ BUGS = (
         old="self.fast = n - self.p",
         new="self.fast = self.f + 1",
         profile="twins",
-        seed=3,
+        seed=4,
     ),
     Bug(
         rule="driver",
@@ -837,7 +837,7 @@ BUGS = (
         new=("        if not self._paused:\n            self._inputs.append(input)\n        if self._sched"),
         given=SOON_FULL,
         peers=4,
-        seed=1,
+        seed=3,
     ),
     Bug(
         rule="engine",
@@ -847,7 +847,7 @@ BUGS = (
         new="            self._driver.pause()\n            self._messages.pop()",
         given=SOON_FULL,
         peers=4,
-        seed=0,
+        seed=1,
     ),
     Bug(
         rule="engine",
@@ -857,7 +857,7 @@ BUGS = (
         new="            pass",
         given=SOON_FULL,
         peers=4,
-        seed=0,
+        seed=1,
     ),
 )
 
