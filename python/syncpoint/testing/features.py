@@ -28,7 +28,6 @@ MINIMUMS: dict[str, int] = {
     "restarts": 1,
     "restarts of all peers": 1,
     "stores unsynced": 1,
-    "stores torn": 1,
     "packets lost": 1,
     "packets doubled": 1,
     "packets overtaken": 1,
