@@ -191,6 +191,9 @@ def test_what_is_not_asked_for_is_counted() -> None:
         ('{"version": 99}', "version 99"),
         ('{"version": 1, "colour": 1}', "colour"),
         ('{"version": 1, "peers": 0}', "0 peers"),
+        ('{"version": 1, "peers": "four"}', "wrong type"),
+        ('{"version": 1, "faults": 3}', "wrong type"),
+        ('{"version": 1, "load": [1]}', "Load"),
         ('{"version": 1, "rule": "one_step"}', "one_step"),
         ('{"version": 1, "faults": [{"kind": "flood"}]}', "flood"),
         ('{"version": 1, "faults": [{"kind": "crash", "depth": 1}]}', "depth"),
@@ -283,6 +286,8 @@ def test_the_command_sums_up_and_tells_of_one() -> None:
         (["--seeds", "5"], "--seeds"),
         (["--seeds", "5:5"], "--seeds"),
         (["--core", "steel"], "--core"),
+        (["--processes", "0"], "--processes"),
+        (["--minutes", "-1"], "--minutes"),
         (["--faults", "flood"], "flood"),
         (["--file", "no-such-file.json"], "no-such-file.json"),
         (["--plot", "x.png"], "--plot"),
@@ -303,8 +308,8 @@ def test_a_failure_is_told_with_the_command_that_repeats_it(tmp_path: Path) -> N
     )
     environment = os.environ | {"PYTHONPATH": str(Path(syncpoint.__file__).parents[1])}
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", script, "simulate", *arguments, "--core", "python", "--save", str(tmp_path)]
+    def run(*arguments: str, save: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", script, "simulate", *arguments, "--core", "python", "--save", str(save)]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
 
     first = run("--profile", "lan", "--peers", "4", "--seeds", "0:2", "--size", "0.05", "--processes", "1")
@@ -315,3 +320,6 @@ def test_a_failure_is_told_with_the_command_that_repeats_it(tmp_path: Path) -> N
     again = run("--file", str(path))
     assert again.returncode == 1
     assert "ConsensusTime" in again.stdout
+    nowhere = run("--file", str(path), save=path / "below a file")
+    assert nowhere.returncode == 1
+    assert Scenario.from_json(nowhere.stdout[nowhere.stdout.index("{") : nowhere.stdout.rindex("}") + 1]).peers == 4

@@ -19,7 +19,7 @@ from ..testing.draw import PROFILES
 from ..testing.scenario import Scenario
 from ..testing.shrink import shrink
 from ..testing.simulation import Outcome, simulate
-from .guard import FAILED, note, plain_errors
+from .guard import FAILED, note, one_line, plain_errors
 from .simulate_view import failure_of, laboratory_of, outcome_of, summary_of
 
 __all__ = ["simulate_command"]
@@ -63,6 +63,10 @@ def simulate_command(
     with plain_errors():
         if core not in CORES:
             raise ArgumentError(f"--core is {core!r}: give one of {', '.join(CORES)}")
+        if processes is not None and processes < 1:
+            raise ArgumentError(f"--processes is {processes}: give 1 or more, or leave it out")
+        if minutes is not None and not 0 < minutes < float("inf"):
+            raise ArgumentError(f"--minutes is {minutes:g}: give more than 0")
         if core != "mixed":
             core = core_info(core).name
         if profile == LABORATORY or (plot is not None and profile == "wan"):
@@ -136,9 +140,13 @@ def _tell(outcome: Outcome, save: Path) -> None:
     what = _checker(outcome)
     note(f"seed {outcome.scenario.seed} failed; looking for a smaller scenario that fails alike")
     small = shrink(outcome.scenario, lambda candidate: _checker(simulate(candidate)) == what)
-    save.mkdir(parents=True, exist_ok=True)
     path = save / f"failure-{outcome.scenario.seed}.json"
-    path.write_text(small.to_json() + "\n", encoding="utf-8")
+    try:
+        save.mkdir(parents=True, exist_ok=True)
+        path.write_text(small.to_json() + "\n", encoding="utf-8")
+    except OSError as error:  # what was found must not be lost with it
+        note(f"{one_line(error)}: keep this as {path.name}, or give another folder with --save")
+        typer.echo(small.to_json())
     failure_of(outcome, simulate(small), path)
 
 

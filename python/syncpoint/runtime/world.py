@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..errors import SocketBindError
 from .clock import Clock
@@ -60,8 +60,9 @@ class World(Protocol):
         received: Callable[[int, list[bytes]], None],
         connected: Callable[[int], None],
         disconnected: Callable[[int], None],
+        /,
     ) -> Links:
-        """The links to the other peers, not started."""
+        """The links to the other peers, not started; the arguments are those of `Transport`."""
         ...
 
 
@@ -108,21 +109,10 @@ class RealWorld:
         """A store that forgets."""
         return MemoryStorage()
 
-    def links(
-        self,
-        listener: Listener,
-        own: int,
-        key: bytes,
-        epoch_id: bytes,
-        peers: Sequence[LinkPeer],
-        max_frame_bytes: int,
-        received: Callable[[int, list[bytes]], None],
-        connected: Callable[[int], None],
-        disconnected: Callable[[int], None],
-    ) -> Links:
+    def links(self, listener: Listener, /, *wiring: Any) -> Links:
         """Links over TCP."""
         assert isinstance(listener, socket.socket)
-        return Transport(listener, own, key, epoch_id, peers, max_frame_bytes, received, connected, disconnected)
+        return Transport(listener, *wiring)
 
 
 async def _look_up(host: str, port: int, address: str) -> tuple[socket.AddressFamily, tuple[str, int]]:

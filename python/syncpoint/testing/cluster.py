@@ -156,7 +156,6 @@ class Cluster:
             raise ArgumentError(f"Cluster(core={core!r}): give one of auto, {', '.join(CORES)}")
         self.n = n
         self.seed = seed
-        self.rng = random.Random(f"cluster/{seed}")
         self.network = network or Network()
         self.options = options or Options()
         self.loop = VirtualLoop()  # type: ignore[abstract]

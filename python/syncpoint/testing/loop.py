@@ -131,11 +131,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         failed, self._failed = self._failed, []
         self._tell_failed(failed)
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is going to happen any more."""
-        return not self._ready and not self._timers
-
     def _drain(self) -> None:
         """Run all that is to be done now, and what that makes to be done now."""
         ready = self._ready

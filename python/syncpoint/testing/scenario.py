@@ -123,7 +123,15 @@ class Scenario:
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Scenario:
         """What `to_data` gave; ArgumentError for what it could not have given."""
-        fields = dict(data)
+        try:
+            scenario = cls._from_data(dict(data))
+            scenario.check()
+        except (AttributeError, TypeError) as error:  # a text where a number belongs, and the like
+            raise ArgumentError(f"a scenario with a field of the wrong type: {error}") from error
+        return scenario
+
+    @classmethod
+    def _from_data(cls, fields: dict[str, Any]) -> Scenario:
         version = fields.pop("version", None)
         if version != VERSION:
             raise ArgumentError(f"a scenario of version {version!r}: this is version {VERSION}")
@@ -137,7 +145,6 @@ class Scenario:
         fields["faults"] = tuple(map(fault_from, fields.get("faults", ())))
         fields["liars"] = tuple(map(liar_from, fields.get("liars", ())))
         scenario: Scenario = _made(cls, fields)
-        scenario.check()
         return scenario
 
     def check(self) -> None:

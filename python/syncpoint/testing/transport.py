@@ -61,7 +61,6 @@ class Internet:
         self.rng = rng
         self.delays = delays
         self.usual = delays  # without faults
-        self.packets = 0
         self.frames = 0
         self.lost = 0
         self.duplicated = 0
@@ -173,7 +172,6 @@ class Internet:
     def send(self, wire: Wire, source: SimulatedLinks, frames: list[bytes]) -> None:
         """Put one packet on its way."""
         target = wire.other(source)
-        self.packets += 1
         self.frames += len(frames)
         delays, rng = self.delays, self.rng
         side = 0 if wire.ends[0] is target else 1

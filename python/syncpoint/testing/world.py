@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ..context import Context
 from ..core.config import MachineConfig
@@ -11,7 +12,7 @@ from ..core.crypto import blake3
 from ..runtime.clock import Clock
 from ..runtime.driver import Machine
 from ..runtime.storage import Storage
-from ..runtime.transport import LinkPeer, Links, Listener
+from ..runtime.transport import Links, Listener
 from .clock import HostClock
 from .loop import Process, VirtualLoop
 from .storage import Disk, SimulatedStorage
@@ -78,34 +79,10 @@ class Host:
         process = self.process
         return SimulatedStorage(self.disk, lambda: process.alive)
 
-    def links(
-        self,
-        listener: Listener,
-        own: int,
-        key: bytes,
-        epoch_id: bytes,
-        peers: Sequence[LinkPeer],
-        max_frame_bytes: int,
-        received: Callable[[int, list[bytes]], None],
-        connected: Callable[[int], None],
-        disconnected: Callable[[int], None],
-    ) -> Links:
+    def links(self, listener: Listener, /, *wiring: Any) -> Links:
         """Links in the simulated network."""
         assert isinstance(listener, SimulatedListener)
-        self.open_links = SimulatedLinks(
-            self._internet,
-            listener,
-            self.process,
-            self.number,
-            own,
-            key,
-            epoch_id,
-            peers,
-            max_frame_bytes,
-            received,
-            connected,
-            disconnected,
-        )
+        self.open_links = SimulatedLinks(self._internet, listener, self.process, self.number, *wiring)
         return self.open_links
 
 
