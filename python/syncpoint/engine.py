@@ -22,9 +22,8 @@ from .message import Event, Message, Receipt
 from .options import Options
 from .peers import Peers
 from .runtime.driver import Driver, Machine
-from .runtime.hello import Refusal
 from .runtime.line import Line
-from .runtime.transport import LinkPeer
+from .runtime.links import LinkPeer, LinkSettings
 from .socket import Socket
 from .status import EngineStatus
 
@@ -131,13 +130,13 @@ class Engine:
             ) from error
         own = peers.index(public)
         world = context._world
-        others = []
+        others, is_public = [], False
         for creator, peer in enumerate(peers):
-            if creator != own:
+            if creator == own:
+                is_public = peer.capabilities.public
+            else:
                 host, port = parse_address(peer.address)
-                ip = await world.resolve(host, port, peer.address)
-                others.append(LinkPeer(creator, bytes(peer.public), ip, port))
-        context._check()  # once more: it may have been closed while names were looked up
+                others.append(LinkPeer(creator, bytes(peer.public), host, port, peer.capabilities.public))
         if committee.f == 0 and committee.n > 1:  # Q2
             log.warning("%d peers with f = %d tolerate no fault at all; 4 tolerate one", committee.n, committee.f)
         config = MachineConfig(
@@ -155,17 +154,17 @@ class Engine:
         machine = context._machine(config)
         engine = cls(context, machine, network, options, [peer.public for peer in peers], own)
         driver = engine._driver
-        links = world.links(
-            socket._take(),
-            own,
-            bytes(public),
-            committee.epoch_id,
-            others,
-            max_frame_bytes(committee.n, network),
-            driver.received,
-            driver.connected,
-            driver.disconnected,
+        settings = LinkSettings(
+            own=own,
+            seed=secret._seed,
+            key=bytes(public),
+            public=is_public,
+            network_id=committee.epoch_id,
+            epoch_id=committee.epoch_id,
+            max_frame_bytes=max_frame_bytes(committee.n, network),
+            peers=others,
         )
+        links = world.links(socket._take(), settings, driver)
         context._own(engine)
         try:
             await driver.start(links)
@@ -263,12 +262,15 @@ class Engine:
         """A snapshot for people and metrics."""
         consensus, transport = self._driver.machine.status(), self._driver.transport
         assert transport is not None
-        refusals: dict[int, Refusal] = transport.refusals
+        rejects = dict(consensus.rejects)
+        for code, count in transport.rejects.items():
+            rejects[code] = rejects.get(code, 0) + count
         return EngineStatus(
             core=self._context.core,
             consensus=consensus,
             linked=tuple(self._keys[creator] for creator in consensus.linked),
-            refusals={self._keys[creator]: refusal.advice for creator, refusal in refusals.items()},
+            refusals={self._keys[creator]: why for creator, why in transport.refusals.items()},
+            rejects=rejects,
             unread_messages=len(self._messages),
             unacknowledged_bytes=self._unacknowledged_bytes,
             dropped_frames=transport.dropped_frames,

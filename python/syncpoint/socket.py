@@ -7,7 +7,7 @@ from types import TracebackType
 from .address import parse_address
 from .context import Context
 from .errors import ArgumentError, ArgumentTypeError
-from .runtime.transport import Listener
+from .runtime.links import Listener
 
 __all__ = ["Socket"]
 
@@ -26,9 +26,9 @@ class Socket:
     async def bind(cls, context: Context, address: str) -> Socket:
         """Listen at `address`, "host:port" with a name, an IPv4 or a bracketed IPv6 address; port 0 takes a free one.
 
-        Raises ArgumentError for what is no address, SocketBindError when it cannot be bound: taken, not
-        ours, unknown, or not a loopback address. Links are not authenticated yet in this version, so
-        nothing but loopback may be bound.
+        It may differ from the address that the other peers know, as behind a forwarded port: 0.0.0.0 and [::]
+        stand for all addresses of this machine. Raises ArgumentError for what is no address, SocketBindError
+        when it cannot be bound: taken, not ours, or unknown.
         """
         if not isinstance(context, Context):
             raise ArgumentTypeError(f"Socket.bind: context is a {type(context).__name__}: give a Context")

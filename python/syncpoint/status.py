@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .backend import CoreInfo
+from .core.error import Reject
 from .core.status import Status
 from .keys import KeyPublic
 
@@ -25,7 +27,10 @@ class EngineStatus:
     """The peers with a live link."""
 
     refusals: dict[KeyPublic, str]
-    """Peers without a link, and what to do about it, where the other side gave a reason."""
+    """Peers without a link: why there is none, as far as is known, and what to do about it."""
+
+    rejects: Mapping[Reject, int]
+    """What peers sent that was refused, by code (docs/wire.md): by links and by the machine together."""
 
     unread_messages: int
     """Delivered, not received by the application yet."""

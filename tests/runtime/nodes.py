@@ -4,21 +4,79 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
+from syncpoint.core.crypto import derive
 from syncpoint.runtime.hello import Hello
-from syncpoint.runtime.transport import LinkPeer, Transport
+from syncpoint.runtime.links import LinkPeer, LinkSettings
+from syncpoint.runtime.tls import Tls
+from syncpoint.runtime.transport import Transport
 
+NETWORK = b"N" * 32
 EPOCH = b"E" * 32
 MAX_FRAME = 100_000
 DEADLINE_S = 20.0  # of any wait: a test that needs it has failed
 
 
-def key(creator: int) -> bytes:
-    """The key of a creator; the transport only compares keys."""
+def seed(creator: int) -> bytes:
+    """The secret key of a creator."""
     return bytes([creator]) * 32
+
+
+@functools.cache
+def key(creator: int) -> bytes:
+    """The public key of a creator."""
+    return derive(seed(creator))
+
+
+class _Anyone(bytes):
+    """Equal to every key."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, bytes)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = bytes.__hash__
+
+
+class Plain(Tls):
+    """No TLS: so that tests of frames and limits can speak byte by byte; whoever claims a key has it."""
+
+    def __init__(self) -> None:
+        self.client = self.server = None  # type: ignore[assignment]
+
+    def key_of(self, transport: asyncio.BaseTransport) -> bytes | None:
+        return _Anyone()
+
+
+def settings_of(
+    own: int, others: Mapping[int, int], *, epoch_id: bytes = EPOCH, max_frame_bytes: int = MAX_FRAME, **more: Any
+) -> LinkSettings:
+    """The settings of a peer whose `others` (creator: port) are on this machine."""
+    return LinkSettings(
+        own=own,
+        seed=seed(own),
+        key=key(own),
+        network_id=NETWORK,
+        epoch_id=epoch_id,
+        max_frame_bytes=max_frame_bytes,
+        peers=[LinkPeer(creator, key(creator), "127.0.0.1", port) for creator, port in others.items()],
+        **more,
+    )
+
+
+def hello_with(own: int = 0, to: int = 1, **fields: Any) -> bytes:
+    """A HELLO frame that is right but for what is given."""
+    said = {
+        "network_id": NETWORK, "epoch_id": EPOCH, "key": key(own), "expected": key(to), "max_frame_bytes": MAX_FRAME,
+    }  # fmt: skip
+    return Hello(**said | fields).encode()
 
 
 def prefixed(*frames: bytes) -> bytes:
@@ -53,23 +111,14 @@ class Node:
         *,
         epoch_id: bytes = EPOCH,
         max_frame_bytes: int = MAX_FRAME,
+        tls: bool = False,
     ) -> None:
         self.history: list[tuple[str, int]] = []
         self.frames: dict[int, list[bytes]] = {}
         self.port = port_of(sock)
         self._changed = asyncio.Event()
-        peers = [LinkPeer(creator, key(creator), "127.0.0.1", port) for creator, port in others.items()]
-        self.transport = Transport(
-            sock,
-            own,
-            key(own),
-            epoch_id,
-            peers,
-            max_frame_bytes,
-            self._received,
-            lambda peer: self._note("up", peer),
-            lambda peer: self._note("down", peer),
-        )
+        settings = settings_of(own, others, epoch_id=epoch_id, max_frame_bytes=max_frame_bytes)
+        self.transport = Transport(sock, settings, self, None if tls else lambda settings: Plain())
 
     @property
     def linked(self) -> list[int]:
@@ -91,7 +140,13 @@ class Node:
         """Wait until links to exactly these peers are up."""
         await self.until(lambda: self.linked == sorted(peers))
 
-    def _received(self, peer: int, frames: list[bytes]) -> None:
+    def connected(self, peer: int) -> None:
+        self._note("up", peer)
+
+    def disconnected(self, peer: int) -> None:
+        self._note("down", peer)
+
+    def received(self, peer: int, frames: list[bytes]) -> None:
         assert frames, "told of nothing"
         self.frames.setdefault(peer, []).extend(frames)
         self._changed.set()
@@ -139,9 +194,9 @@ class Raw:
         """Hand bytes to the kernel, which on loopback hands them to the other side at once."""
         await asyncio.wait_for(self._loop.sock_sendall(self.sock, data), DEADLINE_S)
 
-    async def hello(self, own: int, to: int, *, epoch_id: bytes = EPOCH) -> bytes:
+    async def hello(self, own: int, to: int, **fields: Any) -> bytes:
         """Say who we are, as one who dials; the answer's frame."""
-        await self.send(prefixed(Hello(epoch_id, key(own), key(to)).encode()))
+        await self.send(prefixed(hello_with(own, to, **fields)))
         return await self.frame()
 
     async def frame(self) -> bytes:

@@ -16,9 +16,13 @@ from typing import Any
 import pytest
 
 from syncpoint.core.config import PROTOCOL_VERSION
+from syncpoint.runtime import gate as gate_module
+from syncpoint.runtime import link as link_module
+from syncpoint.runtime import penalties as penalties_module
 from syncpoint.runtime import transport as transport_module
+from syncpoint.runtime.gate import Gate, origin_of
 from syncpoint.runtime.hello import MAX_HELLO_BYTES, Hello, Refusal, decode_refusal, encode_refusal
-from syncpoint.runtime.transport import Link
+from syncpoint.runtime.link import Link
 
 from .nodes import (
     DEADLINE_S,
@@ -27,6 +31,7 @@ from .nodes import (
     Node,
     acceptor,
     cycles,
+    hello_with,
     key,
     listener,
     pair,
@@ -119,7 +124,7 @@ async def test_a_link_comes_up_and_carries_frames_in_small_pieces(size: int, mon
 async def test_many_frames_of_one_write_are_reported_at_once_also_those_right_after_the_hello() -> None:
     node = acceptor()
     async with running(node), raw_client(node.port) as client:
-        await client.send(prefixed(Hello(EPOCH, key(0), key(1)).encode(), *FRAMES))
+        await client.send(prefixed(hello_with(), *FRAMES))
         await node.until(lambda: bool(node.got(0)))
         assert node.got(0) == FRAMES
         assert node.history == [("up", 0)]
@@ -207,7 +212,8 @@ async def test_a_frame_of_a_forbidden_length_closes_the_link(length: int) -> Non
 
 
 @pytest.mark.parametrize("length", [0, MAX_FRAME + 1])
-async def test_the_dialler_comes_back_after_junk(length: int) -> None:
+async def test_the_dialler_comes_back_after_junk(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(penalties_module, "FIRST_PENALTY_S", 0.001)
     server = listener()
     node = Node(0, listener(), {1: port_of(server)})
     with server:
@@ -215,8 +221,9 @@ async def test_the_dialler_comes_back_after_junk(length: int) -> None:
             for turn in range(3):
                 async with raw_accept(server) as link:
                     hello = Hello.decode(await link.frame())
-                    assert hello == Hello(EPOCH, key(0), key(1))
-                    await link.send(prefixed(Hello(EPOCH, key(1), key(0)).encode()))
+                    assert isinstance(hello, Hello)
+                    assert (hello.key, hello.expected, hello.epoch_id) == (key(0), key(1), EPOCH)
+                    await link.send(prefixed(hello_with(1, 0)))
                     await node.until(lambda turn=turn: len(node.history) == 2 * turn + 1)  # type: ignore[misc]
                     await link.send(struct.pack("<I", length))
                     await link.closed_after()
@@ -224,7 +231,8 @@ async def test_the_dialler_comes_back_after_junk(length: int) -> None:
             assert node.history == [("up", 1), ("down", 1)] * 3
 
 
-async def test_drop_closes_one_link_and_it_comes_back() -> None:
+async def test_drop_closes_one_link_and_it_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(penalties_module, "FIRST_PENALTY_S", 0.001)
     left, right = pair()
     async with running(left, right):
         await right.until_linked(0)
@@ -237,17 +245,15 @@ async def test_drop_closes_one_link_and_it_comes_back() -> None:
 # HELLO
 
 
-def hello_with(**fields: Any) -> bytes:
-    said = {"epoch_id": EPOCH, "key": key(0), "expected": key(1)} | fields
-    return Hello(**said).encode()
-
-
 def with_version(frame: bytes, version: int) -> bytes:
     return frame[:7] + struct.pack("<H", version) + frame[9:]
 
 
 BAD_HELLOS = {
-    "another network": (hello_with(epoch_id=b"X" * 32), Refusal.NETWORK),
+    "another network": (hello_with(network_id=b"X" * 32), Refusal.NETWORK),
+    "another epoch": (hello_with(epoch_id=b"X" * 32), Refusal.EPOCH),
+    "another limit": (hello_with(max_frame_bytes=MAX_FRAME + 1), Refusal.LIMITS),
+    "an unknown purpose": (hello_with()[:-9] + b"\x02" + hello_with()[-8:], Refusal.MALFORMED),
     "another version": (with_version(hello_with(), PROTOCOL_VERSION + 1), Refusal.VERSION),
     "another version, of which only the start is known": (
         with_version(hello_with(), 7)[:20] + bytes(99),
@@ -271,7 +277,7 @@ async def test_whoever_dials_with_a_wrong_hello_is_told_why(hello: bytes, refusa
         await client.send(prefixed(hello))
         assert await client.closed_after() == prefixed(encode_refusal(refusal))
         assert node.history == []
-        assert not node.transport.pending
+        assert not node.transport.gate
 
 
 @pytest.mark.parametrize(
@@ -286,17 +292,19 @@ async def test_other_protocols_are_cut_off(words: bytes, caplog: pytest.LogCaptu
         await client.send(words)
         assert await client.closed_after() == b""
         assert node.history == []
-        assert not node.transport.pending
+        assert not node.transport.gate
         assert Refusal.MALFORMED.advice in caplog.text
         assert not [record for record in caplog.records if record.levelno > logging.INFO], "a stranger fills the log"
 
 
 def answer_with(**fields: Any) -> bytes:
-    return hello_with(**{"key": key(1), "expected": key(0)} | fields)
+    return hello_with(1, 0, **fields)
 
 
 BAD_ANSWERS = {
-    "another network": (prefixed(answer_with(epoch_id=b"X" * 32)), Refusal.NETWORK),
+    "another network": (prefixed(answer_with(network_id=b"X" * 32)), Refusal.NETWORK),
+    "another epoch": (prefixed(answer_with(epoch_id=b"X" * 32)), Refusal.EPOCH),
+    "another limit": (prefixed(answer_with(max_frame_bytes=1)), Refusal.LIMITS),
     "another version": (prefixed(with_version(answer_with(), 2)), Refusal.VERSION),
     "another peer": (prefixed(answer_with(key=key(2))), Refusal.WRONG_PEER),
     "an answer to another": (prefixed(answer_with(expected=key(2))), Refusal.WRONG_PEER),
@@ -321,7 +329,7 @@ async def test_a_dialler_notes_why_there_is_no_link_until_there_is_one(
                     await link.send(answer)
                     await link.closed_after()
             assert node.history == []
-            assert node.transport.refusals == {1: refusal}
+            assert node.transport.refusals == {1: refusal.advice}
             assert caplog.text.count(refusal.advice) == 1, "said twice"
             async with raw_accept(server) as link:
                 await link.frame()
@@ -337,6 +345,10 @@ def test_the_advice_says_what_to_do() -> None:
         Refusal.NETWORK: "give both the same",
         Refusal.NOT_A_MEMBER: "add it",
         Refusal.WRONG_PEER: "check which address",
+        Refusal.EPOCH: "wait until",
+        Refusal.LIMITS: "install the same",
+        Refusal.CERTIFICATE: "something stands between",
+        Refusal.BACK_OFF: "look for a second program",
     }
     assert set(words) == set(Refusal)
     for refusal, word in words.items():
@@ -350,18 +362,18 @@ def test_the_advice_says_what_to_do() -> None:
 
 
 async def test_a_silent_client_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport_module, "HELLO_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(link_module, "HELLO_TIMEOUT_S", 0.05)
     node = acceptor()
     async with running(node), raw_client(node.port) as silent, raw_client(node.port) as slow:
         await slow.send(prefixed(hello_with())[:20])
         assert await silent.closed_after() == b""
         assert await slow.closed_after() == b""
-        assert not node.transport.pending
+        assert not node.transport.gate
         assert node.history == []
 
 
 async def test_a_silent_server_is_left_and_dialled_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport_module, "HELLO_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(link_module, "HELLO_TIMEOUT_S", 0.05)
     server = listener()
     node = Node(0, listener(), {1: port_of(server)})
     with server:
@@ -373,7 +385,7 @@ async def test_a_silent_server_is_left_and_dialled_again(monkeypatch: pytest.Mon
 
 
 async def test_a_link_that_is_up_may_be_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport_module, "HELLO_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(link_module, "HELLO_TIMEOUT_S", 0.05)
     left, right = pair()
     async with running(left, right), raw_client(right.port) as silent:
         await left.until_linked(1)
@@ -383,30 +395,53 @@ async def test_a_link_that_is_up_may_be_silent(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_only_so_many_may_wait_before_their_hello(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport_module, "MAX_PENDING_LINKS", 2)
+    monkeypatch.setattr(gate_module, "MAX_PENDING_LINKS", 2)
     node = acceptor()
     async with running(node), raw_client(node.port) as first, raw_client(node.port):
         async with asyncio.timeout(DEADLINE_S):
-            while len(node.transport.pending) < 2:
+            while len(node.transport.gate) < 2:
                 await cycles(1)
         async with raw_client(node.port) as third:
-            assert await third.closed_after() == b""
-        assert len(node.transport.pending) == 2
-        await first.hello(0, 1)  # no longer waits, so that there is room
-        async with raw_client(node.port) as fourth:
-            await fourth.send(prefixed(hello_with(epoch_id=bytes(32))))
-            assert await fourth.closed_after() == prefixed(encode_refusal(Refusal.NETWORK))
+            assert await first.closed_after() == b"", "the oldest makes room"
+            assert len(node.transport.gate) == 2
+            await third.hello(0, 1)
+            await node.until_linked(0)
+            assert len(node.transport.gate) == 1, "who is linked waits no longer"
+
+
+def test_the_gate_takes_from_whoever_crowds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_module, "MAX_PENDING_LINKS", 4)
+    ended: list[str] = []
+    gate = Gate()
+    for who, host in (("a1", "a"), ("b1", "b"), ("b2", "b"), ("c1", "c"), ("d1", "d"), ("b3", "b"), ("b4", "b")):
+        gate.enter(who, host, lambda who=who: ended.append(who))  # type: ignore[misc]
+    assert ended == ["b1", "a1", "b2"], "of the most crowded origin the oldest; of equals the first"
+    gate.leave("c1")
+    gate.leave("c1")
+    gate.enter("e1", "e", lambda: ended.append("e1"))
+    assert ended == ["b1", "a1", "b2"], "there was room"
+    gate.close()
+    assert sorted(ended[3:]) == ["b3", "b4", "d1", "e1"]
+    assert not gate
+
+
+def test_the_origins_of_connections() -> None:
+    assert origin_of(("192.0.2.1", 5)) == origin_of(("192.0.2.1", 6)) != origin_of(("192.0.2.2", 5))
+    assert origin_of(("2001:db8::1", 5, 0, 0)) == origin_of(("2001:db8::ffff:1", 6, 0, 0))
+    assert origin_of(("2001:db8::1", 5, 0, 0)) != origin_of(("2001:db8:0:1::1", 5, 0, 0))
+    assert origin_of(("::ffff:192.0.2.1", 5, 0, 0)) == origin_of(("192.0.2.1", 5))
+    assert origin_of(("fe80::1%eth0", 5, 0, 2)) == origin_of(("fe80::2%eth0", 5, 0, 2))
 
 
 async def test_silent_clients_do_not_keep_us_from_dialling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport_module, "MAX_PENDING_LINKS", 1)
+    monkeypatch.setattr(gate_module, "MAX_PENDING_LINKS", 1)
     left, right = pair(listening=False)
-    async with running(left), raw_client(left.port), raw_client(left.port) as cut:
-        await cut.closed_after()
-        assert len(left.transport.pending) == 1
+    async with running(left), raw_client(left.port) as first, raw_client(left.port):
+        await first.closed_after()
+        assert len(left.transport.gate) == 1
         async with running(right):
             await left.until_linked(1)
-            assert len(left.transport.pending) == 1, "the link had to wait for the silent one to go"
+            assert len(left.transport.gate) == 1, "the link had to wait for the silent one to go"
 
 
 async def test_a_slow_reader_loses_frames_and_nobody_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -626,14 +661,14 @@ class raw_accept_later:
         async with raw_accept(self.silent) as link:
             await link.frame()
             async with asyncio.timeout(DEADLINE_S):
-                while not self.node.transport.pending:
+                while not self.node.transport.gate:
                     await cycles(1)
             assert len(self.node.transport.links) == 2
             await self.node.transport.close()
             await link.closed_after()
 
     async def __aexit__(self, *_: object) -> None:
-        assert not self.node.transport.pending
+        assert not self.node.transport.gate
         assert not self.node.transport.links
 
 

@@ -173,14 +173,22 @@ def test_a_peer_comes_back_with_its_backup(cluster: Cluster) -> None:
 # -- links -----------------------------------------------------------------------------------------------
 
 
-def test_what_is_held_comes_before_what_is_sent_later(cluster: Cluster) -> None:
+def test_what_is_held_comes_before_what_is_sent_later(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     links = [node.host.open_links for node in cluster.nodes]
     sender, receiver = links[0], links[1]
     assert sender is not None
     assert receiver is not None
     wire = sender._wires[1]
     got: list[bytes] = []
-    receiver._received = lambda creator, frames: got.extend(frames) if creator == 0 else None
+    plain = receiver._user.received
+
+    def received(creator: int, frames: list[bytes]) -> None:
+        if creator == 0:
+            got.extend(frames)
+        else:
+            plain(creator, frames)
+
+    monkeypatch.setattr(receiver._user, "received", received)
     cut = Cut(source=0, target=1)
     cluster.run(0.01)
     got.clear()

@@ -12,13 +12,14 @@ from ..core.output import Broadcast, Deliver, Halted, Output, Persist, Queue, Re
 from ..core.status import Status
 from ..core.values import Delivered
 from .clock import Clock
+from .links import Links
 from .storage import Storage
-from .transport import Links
 
 __all__ = ["Driver", "Machine"]
 
-# Bytes that no honest peer of this version sends: its link is closed, and it may dial again.
-JUNK = (Reject.FRAME_EMPTY, Reject.FRAME_TYPE, Reject.TRUNCATED, Reject.TRAILING, Reject.LIMIT)
+# What no honest peer of this version sends, as it would have refused it itself: the sender's link is closed, and it is
+# kept out for a while. Events that are wrong only among their ancestors are not here: what is known of those differs.
+JUNK = frozenset(code for code in Reject if code < Reject.PARENT_MISMATCH and code is not Reject.EPOCH)
 
 
 class Machine(Protocol):

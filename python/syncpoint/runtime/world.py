@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import secrets
 import socket
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..errors import SocketBindError
 from .clock import Clock
+from .links import Links, LinkSettings, LinkUser, Listener
 from .storage import MemoryStorage, Storage
-from .transport import LinkPeer, Links, Listener, Transport
+from .transport import BACKLOG, Transport
 
 __all__ = ["RealWorld", "World"]
-
-BACKLOG = 128
 
 
 class World(Protocol):
@@ -33,10 +30,6 @@ class World(Protocol):
         """Listen at an address; SocketBindError when that cannot be."""
         ...
 
-    async def resolve(self, host: str, port: int, address: str) -> str:
-        """The host that a name stands for, if links to it are allowed; SocketBindError else."""
-        ...
-
     def clock(self) -> Clock:
         """The time of this machine."""
         ...
@@ -49,25 +42,13 @@ class World(Protocol):
         """The store of the engine that is about to start."""
         ...
 
-    def links(
-        self,
-        listener: Listener,
-        own: int,
-        key: bytes,
-        epoch_id: bytes,
-        peers: Sequence[LinkPeer],
-        max_frame_bytes: int,
-        received: Callable[[int, list[bytes]], None],
-        connected: Callable[[int], None],
-        disconnected: Callable[[int], None],
-        /,
-    ) -> Links:
-        """The links to the other peers, not started; the arguments are those of `Transport`."""
+    def links(self, listener: Listener, settings: LinkSettings, user: LinkUser) -> Links:
+        """The links to the other peers, not started."""
         ...
 
 
 class RealWorld:
-    """This computer: its clocks, its randomness, its TCP; and a store that forgets."""
+    """This computer: its clocks, its randomness, its network; and a store that forgets."""
 
     signatures = "ed25519"
     threads = os.cpu_count() or 1
@@ -75,7 +56,6 @@ class RealWorld:
     async def bind(self, host: str, port: int, address: str) -> Listener:
         """Listen with a TCP socket."""
         family, where = await _look_up(host, port, address)
-        _require_loopback(where[0], address)
         tcp = socket.socket(family, socket.SOCK_STREAM)
         try:
             if os.name == "posix":  # elsewhere the option would let two sockets share a port
@@ -91,12 +71,6 @@ class RealWorld:
             ) from error
         return tcp
 
-    async def resolve(self, host: str, port: int, address: str) -> str:
-        """Ask the system."""
-        _, (ip, _) = await _look_up(host, port, address)
-        _require_loopback(ip, address)
-        return ip
-
     def clock(self) -> Clock:
         """The system's clocks."""
         return Clock()
@@ -109,10 +83,10 @@ class RealWorld:
         """A store that forgets."""
         return MemoryStorage()
 
-    def links(self, listener: Listener, /, *wiring: Any) -> Links:
-        """Links over TCP."""
+    def links(self, listener: Listener, settings: LinkSettings, user: LinkUser) -> Links:
+        """Links over TCP and TLS."""
         assert isinstance(listener, socket.socket)
-        return Transport(listener, *wiring)
+        return Transport(listener, settings, user)
 
 
 async def _look_up(host: str, port: int, address: str) -> tuple[socket.AddressFamily, tuple[str, int]]:
@@ -126,12 +100,3 @@ async def _look_up(host: str, port: int, address: str) -> tuple[socket.AddressFa
         ) from error
     family, _, _, _, where = found[0]
     return family, (str(where[0]), int(where[1]))
-
-
-def _require_loopback(ip: str, address: str) -> None:
-    """Refuse all but loopback as long as links are not authenticated."""
-    if not ipaddress.ip_address(ip.partition("%")[0]).is_loopback:
-        raise SocketBindError(
-            f"{address} is not a loopback address: links between peers are not authenticated in this version, "
-            "so it takes only 127.0.0.0/8, [::1] and localhost"
-        )

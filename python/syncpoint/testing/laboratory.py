@@ -364,7 +364,7 @@ class _Run:
         if not self._epoch_id:
             links = cluster.nodes[host].host.open_links
             assert links is not None
-            self._epoch_id = links.epoch_id
+            self._epoch_id = links.settings.epoch_id
         event = wire.decode_event(frame, self._epoch_id, cluster.network)
         assert not isinstance(event, Reject), "an engine sends an event that is none"
         assert event.creator == host, "an engine sends an event as its own that is not"

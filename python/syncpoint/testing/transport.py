@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from dataclasses import dataclass, field
 
+from ..core.error import Reject
 from ..errors import SocketBindError
 from ..runtime.hello import Refusal
-from ..runtime.transport import FIRST_REDIAL_S, MAX_REDIAL_S, MAX_SEND_BYTES, LinkPeer
+from ..runtime.links import LinkSettings, LinkUser
+from ..runtime.penalties import Penalties
+from ..runtime.transport import FIRST_REDIAL_S, MAX_REDIAL_S, MAX_SEND_BYTES
 from .delays import Delays
 from .loop import Process, VirtualLoop
 
@@ -202,31 +205,23 @@ class SimulatedLinks:
         listener: SimulatedListener,
         process: Process,
         host: int,
-        own: int,
-        key: bytes,
-        epoch_id: bytes,
-        peers: Sequence[LinkPeer],
-        max_frame_bytes: int,
-        received: Callable[[int, list[bytes]], None],
-        connected: Callable[[int], None],
-        disconnected: Callable[[int], None],
+        settings: LinkSettings,
+        user: LinkUser,
     ) -> None:
         self.listener = listener
         self.process = process
         self.host = host
-        self.own = own
-        self.key = key
-        self.epoch_id = epoch_id
-        self.max_frame_bytes = max_frame_bytes
+        self.settings = settings
+        self.own = settings.own
         self.dropped_frames = 0
-        self.refusals: dict[int, Refusal] = {}
+        self.refusals: dict[int, str] = {}
+        self.rejects: dict[Reject, int] = {}  # frames are whole here, so there are none
         self.context: Context = internet.loop.context_of(process)
         self.dead = False
         self._internet = internet
-        self._peers = {peer.creator: peer for peer in peers}
-        self._received = received
-        self._connected = connected
-        self._disconnected = disconnected
+        self._peers = {peer.creator: peer for peer in settings.peers}
+        self._user = user
+        self._penalties = Penalties()
         self._wires: dict[int, Wire] = {}  # by creator
         self._outbox: dict[Wire, list[bytes]] = {}
         self._pause: dict[int, float] = {}  # creator -> s before dialling again
@@ -239,7 +234,7 @@ class SimulatedLinks:
         """Take links, and dial."""
         self.listener.links = self
         for creator in self._peers:
-            if creator > self.own:
+            if self._dials(creator):
                 self.dial(creator)
 
     def send(self, peer: int, frame: bytes) -> None:
@@ -275,9 +270,10 @@ class SimulatedLinks:
             self._take(wire, side, packet)
 
     def drop(self, peer: int) -> None:
-        """Close the link to a peer that sends junk."""
+        """Close the link to a peer that sent junk, and keep it out for a while."""
         wire = self._wires.get(peer)
         if wire is not None:
+            self._penalties.punish(peer, self._internet.loop.time())
             self._internet.break_wire(wire, self)
 
     async def close(self) -> None:
@@ -311,10 +307,12 @@ class SimulatedLinks:
         for target in internet.listening((peer.host, peer.port)):
             if (self.host, target.host) in internet.cut or (target.host, self.host) in internet.cut:
                 continue
-            if target.epoch_id != self.epoch_id:
-                self.refusals[creator] = Refusal.NETWORK
-            elif target.key != peer.key:
-                self.refusals[creator] = Refusal.WRONG_PEER
+            if target.settings.epoch_id != self.settings.epoch_id:
+                self.refusals[creator] = Refusal.NETWORK.advice
+            elif target.settings.key != peer.key:
+                self.refusals[creator] = Refusal.WRONG_PEER.advice
+            elif self.keeps_out(creator) or target.keeps_out(self.own):
+                self.refusals[creator] = Refusal.BACK_OFF.advice
             else:
                 reachable.append(target)
         if reachable:  # of several with one key and one address, any
@@ -322,6 +320,10 @@ class SimulatedLinks:
             took = internet.delay(self.host, target.host) + internet.delay(target.host, self.host)
             internet.loop.call_at_ns(internet.loop.now_ns + took, self._linked, target, context=self.context)
         self._dial_later(creator)
+
+    def keeps_out(self, creator: int) -> bool:
+        """Whether a peer sent junk a moment ago."""
+        return self._penalties.left(creator, self._internet.loop.time()) > 0
 
     def up(self, wire: Wire) -> None:
         """A link is up; it replaces an older one to the same peer."""
@@ -332,7 +334,7 @@ class SimulatedLinks:
         self._wires[creator] = wire
         self._pause.pop(creator, None)
         self.refusals.pop(creator, None)
-        self._connected(creator)
+        self._user.connected(creator)
 
     def gone(self, wire: Wire) -> None:
         """A link has ended."""
@@ -343,8 +345,8 @@ class SimulatedLinks:
         self._outbox.pop(wire, None)
         if self.dead:
             return
-        self._disconnected(creator)
-        if creator > self.own:
+        self._user.disconnected(creator)
+        if self._dials(creator):
             self._dial_later(creator)
 
     def arrived(self, wire: Wire, side: int, frames: list[bytes], counted: bool) -> None:
@@ -408,7 +410,7 @@ class SimulatedLinks:
             self._unread.append((wire, side, packet))
             return
         self._read(wire, side, packet)
-        self._received(wire.other(self).own, packet[0])
+        self._user.received(wire.other(self).own, packet[0])
 
     def _read(self, wire: Wire, side: int, packet: Packet) -> None:
         """A packet is not in flight any more."""
@@ -438,6 +440,9 @@ class SimulatedLinks:
         wire = Wire((self, target))
         target.context.run(target.up, wire)
         self.up(wire)
+
+    def _dials(self, creator: int) -> bool:
+        return self.settings.dials(self._peers[creator])
 
     def _dial_later(self, creator: int) -> None:
         pause = self._pause.get(creator, FIRST_REDIAL_S)

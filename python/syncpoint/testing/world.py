@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ..context import Context
 from ..core.config import MachineConfig
 from ..core.crypto import blake3
 from ..runtime.clock import Clock
 from ..runtime.driver import Machine
+from ..runtime.links import Links, LinkSettings, LinkUser, Listener
 from ..runtime.storage import Storage
-from ..runtime.transport import Links, Listener
 from .clock import HostClock
 from .loop import Process, VirtualLoop
 from .storage import Disk, SimulatedStorage
@@ -62,10 +61,6 @@ class Host:
         """Listen in the simulated network."""
         return self._internet.bind(host, port, address, shared=self._shared)
 
-    async def resolve(self, host: str, port: int, address: str) -> str:
-        """Every host is known by its name."""
-        return host
-
     def clock(self) -> Clock:
         """The clock of this computer."""
         return self.hardware_clock.clock()
@@ -79,10 +74,10 @@ class Host:
         process = self.process
         return SimulatedStorage(self.disk, lambda: process.alive)
 
-    def links(self, listener: Listener, /, *wiring: Any) -> Links:
+    def links(self, listener: Listener, settings: LinkSettings, user: LinkUser) -> Links:
         """Links in the simulated network."""
         assert isinstance(listener, SimulatedListener)
-        self.open_links = SimulatedLinks(self._internet, listener, self.process, self.number, *wiring)
+        self.open_links = SimulatedLinks(self._internet, listener, self.process, self.number, settings, user)
         return self.open_links
 
 

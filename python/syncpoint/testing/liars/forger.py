@@ -17,7 +17,7 @@ from ...core.dag import Node
 from ...core.error import Reject
 from ...core.values import Event, Item, Parent
 from ...core.wire import FrameType
-from ...runtime.transport import LinkPeer
+from ...runtime.links import LinkPeer, LinkSettings
 from ..cluster import Cluster
 from ..transport import SimulatedLinks
 from .base import Liar, LiarSpec
@@ -239,17 +239,16 @@ class Forger(Liar):
             for creator, peer in enumerate(cluster.peers)
             if creator != self.creator
         ]
-        host.links(
-            listener,
-            self.creator,
-            self.signer.public,
-            self.committee.epoch_id,
-            others,
-            wire.max_frame_bytes(cluster.n, cluster.network),
-            self._received,
-            self._connected,
-            self._disconnected,
+        settings = LinkSettings(
+            own=self.creator,
+            seed=b"",  # nothing is encrypted here
+            key=self.signer.public,
+            network_id=self.committee.epoch_id,
+            epoch_id=self.committee.epoch_id,
+            max_frame_bytes=wire.max_frame_bytes(cluster.n, cluster.network),
+            peers=others,
         )
+        host.links(listener, settings, self)
         self._links = host.open_links
         assert self._links is not None
         cluster.loop.spawn(process, self._links.start)
@@ -263,15 +262,18 @@ class Forger(Liar):
         if self._links is not None:
             self._links.flush()
 
-    def _connected(self, peer: int) -> None:
+    def connected(self, peer: int) -> None:
+        """A link is up."""
         self.linked[peer] = None
         if not self.mute:
             self._do(self.send, (peer, wire.encode_frontier(FrameType.FRONTIER, self.dag.frontier)))
 
-    def _disconnected(self, peer: int) -> None:
+    def disconnected(self, peer: int) -> None:
+        """A link is gone."""
         self.linked.pop(peer, None)
 
-    def _received(self, peer: int, frames: list[bytes]) -> None:
+    def received(self, peer: int, frames: list[bytes]) -> None:
+        """Frames came in."""
         self._do(self._take, (peer, frames))
 
     def _take(self, peer: int, frames: list[bytes]) -> None:

@@ -1,0 +1,86 @@
+"""Connecting to a peer, and what to say when that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .links import LinkPeer
+from .tls import Tls
+
+__all__ = ["HELLO_TIMEOUT_S", "connect", "explain", "tls_limits"]
+
+HELLO_TIMEOUT_S = 3.0  # for a connection, for its TLS, and for its HELLO
+SHUTDOWN_TIMEOUT_S = 1.0  # for the last words of TLS
+
+Link = TypeVar("Link", bound=asyncio.BaseProtocol)
+
+
+async def connect(make: Callable[[], Link], peer: LinkPeer, tls: Tls, attempt: int) -> Link:
+    """Connect to a peer; its name is looked up each time, and each attempt takes the next of its addresses.
+
+    Raises OSError (ssl.SSLError is one) and TimeoutError.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(HELLO_TIMEOUT_S):
+        hosts = [peer.host]
+        if not _is_ip(peer.host):
+            found = await loop.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
+            hosts = list(dict.fromkeys(str(where[0]) for *_, where in found))
+        link = make()
+        name = None if tls.client is None else ""  # no name in the clear: the key is what counts
+        await loop.create_connection(
+            lambda: link,
+            hosts[attempt % len(hosts)],
+            peer.port,
+            ssl=tls.client,
+            server_hostname=name,
+            **tls_limits(tls.client),
+        )
+    return link
+
+
+def tls_limits(context: ssl.SSLContext | None) -> dict[str, Any]:
+    """How long TLS may take, in the words of asyncio."""
+    if context is None:
+        return {}
+    return {"ssl_handshake_timeout": HELLO_TIMEOUT_S, "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT_S}
+
+
+def explain(error: BaseException | None) -> str:
+    """Why there is no connection, and what to do about it."""
+    match error:
+        case socket.gaierror():
+            return f"the name of its host is unknown ({error.strerror}): check its spelling and the name service"
+        case TimeoutError():
+            return f"no answer within {HELLO_TIMEOUT_S:g} s: is that machine up, and does no firewall drop the packets?"
+        case ConnectionRefusedError():
+            return "nothing listens at its address: is the peer running, and is the port right?"
+        case ssl.SSLCertVerificationError():
+            return "who answers has no certificate of a peer of this network: check which address belongs to which key"
+        case ssl.SSLError() if "ALERT" in (error.reason or ""):
+            return f"the other side does not take our certificate ({_reason(error)}): is our key among its peers?"
+        case ssl.SSLError():
+            return f"something other than a syncpoint peer answers ({_reason(error)}): check the address"
+        case None | ConnectionResetError() | BrokenPipeError() | ConnectionAbortedError():
+            return "the other side ended the connection before its HELLO: is our key among its peers, is it overloaded?"
+        case OSError():
+            return f"{error.strerror or error}: check the address and the way there"
+        case _:
+            return f"{type(error).__name__}: {error}"
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return (error.reason or str(error)).lower().replace("_", " ")
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,247 @@
+"""One connection to another peer: HELLO first, then frames, many of them per write (T2)."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+from ..core.error import Reject
+from .dial import HELLO_TIMEOUT_S, explain
+from .hello import MAX_HELLO_BYTES, Hello, Purpose, Refusal, encode_refusal
+from .links import LinkPeer
+
+if TYPE_CHECKING:
+    from .transport import Transport
+
+__all__ = ["Link", "prefixed"]
+
+READ_BYTES = 64 * 1024  # taken from a link before the other links have their turn
+WRITE_BYTES = 256 * 1024  # given to the system at once; it takes about as much more before it says that it is enough
+_PREFIX = struct.Struct("<I")
+
+
+def prefixed(frame: bytes) -> bytes:
+    """A frame as it is on the wire."""
+    return _PREFIX.pack(len(frame)) + frame
+
+
+class Link(asyncio.BufferedProtocol):
+    """One connection.
+
+    It reads into memory of its own: asyncio would take 256 KiB anew for every read, which costs more than the read.
+    """
+
+    def __init__(self, owner: Transport, dialled: LinkPeer | None) -> None:
+        """`dialled` is whom we called; None for a connection that was accepted."""
+        self.creator: int | None = None  # once it is up
+        self.key: bytes | None = None  # that the other end has shown to hold
+        self.made = False
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.where = "?"
+        self._owner = owner
+        self._dialled = dialled
+        self._transport: asyncio.Transport | None = None
+        self._room = memoryview(bytearray(READ_BYTES))
+        self._buffer = bytearray()  # the beginning of a frame whose end is still to come
+        self._outbox: deque[bytes] = deque()
+        self._outbox_bytes = 0
+        self._full = False  # the system wants no more for now
+        self._reading = True
+        self._told = False  # why there is no link
+        self._limit: asyncio.TimerHandle | None = None
+        owner.links.add(self)
+
+    # -- asyncio ------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Find out whose key the other end holds; speak first when we dialled, else wait, but not for ever."""
+        transport = cast(asyncio.Transport, transport)  # uvloop's is none by its classes
+        self.made = True
+        self._transport = transport
+        self.where = str(transport.get_extra_info("peername"))
+        self.key = self._owner.tls.key_of(transport)
+        if self._owner.closed:
+            transport.abort()
+            return
+        transport.set_write_buffer_limits(high=WRITE_BYTES)
+        if self.key is None:
+            self._refuse(Refusal.CERTIFICATE)
+            return
+        self._limit = asyncio.get_running_loop().call_later(HELLO_TIMEOUT_S, self._too_late)
+        if self._dialled is not None:
+            if self.key != self._dialled.key:
+                self._refuse(Refusal.WRONG_PEER)
+            else:
+                transport.write(prefixed(self._owner.settings.hello(self._dialled)))
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where asyncio puts what it reads."""
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So much was read."""
+        self.data_received(self._room[:nbytes])
+
+    def data_received(self, data: bytes | memoryview) -> None:
+        """Take frames out of the stream."""
+        if self._transport is None or self._transport.is_closing():
+            return  # the rest of what came before we closed it
+        self._buffer += data
+        frames: list[bytes] = []
+        at, end = 0, len(self._buffer)
+        while end - at >= _PREFIX.size:
+            (length,) = _PREFIX.unpack_from(self._buffer, at)
+            most = MAX_HELLO_BYTES if self.creator is None else self._owner.settings.max_frame_bytes
+            if not 0 < length <= most:
+                self._junk(length, frames)
+                return
+            if end - at - _PREFIX.size < length:
+                break
+            at += _PREFIX.size
+            frame = bytes(self._buffer[at : at + length])
+            at += length
+            if self.creator is not None:
+                frames.append(frame)
+            elif not self._greet(frame):
+                return
+        del self._buffer[:at]
+        if frames and self.creator is not None:
+            self._owner.user.received(self.creator, frames)
+
+    def pause_writing(self) -> None:
+        """The system has enough."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """The system takes more."""
+        self._full = False
+        self.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits for this."""
+        if self._limit is not None:
+            self._limit.cancel()
+        self._transport = None  # asyncio's must not be aborted after its end
+        if self._dialled is not None and self.creator is None:
+            self.tell(explain(exc))
+        self._owner.down(self)
+        if not self.gone.done():
+            self.gone.set_result(None)
+
+    # -- for the transport --------------------------------------------------------------------------
+
+    def queue(self, data: bytes) -> None:
+        """Keep prefixed frames for the next flush."""
+        self._outbox.append(data)
+        self._outbox_bytes += len(data)
+
+    def queued_bytes(self) -> int:
+        """Bytes that the peer has not taken yet, but for what has left for the system already."""
+        waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return self._outbox_bytes + waiting
+
+    def flush(self) -> None:
+        """Write the queue, as far as the system takes it; one write for many frames costs a twentieth of many."""
+        while self._outbox and not self._full and self._transport is not None:
+            self._transport.write(self._some())
+
+    def pause(self) -> None:
+        """Stop reading."""
+        if self._transport is not None and self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._transport is not None and not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Close when everything is written."""
+        if self._transport is not None:
+            self._full = False
+            self.flush()
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def tell(self, why: str) -> None:
+        """Say why there is no link, if it was not said."""
+        if not self._told:
+            self._told = True
+            self._owner.refused(None if self._dialled is None else self._dialled.creator, why, self.where)
+
+    # -- private ------------------------------------------------------------------------------------
+
+    def _some(self) -> bytes:
+        """What comes next from the queue, about as much as may be written at once."""
+        if self._outbox_bytes <= WRITE_BYTES:
+            some = b"".join(self._outbox)
+            self._outbox.clear()
+        else:
+            parts, size = [], 0
+            while self._outbox and size < WRITE_BYTES:
+                parts.append(self._outbox.popleft())
+                size += len(parts[-1])
+            some = b"".join(parts)
+        self._outbox_bytes -= len(some)
+        return some
+
+    def _greet(self, frame: bytes) -> bool:
+        """Judge the other side's first frame; whether the link is up."""
+        assert self._transport is not None
+        assert self.key is not None
+        settings = self._owner.settings
+        if self._dialled is not None:
+            answer = settings.judge_answer(frame, self._dialled, self.key)
+        else:
+            hello = Hello.decode(frame)
+            answer = hello if isinstance(hello, Refusal) else settings.judge(hello, self.key) or hello
+            if isinstance(answer, Hello) and self._owner.keeps_out(answer.key):
+                answer = Refusal.BACK_OFF
+        if isinstance(answer, Refusal):
+            self._refuse(answer)
+            return False
+        peer = self._owner.peer_of(answer.key)
+        if self._dialled is None:
+            self._transport.write(prefixed(settings.hello(peer)))
+            if answer.purpose is Purpose.PROBE:
+                self.close()
+                return False
+        if self._limit is not None:
+            self._limit.cancel()
+        self.creator = peer.creator
+        self._owner.up(self, peer.creator)
+        return True
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """No link comes about; whoever called us is told why."""
+        assert self._transport is not None
+        self.tell(refusal.advice)
+        self._buffer.clear()
+        if self._dialled is None:
+            self._transport.write(prefixed(encode_refusal(refusal)))
+            self.close()
+        else:
+            self.abort()
+
+    def _junk(self, length: int, frames: list[bytes]) -> None:
+        """A length that is not allowed: nothing after it can be understood."""
+        self._buffer.clear()
+        if self.creator is None:
+            self.tell(Refusal.MALFORMED.advice)
+            self.abort()
+            return
+        if frames:  # those before it are good, for all we know
+            self._owner.user.received(self.creator, frames)
+        self._owner.reject(self, Reject.LIMIT if length else Reject.FRAME_EMPTY)
+
+    def _too_late(self) -> None:
+        self.tell(explain(TimeoutError()))
+        self.abort()

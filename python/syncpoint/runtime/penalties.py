@@ -1,0 +1,31 @@
+"""How long a peer that sent junk is kept out."""
+
+from __future__ import annotations
+
+__all__ = ["Penalties"]
+
+FIRST_PENALTY_S, MAX_PENALTY_S = 1.0, 60.0  # doubled each time
+FORGIVEN_AFTER_S = 300.0  # after the end of a penalty, without another
+
+
+class Penalties:
+    """For each peer, until when no link to it is wanted; times are in s, on any clock that does not go back."""
+
+    def __init__(self) -> None:
+        self._until: dict[int, tuple[float, float]] = {}  # peer -> (end, how long it was)
+
+    def punish(self, peer: int, now: float) -> None:
+        """It sent what no honest peer sends."""
+        end, length = self._until.get(peer, (0.0, 0.0))
+        if length == 0.0 or now >= end + FORGIVEN_AFTER_S:
+            length = FIRST_PENALTY_S
+        elif now >= end:
+            length = min(2 * length, MAX_PENALTY_S)
+        else:  # the rest of what it had sent before it was cut off
+            return
+        self._until[peer] = (now + length, length)
+
+    def left(self, peer: int, now: float) -> float:
+        """For how many seconds it is still kept out; 0 when it is not."""
+        end, _ = self._until.get(peer, (0.0, 0.0))
+        return max(0.0, end - now)

@@ -1,0 +1,124 @@
+"""Asking a peer, as another peer, whether there could be a link; nothing comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import cast
+
+from ..core.committee import Committee
+from ..core.crypto import derive
+from .dial import connect, explain
+from .hello import MAX_HELLO_BYTES, Purpose, Refusal
+from .link import prefixed
+from .links import LinkPeer, LinkSettings
+from .tls import Tls
+
+__all__ = ["Probe", "probe"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What came of asking one peer."""
+
+    refusal: Refusal | None = None
+    """Why the other side takes no link; None when it would."""
+
+    error: str | None = None
+    """Why there was no answer, and what to do about it; None when there was one."""
+
+    round_trip_ns: int = 0
+    """From a HELLO to its answer; 0 when there was none."""
+
+    clock_offset_ns: int = 0
+    """The other's clock minus ours, to within half of `round_trip_ns`; 0 when there was no answer."""
+
+    address: str = ""
+    """The IP address and port that was reached, "" when none was."""
+
+
+async def probe(
+    seed: bytes, committee: Committee, peer: LinkPeer, max_frame_bytes: int, timeout_s: float = 3.0
+) -> Probe:
+    """Ask a peer with our key (`seed`, 32 bytes) as a member of a network; our own links stay as they are.
+
+    It never raises for what the other side or the network does.
+    """
+    key = derive(seed)
+    settings = LinkSettings(
+        own=-1,
+        seed=seed,
+        key=key,
+        network_id=committee.epoch_id,
+        epoch_id=committee.epoch_id,
+        max_frame_bytes=max_frame_bytes,
+        peers=[peer],
+    )
+    link: _Question | None = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            tls = Tls(seed, [member.public for member in committee.members if member.public != key])
+            link = await connect(lambda: _Question(settings, peer, tls), peer, tls, 0)
+            return await link.answer
+    except (OSError, TimeoutError) as error:
+        return Probe(error=explain(error), address=link.address if link is not None else "")
+    finally:
+        if link is not None:
+            link.close()
+
+
+class _Question(asyncio.Protocol):
+    """One connection: our HELLO, its answer."""
+
+    def __init__(self, settings: LinkSettings, peer: LinkPeer, tls: Tls) -> None:
+        self.answer: asyncio.Future[Probe] = asyncio.get_running_loop().create_future()
+        self.address = ""
+        self._settings = settings
+        self._peer = peer
+        self._tls = tls
+        self._key: bytes | None = None
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._asked_at = 0  # ns of the wall clock ...
+        self._asked = 0  # ... and of the one that goes on evenly
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast(asyncio.Transport, transport)  # uvloop's is none by its classes
+        self._transport = transport
+        host, port = transport.get_extra_info("peername")[:2]
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._key = self._tls.key_of(transport)
+        if self._key != self._peer.key:
+            self._end(Probe(refusal=Refusal.WRONG_PEER, address=self.address))
+            return
+        self._asked_at, self._asked = self._settings.now(), time.monotonic_ns()
+        transport.write(prefixed(self._settings.hello(self._peer, Purpose.PROBE)))
+
+    def data_received(self, data: bytes) -> None:
+        now = time.monotonic_ns()
+        self._buffer += data
+        length = int.from_bytes(self._buffer[:4], "little")
+        if len(self._buffer) >= 4 and not 0 < length <= MAX_HELLO_BYTES:
+            self._end(Probe(refusal=Refusal.MALFORMED, address=self.address))
+        elif len(self._buffer) >= 4 + length:
+            assert self._key is not None
+            answer = self._settings.judge_answer(bytes(self._buffer[4 : 4 + length]), self._peer, self._key)
+            took = now - self._asked
+            if isinstance(answer, Refusal):
+                self._end(Probe(refusal=answer, round_trip_ns=took, address=self.address))
+            else:
+                offset = answer.time - (self._asked_at + took // 2)
+                self._end(Probe(round_trip_ns=took, clock_offset_ns=offset, address=self.address))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._end(Probe(error=explain(exc), address=self.address))
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _end(self, result: Probe) -> None:
+        if not self.answer.done():
+            self.answer.set_result(result)

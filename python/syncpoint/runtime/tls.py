@@ -1,0 +1,84 @@
+"""TLS 1.3 with both sides known by their identity keys (T1)."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import ssl
+import tempfile
+from asyncio import BaseTransport
+from collections.abc import Iterable, Iterator
+
+from ..core.crypto import Signer
+from .certificate import anchor_of, certificate_of, key_of, secret_der
+
+__all__ = ["Tls"]
+
+
+class Tls:
+    """Our certificate, and whose certificates we take: those of some keys, and no others.
+
+    What is trusted can only grow in an `ssl.SSLContext`; when the keys change, make a new `Tls`.
+    """
+
+    def __init__(self, seed: bytes, keys: Iterable[bytes]) -> None:
+        """`seed` is the 32 bytes of our secret key, `keys` the public ones of the other peers, 32 bytes each."""
+        trusted = b"".join(map(anchor_of, keys))
+        chain = _pem("CERTIFICATE", certificate_of(Signer(seed)))
+        secret = _pem("PRIVATE KEY", secret_der(seed))
+        self.client = _context(ssl.PROTOCOL_TLS_CLIENT, chain, secret, trusted)
+        self.server = _context(ssl.PROTOCOL_TLS_SERVER, chain, secret, trusted)
+
+    def key_of(self, transport: BaseTransport) -> bytes | None:
+        """Whose key the other end of a link has shown to hold, 32 bytes; None when its certificate is not ours.
+
+        TLS has checked that the certificate was signed by a trusted key and that the other end holds the key in
+        it. That both are one key, and that nothing else stands in it, is checked here: so a member's certificate
+        for somebody else is worth nothing.
+        """
+        session = transport.get_extra_info("ssl_object")
+        certificate = None if session is None else session.getpeercert(binary_form=True)
+        return None if certificate is None else key_of(certificate)
+
+
+def _context(protocol: int, chain: bytes, secret: bytes, trusted: bytes) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.check_hostname = False  # the key is the name
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    if protocol == ssl.PROTOCOL_TLS_SERVER:
+        context.num_tickets = 0  # a resumed session would skip the check of its certificate
+    with _as_file(chain) as certificate, _as_file(secret) as key:
+        context.load_cert_chain(certificate, key)
+    if trusted:
+        context.load_verify_locations(cadata=trusted)
+    return context
+
+
+def _pem(kind: str, der: bytes) -> bytes:
+    return b"-----BEGIN %b-----\n%b-----END %b-----\n" % (kind.encode(), base64.encodebytes(der), kind.encode())
+
+
+@contextlib.contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """A path from which `content` can be read once: a secret need not touch the disk, where the system allows that."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("syncpoint", os.MFD_CLOEXEC)
+        os.write(descriptor, content)
+        path = f"/proc/self/fd/{descriptor}"
+    elif os.path.isdir("/dev/fd"):
+        descriptor, writer = os.pipe()
+        os.write(writer, content)  # far less than any pipe holds
+        os.close(writer)
+        path = f"/dev/fd/{descriptor}"
+    else:  # Windows
+        descriptor, path = tempfile.mkstemp()
+        os.write(descriptor, content)
+    try:
+        yield path
+    finally:
+        os.close(descriptor)
+        if not path.startswith(("/proc/", "/dev/")):
+            os.unlink(path)
