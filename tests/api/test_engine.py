@@ -487,20 +487,6 @@ async def test_contexts_are_independent() -> None:
         assert b"left" not in transactions(await read_transactions(right.engines[0], 2))
 
 
-async def test_a_context_that_closes_during_a_start_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    context = Context()
-    async with cluster(2, 0, context=context) as net:
-        plain = world_module._look_up
-
-        async def slowly(*args: Any) -> Any:
-            await context.close()
-            return await plain(*args)
-
-        monkeypatch.setattr(world_module, "_look_up", slowly)
-        with pytest.raises(ContextError):
-            await net.start(0)
-
-
 async def test_a_context_that_closes_during_a_bind_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = world_module._look_up
 

@@ -139,11 +139,6 @@ def test_a_taken_port(config: Path) -> None:
         assert f"cannot listen at 127.0.0.1:{port}: Address already in use; choose another" in refused("run", config)
 
 
-def test_an_address_of_the_world(config: Path) -> None:
-    change(config, "^listen = .*", 'listen = "0.0.0.0:9001"')
-    assert "0.0.0.0:9001 is not a loopback address" in refused("run", config)
-
-
 @pytest.mark.parametrize(
     ("args", "says"),
     [

@@ -96,7 +96,16 @@ def example() -> Json:
         "frame": frame.hex(),
         "pieces": [[name, at, piece.hex()] for name, at, piece in pieces],
         "order_hash_before_index_0": Orderer(committee, "fair", 4).order_hash.hex(),
-        "hello": Hello(epoch_id, signer.public, signer.public).encode().hex(),
+        "hello": Hello(
+            network_id=epoch_id,
+            epoch_id=epoch_id,
+            key=signer.public,
+            expected=signer.public,
+            max_frame_bytes=wire.max_frame_bytes(1, NETWORK),
+            time=CREATED_AT,
+        )
+        .encode()
+        .hex(),
         "refuse": encode_refusal(Refusal.NETWORK).hex(),
         "request": wire.encode_request([first]).hex(),
         "frontier": wire.encode_frontier(FrameType.FRONTIER, [2]).hex(),
@@ -180,7 +189,7 @@ def test_numbers_and_names_are_the_codes(header: str, kind: type[IntEnum]) -> No
 
 @pytest.mark.parametrize(
     ("header", "size"),
-    [("HELLO at", 105), ("EVENT at", 101), ("Network at", None)],
+    [("HELLO at", 150), ("EVENT at", 101), ("Network at", None)],
 )
 def test_offsets_follow_from_sizes(header: str, size: int | None) -> None:
     at = 0

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from syncpoint.core.config import PROTOCOL_VERSION
-from syncpoint.runtime import gate as gate_module
 from syncpoint.runtime import link as link_module
 from syncpoint.runtime import penalties as penalties_module
 from syncpoint.runtime import transport as transport_module
@@ -395,7 +394,7 @@ async def test_a_link_that_is_up_may_be_silent(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_only_so_many_may_wait_before_their_hello(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_module, "MAX_PENDING_LINKS", 2)
+    monkeypatch.setattr(transport_module, "MAX_HANDSHAKES", 2)
     node = acceptor()
     async with running(node), raw_client(node.port) as first, raw_client(node.port):
         async with asyncio.timeout(DEADLINE_S):
@@ -409,10 +408,9 @@ async def test_only_so_many_may_wait_before_their_hello(monkeypatch: pytest.Monk
             assert len(node.transport.gate) == 1, "who is linked waits no longer"
 
 
-def test_the_gate_takes_from_whoever_crowds_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_module, "MAX_PENDING_LINKS", 4)
+def test_the_gate_takes_from_whoever_crowds_it() -> None:
     ended: list[str] = []
-    gate = Gate()
+    gate = Gate(4)
     for who, host in (("a1", "a"), ("b1", "b"), ("b2", "b"), ("c1", "c"), ("d1", "d"), ("b3", "b"), ("b4", "b")):
         gate.enter(who, host, lambda who=who: ended.append(who))  # type: ignore[misc]
     assert ended == ["b1", "a1", "b2"], "of the most crowded origin the oldest; of equals the first"
@@ -434,7 +432,7 @@ def test_the_origins_of_connections() -> None:
 
 
 async def test_silent_clients_do_not_keep_us_from_dialling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_module, "MAX_PENDING_LINKS", 1)
+    monkeypatch.setattr(transport_module, "MAX_HANDSHAKES", 1)
     left, right = pair(listening=False)
     async with running(left), raw_client(left.port) as first, raw_client(left.port):
         await first.closed_after()

@@ -1,4 +1,4 @@
-"""Who waits before a link: connections that were accepted and have not said yet who they are."""
+"""Who waits before a link: a bounded number, and none who cannot be pushed out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 __all__ = ["Gate", "origin_of"]
 
-MAX_PENDING_LINKS = 64  # accepted, no HELLO yet; beyond, one of them has to go
 _IPV6_NETWORK_BITS = 64  # one machine may have all the addresses of such a network
 
 
@@ -20,7 +19,8 @@ class Gate:
     a flood from other addresses never takes it away.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, room: int) -> None:
+        self._room = room
         self._waiting: dict[Hashable, dict[object, Callable[[], None]]] = {}  # host -> who, oldest first -> its end
         self._hosts: dict[object, Hashable] = {}
 
@@ -29,7 +29,7 @@ class Gate:
 
     def enter(self, who: object, host: Hashable, close: Callable[[], None]) -> None:
         """Let somebody wait; `close` ends it, should it have to go before it leaves."""
-        if len(self._hosts) >= MAX_PENDING_LINKS:
+        if len(self._hosts) >= self._room:
             crowded = max(self._waiting.values(), key=len)
             oldest, end = next(iter(crowded.items()))
             self.leave(oldest)

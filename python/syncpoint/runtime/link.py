@@ -30,7 +30,7 @@ def prefixed(frame: bytes) -> bytes:
 class Link(asyncio.BufferedProtocol):
     """One connection.
 
-    It reads into memory of its own: asyncio would take 256 KiB anew for every read, which costs more than the read.
+    It reads into memory that is there: asyncio would take 256 KiB anew for every read, which costs more than the read.
     """
 
     def __init__(self, owner: Transport, dialled: LinkPeer | None) -> None:
@@ -43,7 +43,6 @@ class Link(asyncio.BufferedProtocol):
         self._owner = owner
         self._dialled = dialled
         self._transport: asyncio.Transport | None = None
-        self._room = memoryview(bytearray(READ_BYTES))
         self._buffer = bytearray()  # the beginning of a frame whose end is still to come
         self._outbox: deque[bytes] = deque()
         self._outbox_bytes = 0
@@ -78,11 +77,11 @@ class Link(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where asyncio puts what it reads."""
-        return self._room
+        return self._owner.room
 
     def buffer_updated(self, nbytes: int) -> None:
         """So much was read."""
-        self.data_received(self._room[:nbytes])
+        self.data_received(self._owner.room[:nbytes])
 
     def data_received(self, data: bytes | memoryview) -> None:
         """Take frames out of the stream."""

@@ -14,16 +14,17 @@ class Penalties:
     def __init__(self) -> None:
         self._until: dict[int, tuple[float, float]] = {}  # peer -> (end, how long it was)
 
-    def punish(self, peer: int, now: float) -> None:
-        """It sent what no honest peer sends."""
+    def punish(self, peer: int, now: float) -> bool:
+        """It sent what no honest peer sends; whether that was news."""
         end, length = self._until.get(peer, (0.0, 0.0))
         if length == 0.0 or now >= end + FORGIVEN_AFTER_S:
             length = FIRST_PENALTY_S
         elif now >= end:
             length = min(2 * length, MAX_PENALTY_S)
         else:  # the rest of what it had sent before it was cut off
-            return
+            return False
         self._until[peer] = (now + length, length)
+        return True
 
     def left(self, peer: int, now: float) -> float:
         """For how many seconds it is still kept out; 0 when it is not."""

@@ -7,13 +7,15 @@ import logging
 import random
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from ..core.error import Reject
 from .dial import connect, explain, tls_limits
 from .gate import Gate, origin_of
-from .link import Link, prefixed
+from .link import READ_BYTES, Link, prefixed
 from .links import LinkPeer, LinkSettings, LinkUser
 from .penalties import Penalties
+from .strangers import Strangers
 from .tls import Tls
 
 __all__ = ["Transport"]
@@ -23,8 +25,7 @@ log = logging.getLogger("syncpoint.transport")
 FIRST_REDIAL_S, MAX_REDIAL_S = 0.05, 2.0
 MAX_SEND_BYTES = 16 * 1024 * 1024  # queued for one peer; beyond, frames are dropped: they can be fetched (F1)
 CLOSE_TIMEOUT_S = 1.0
-BACKLOG = 1024  # connections that wait to be accepted; a flood must not fill it at once
-ACCEPT_PAUSE_S = 0.1  # after the system could not accept: mostly it is out of descriptors
+MAX_HANDSHAKES = 32  # that have begun with TLS and have not said HELLO; beyond, one of them has to go
 
 
 class Transport:
@@ -44,24 +45,23 @@ class Transport:
         self.refusals: dict[int, str] = {}  # by peer: why there is no link, as last heard
         self.rejects: dict[Reject, int] = {}
         self.links: set[Link] = set()  # all, from their making to their end
-        self.gate = Gate()
+        self.gate = Gate(MAX_HANDSHAKES)
         self.closed = False
         self._make_tls = make_tls or _tls
         self.tls = self._make_tls(settings)
-        self._listener = listener
+        self._strangers = Strangers(listener, self._greeted)
+        self.room = memoryview(bytearray(READ_BYTES))  # of all links: what is read is taken out at once
         self._peers = {peer.key: peer for peer in settings.peers}
         self._links: dict[int, Link] = {}
         self._dirty: dict[Link, None] = {}  # with frames that are not written yet
         self._penalties = Penalties()
         self._dialers: dict[bytes, asyncio.Task[None]] = {}
-        self._accepting: asyncio.Task[None] | None = None
         self._paused = False
 
     async def start(self) -> None:
         """Accept and dial."""
-        self._listener.setblocking(False)
-        self._listener.listen(BACKLOG)
-        self._accepting = asyncio.get_running_loop().create_task(self._accept(), name="syncpoint accept")
+        self._strangers.greet = self.tls.server is not None
+        self._strangers.start()
         self._start_dialers()
 
     def send(self, peer: int, frame: bytes) -> None:
@@ -98,9 +98,9 @@ class Transport:
         """Close the link to a peer that sent junk, and keep it out for a while."""
         link = self._links.get(peer)
         if link is not None:
-            self._penalties.punish(peer, asyncio.get_running_loop().time())
-            log.warning("closed the link with peer %d (%s): it sent what no honest peer sends", peer, link.where)
             link.abort()
+            if self._penalties.punish(peer, asyncio.get_running_loop().time()):
+                log.warning("closed the link with peer %d (%s): it sent what no honest peer sends", peer, link.where)
 
     def change(self, settings: LinkSettings) -> None:
         """Go on with other peers: those that stay keep their links, others lose them, new ones get theirs.
@@ -123,11 +123,11 @@ class Transport:
     async def close(self) -> None:
         """Write out what is queued, close all links and the listener."""
         self.closed = True
-        tasks = [task for task in (self._accepting, *self._dialers.values()) if task is not None]
+        tasks = list(self._dialers.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._listener.close()
+        await self._strangers.close()
         self.gate.close()
         links = list(self.links)
         for end in (Link.close, Link.abort):
@@ -199,26 +199,18 @@ class Transport:
 
     # -- private: being called ----------------------------------------------------------------------
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, where = await loop.sock_accept(self._listener)
-            except OSError as error:
-                log.warning("no link can be taken now: %s", error.strerror)
-                await asyncio.sleep(ACCEPT_PAUSE_S)
-                continue
-            sock.setblocking(False)
-            link = Link(self, None)
-            link.where = str(where)
-            task = loop.create_task(self._take(sock, link), name="syncpoint take")
-            task.add_done_callback(lambda task, sock=sock, link=link: self._taken(task, sock, link))  # type: ignore[misc]
+    def _greeted(self, sock: socket.socket, where: Any) -> None:
+        """Somebody calls, and begins to speak TLS."""
+        link = Link(self, None)
+        link.where = str(where)
+        task = asyncio.get_running_loop().create_task(self._take(sock, link), name="syncpoint take")
+        task.add_done_callback(lambda task: self._taken(task, sock, link))
 
-            def end(link: Link = link, task: asyncio.Task[None] = task) -> None:
-                link.abort()
-                task.cancel()
+        def end() -> None:
+            link.abort()
+            task.cancel()
 
-            self.gate.enter(link, origin_of(where), end)
+        self.gate.enter(link, origin_of(where), end)
 
     async def _take(self, sock: socket.socket, link: Link) -> None:
         """Find out with TLS who calls."""

@@ -12,7 +12,8 @@ from ..errors import SocketBindError
 from .clock import Clock
 from .links import Links, LinkSettings, LinkUser, Listener
 from .storage import MemoryStorage, Storage
-from .transport import BACKLOG, Transport
+from .strangers import BACKLOG
+from .transport import Transport
 
 __all__ = ["RealWorld", "World"]
 

@@ -233,8 +233,8 @@ class SimulatedLinks:
     async def start(self) -> None:
         """Take links, and dial."""
         self.listener.links = self
-        for creator in self._peers:
-            if self._dials(creator):
+        for creator, peer in self._peers.items():
+            if self.settings.dials(peer):
                 self.dial(creator)
 
     def send(self, peer: int, frame: bytes) -> None:
@@ -346,7 +346,7 @@ class SimulatedLinks:
         if self.dead:
             return
         self._user.disconnected(creator)
-        if self._dials(creator):
+        if self.settings.dials(self._peers[creator]):
             self._dial_later(creator)
 
     def arrived(self, wire: Wire, side: int, frames: list[bytes], counted: bool) -> None:
@@ -440,9 +440,6 @@ class SimulatedLinks:
         wire = Wire((self, target))
         target.context.run(target.up, wire)
         self.up(wire)
-
-    def _dials(self, creator: int) -> bool:
-        return self.settings.dials(self._peers[creator])
 
     def _dial_later(self, creator: int) -> None:
         pause = self._pause.get(creator, FIRST_REDIAL_S)
