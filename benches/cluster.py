@@ -25,8 +25,8 @@ from typing import Any
 
 from surroundings import cores, describe
 from syncpoint import Options
-from syncpoint.cli.check import find_faults, latencies, latency
 from syncpoint.cli.cluster import Cluster, ClusterFailed, ClusterStalled, WorkerPeer
+from syncpoint.cli.streams import find_faults, latencies, latency
 from syncpoint.core.config import ORDERS, RULES
 
 Json = dict[str, Any]

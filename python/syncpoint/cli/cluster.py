@@ -20,7 +20,7 @@ from typing import Any
 
 from ..backend import CoreInfo, core_info
 from . import WORKER
-from .check import Delivery
+from .streams import Delivery
 
 __all__ = ["Cluster", "ClusterFailed", "ClusterStalled", "WorkerPeer"]
 

@@ -6,8 +6,8 @@ import dataclasses
 import platform
 from typing import Any
 
-from .check import Latency, find_faults, latencies, latency
 from .demo_run import DemoRun
+from .streams import Latency, find_faults, latencies, latency
 
 __all__ = ["result_of", "summary_of"]
 

@@ -10,9 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .check import agreed_length, latency
 from .cluster import WorkerPeer
 from .demo_run import DemoRun
+from .streams import agreed_length, latency
 
 __all__ = ["View"]
 

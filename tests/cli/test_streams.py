@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from syncpoint.cli.check import Delivery, agreed_length, find_faults, latencies, latency
+from syncpoint.cli.streams import Delivery, agreed_length, find_faults, latencies, latency
 from syncpoint.cli.worker import line_checksum, line_transaction
 
 TEXT = ["one", "two", "two", "four", "five"]
