@@ -29,10 +29,12 @@ from .errors import (
     SyncpointError,
     TransactionTooLarge,
 )
+from .genesis import Genesis, GenesisPeer
 from .keys import KeyPublic, KeySecret
 from .message import Event, Message, Receipt, Transaction
 from .options import Options
 from .peers import Peer, PeerCapabilities, Peers
+from .record import PeerRecord
 from .socket import Socket
 from .status import EngineStatus
 
@@ -50,6 +52,8 @@ __all__ = [
     "EngineStatus",
     "EngineStopped",
     "Event",
+    "Genesis",
+    "GenesisPeer",
     "KeyFileError",
     "KeyFormatError",
     "KeyPublic",
@@ -59,6 +63,7 @@ __all__ = [
     "Options",
     "Peer",
     "PeerCapabilities",
+    "PeerRecord",
     "Peers",
     "QueueFull",
     "Receipt",

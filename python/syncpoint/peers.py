@@ -12,9 +12,9 @@ from syncpoint.address import parse_address
 from syncpoint.core.config import MAX_PEERS
 from syncpoint.errors import ArgumentError, ArgumentTypeError, KeyFormatError
 from syncpoint.keys import KeyPublic
-from syncpoint.tables import check_fields, parse, read_file, string_field
+from syncpoint.tables import Table, check_fields, parse, read_source, string_field
 
-__all__ = ["MAX_PEERS", "Peer", "PeerCapabilities", "Peers"]
+__all__ = ["MAX_PEERS", "Peer", "PeerCapabilities", "Peers", "capabilities_line", "read_capabilities"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,15 +114,8 @@ class Peers:
         if any flag is set, a table `capabilities` of flags. Unknown fields, missing fields, no peer at
         all, and all that `insert` refuses raise ArgumentError, which names the peer.
         """
-        if isinstance(source, str):
-            text, name = source, "the peers text"
-        elif isinstance(source, os.PathLike):
-            text, name = read_file(source, "a TOML file with [[peers]] tables"), os.fspath(source)
-        else:
-            raise ArgumentTypeError(
-                f"Peers.from_toml was given {type(source).__name__}; allowed are a str (the text itself) and a "
-                "path: use pathlib.Path(name) for a file"
-            )
+        what = "a TOML file with [[peers]] tables"
+        text, name = read_source(source, "Peers.from_toml", "the peers text", what)
         advice = (
             "allowed are [[peers]] tables with address and public: correct that place, or give a file as pathlib.Path"
         )
@@ -229,6 +222,21 @@ class Peers:
         return position < len(self._peers) and self._peers[position].public == public
 
 
+def read_capabilities(entry: Table, where: str) -> PeerCapabilities:
+    """The flags in the table `capabilities` of a peer's TOML table, none without one; ArgumentError else."""
+    flags = check_fields(entry.get("capabilities", {}), _FLAGS, f"{where}, capabilities")
+    try:
+        return PeerCapabilities(**flags)
+    except ArgumentTypeError as error:
+        raise ArgumentError(f"{where}: {error}") from None
+
+
+def capabilities_line(capabilities: PeerCapabilities) -> str:
+    """The line of TOML that `read_capabilities` reads; no line when no flag is set."""
+    flags = [f"{name} = true" for name in _FLAGS if getattr(capabilities, name)]
+    return f"capabilities = {{ {', '.join(flags)} }}\n" if flags else ""
+
+
 def _place(host: str, port: int) -> tuple[str, int]:
     """Return what is equal for two spellings of one address."""
     try:
@@ -245,16 +253,10 @@ def _peer_fields(table: object, where: str) -> tuple[str, KeyPublic, PeerCapabil
         public = KeyPublic.parse(text)
     except KeyFormatError as error:
         raise KeyFormatError(f"{where} has public = {text!r}: {error}") from None
-    flags = check_fields(entry.get("capabilities", {}), _FLAGS, f"{where}, capabilities")
-    try:
-        capabilities = PeerCapabilities(**flags)
-    except ArgumentTypeError as error:
-        raise ArgumentError(f"{where}: {error}") from None
-    return address, public, capabilities
+    return address, public, read_capabilities(entry, where)
 
 
 def _peer_toml(peer: Peer) -> str:
     # Neither an address nor base58 holds anything that TOML would want escaped.
     text = f'[[peers]]\naddress = "{peer.address}"\npublic = "{peer.public}"\n'
-    flags = [f"{name} = true" for name in _FLAGS if getattr(peer.capabilities, name)]
-    return text + (f"capabilities = {{ {', '.join(flags)} }}\n" if flags else "")
+    return text + capabilities_line(peer.capabilities)

@@ -1,4 +1,4 @@
-"""TOML read strictly: what is not known is an error that names the place, never ignored."""
+"""TOML read strictly: what is not known is an error that names the place, never ignored. And strings for it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,29 @@ import tomllib
 from collections.abc import Iterable
 from typing import Any
 
-from .errors import ArgumentError
+from .errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["Table", "check_fields", "parse", "read_file", "string_field"]
+__all__ = ["Table", "check_fields", "parse", "quoted", "read_file", "read_source", "string_field"]
 
 MAX_FILE_BYTES = 1 << 20  # a file of 128 peers needs some 20 kB; a longer one is refused unparsed
 
 Table = dict[str, Any]
+
+
+def read_source(source: str | os.PathLike[str], caller: str, name: str, what: str) -> tuple[str, str]:
+    """A text, and what to call it in errors: `source` itself as a str, then called `name`, or a file as a path.
+
+    Raises ArgumentTypeError, which names the caller, for anything but these two, and ArgumentError for a file that
+    cannot be read; `what` is what it should be, in words.
+    """
+    if isinstance(source, str):
+        return source, name
+    if isinstance(source, os.PathLike):
+        return read_file(source, what), os.fspath(source)
+    raise ArgumentTypeError(
+        f"{caller} was given {type(source).__name__}; allowed are a str (the text itself) and a "
+        "path: use pathlib.Path(name) for a file"
+    )
 
 
 def read_file(path: str | os.PathLike[str], what: str) -> str:
@@ -63,3 +79,12 @@ def string_field(table: Table, name: str, where: str, example: str) -> str:
         found = f"{name} = {value!r}" if name in table else f"no {name}"
         raise ArgumentError(f"{where} has {found}; allowed is a string: write {name} = {example}")
     return value
+
+
+def quoted(text: str) -> str:
+    """A TOML basic string, in one way for every text."""
+    escaped = "".join(
+        f"\\u{ord(character):04x}" if ord(character) < 0x20 or character == "\x7f" else character
+        for character in text.replace("\\", "\\\\").replace('"', '\\"')
+    )
+    return f'"{escaped}"'

@@ -18,7 +18,14 @@ MODULES = [
         if not info.name.endswith(".__main__")  # importing it runs it
     ),
 ]
-WITH_EXAMPLES = {"syncpoint.address", "syncpoint.message", "syncpoint.options", "syncpoint.peers"}
+WITH_EXAMPLES = {
+    "syncpoint.address",
+    "syncpoint.genesis",
+    "syncpoint.message",
+    "syncpoint.options",
+    "syncpoint.peers",
+    "syncpoint.record",
+}
 
 
 @pytest.mark.parametrize("name", MODULES)
