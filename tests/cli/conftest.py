@@ -48,17 +48,20 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def network(tmp_path: Path) -> Callable[..., list[Path]]:
-    """Write a network with `syncpoint init`; the peers' TOML files."""
+def network(tmp_path: Path) -> Callable[..., list[list[str]]]:
+    """Write a network with `syncpoint init`; for each peer the options by which a command gets its files."""
     from typer.testing import CliRunner
 
     from syncpoint.cli.app import app
 
-    def write(peers: int = 4, *options: str) -> list[Path]:
+    def write(peers: int = 4, *options: str) -> list[list[str]]:
         folder = tmp_path / "net"
         result = CliRunner().invoke(app, ["init", str(folder), "--peers", str(peers), *options])
         assert result.exit_code == 0, result.output
-        return [folder / f"peer{number}" / "peer.toml" for number in range(peers)]
+        return [
+            ["--network", str(folder / "network.toml"), "--key", str(folder / f"peer{number}" / "key.pem")]
+            for number in range(peers)
+        ]
 
     return write
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from syncpoint import KeySecret
+from syncpoint import Genesis, KeySecret, PeerRecord
 from syncpoint.cli.app import app
 
 from .conftest import Start
 
-Network = Callable[..., list[Path]]
+Network = Callable[..., list[list[str]]]
 
 
 def refused(*args: object) -> str:
@@ -33,118 +33,86 @@ def refused(*args: object) -> str:
 
 
 @pytest.fixture
-def config(network: Network) -> Path:
+def files(network: Network) -> list[str]:
+    """The options by which `run` gets the files of one of two peers."""
     return network(2)[0]
 
 
-def change(config: Path, pattern: str, new: str) -> None:
-    text, count = re.subn(pattern, new, config.read_text(), count=1, flags=re.MULTILINE)
-    assert count == 1
-    config.write_text(text)
+@pytest.fixture
+def file(files: list[str]) -> Path:
+    """The network file of two peers."""
+    return Path(files[1])
 
 
-@pytest.mark.parametrize(
-    ("pattern", "new", "says"),
-    [
-        ("^listen", "lisen", "has a field 'lisen'; allowed are listen, key, .*: did you mean 'listen'"),
-        ("^rule", "rul", "[network] has a field 'rul'; allowed are name, rule, order, .*: did you mean 'rule'"),
-        ("^name = .*", "zzz = 1", "[network] has a field 'zzz'; .*: remove it"),
-        (r"^\[options\].*", "[options]\nheartbeat = 1", "[options] has a field 'heartbeat'; .*mean 'heartbeat_us'"),
-        (r"^\[options\].*", "[option]", "did you mean 'options'"),
-        ("^address", "adress", "peer number 1 has a field 'adress'; .*: did you mean 'address'"),
-        ("^(public.*)", r"\1\ncapabilities = { publik = true }", "number 1, capabilities has a field 'publik'"),
-        ("^(public.*)", r"\1\ncapabilities = { public = 1 }", "number 1: PeerCapabilities.public was given 1"),
-        ("^(public.*)", r"\1\ncapabilities = true", "peer number 1, capabilities is True; allowed is a table"),
-        ("^listen = .*", "listen = 9001", 'has listen = 9001; allowed is a string: write listen = "host:port"'),
-        ("^listen = .*", 'listen = "nowhere"', "listen: the address 'nowhere' has no host and port"),
-        ("^key = .*", "", "has no key; allowed is a string"),
-        ("^key = .*", "key = 1", "has key = 1; allowed is a string"),
-        ("^name = .*", "name = 5", r"[network]: Network.name is 5"),
-        ("^name = .*", 'name = ""', r"[network]: Network.name is ''"),
-        ("^rule = .*", 'rule = "one_step"', "[network]: Network.rule is 'one_step': give one of two_step, three_step"),
-        ("^rule = .*", "f = 1.5", "[network]: Network.f is 1.5: give an integer"),
-        ("^rule = .*", "f = true", "[network]: Network.f is True: give an integer"),
-        ("^rule = .*", "gc_depth = 1", "[network]: Network.gc_depth is 1: give 4 to"),
-        (r"^\[options\].*", '[options]\nheartbeat_us = "1"', "[options]: Options.heartbeat_us was given '1'"),
-        (r"^\[options\].*", "[options]\nheartbeat_us = 1", "[options]: Options.heartbeat_us was given 1;"),
-        ("^public = .*", 'public = "0OIl"', "peer number 1 has public = "),
-        ("^public = .*", "public = 1", "peer number 1 has public = 1; allowed is a string"),
-        ("^address = .*", "", "peer number 1 has no address"),
-        ("^address = .*", 'address = "127.0.0.1"', "peer number 1: the address '127.0.0.1' has no"),
-        ("^listen", "listen = = 1\nlisten", "is not TOML: "),
-    ],
-)  # fmt: skip
-def test_a_wrong_field(config: Path, pattern: str, new: str, says: str) -> None:
-    change(config, pattern, new)
-    line = refused("run", config)
-    assert str(config) in line
-    assert re.search(says.replace("[", r"\[").replace("(", r"\("), line), line
+@pytest.fixture
+def key(files: list[str]) -> Path:
+    """The key file of one of them."""
+    return Path(files[3])
 
 
-def test_a_file_that_is_none(tmp_path: Path) -> None:
-    assert "cannot be read: No such file or directory" in refused("run", tmp_path / "none.toml")
-    assert "cannot be read: Is a directory" in refused("run", tmp_path)
+def test_a_file_that_is_none(key: Path, tmp_path: Path) -> None:
+    def refused_file(path: Path) -> str:
+        lines = {refused("network", "show", path), refused("run", "--network", path, "--key", key)}
+        assert len(lines) == 1
+        return lines.pop()
+
+    assert "cannot be read: No such file or directory" in refused_file(tmp_path / "none.toml")
+    assert "cannot be read: Is a directory" in refused_file(tmp_path)
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe")
-    assert "is not UTF-8" in refused("run", binary)
+    assert "is not UTF-8" in refused_file(binary)
     empty = tmp_path / "empty"
     empty.write_text("")
-    assert "holds no peer" in refused("run", empty)
+    assert "has no format; this version of syncpoint reads format = 1" in refused_file(empty)
     large = tmp_path / "large"
     large.write_bytes(b"#" * (2 << 20))
-    assert "more than 1048576 bytes" in refused("run", large)
+    assert "more than 1048576 bytes" in refused_file(large)
 
 
-def test_peers_without_ourselves(config: Path) -> None:
-    key = config.parent / "key.pem"
+def test_a_network_file_that_somebody_changed(files: list[str], file: Path) -> None:
+    file.write_text(file.read_text().replace("max_ahead = 200", "max_ahead = 200 # enough"))
+    for command in (["run", *files], ["network", "show", file]):
+        line = refused(*command)
+        assert f"{file} is not in the one form of a network file" in line
+        assert "'max_ahead = 200 # enough' stands in line 9, and 'max_ahead = 200' should stand there" in line
+
+
+def test_a_key_that_is_none_of_the_peers(files: list[str], key: Path) -> None:
     key.unlink()
     secret = KeySecret.generate()
     secret.save(key)
-    line = refused("run", config)
-    assert f"none of the 2 peers has our own public key {secret.public()}" in line
-
-
-def test_a_key_twice(config: Path) -> None:
-    text = config.read_text()
-    keys = re.findall('^public = "(.*)"', text, flags=re.MULTILINE)
-    config.write_text(text.replace(keys[1], keys[0]))
-    assert f"peer number 2: the public key {keys[0]} is already there" in refused("run", config)
-
-
-def test_an_address_twice(config: Path) -> None:
-    text = config.read_text()
-    places = re.findall('^address = "(.*)"', text, flags=re.MULTILINE)
-    config.write_text(text.replace(f'address = "{places[1]}"', f'address = "{places[0]}"'))
-    assert f"peer number 2: the address '{places[0]}' is already" in refused("run", config)
+    line = refused("run", *files)
+    assert f"{files[1]}: none of its 2 peers has the key {secret.public()} of {key}: give the key file whose" in line
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes")
-def test_a_key_that_others_can_read(config: Path) -> None:
-    key = config.parent / "key.pem"
+def test_a_key_that_others_can_read(files: list[str], key: Path) -> None:
     key.chmod(0o644)
-    assert f"run 'chmod 600 {key}'" in refused("run", config)
+    assert f"run 'chmod 600 {key}'" in refused("run", *files)
 
 
-def test_a_key_that_is_not_there(config: Path) -> None:
-    (config.parent / "key.pem").unlink()
-    assert f"{config.parent / 'key.pem'} is not there" in refused("run", config)
+def test_a_key_that_is_not_there(files: list[str], key: Path) -> None:
+    key.unlink()
+    assert f"{key} is not there" in refused("run", *files)
 
 
-def test_a_taken_port(config: Path) -> None:
+def test_a_taken_port(files: list[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        change(config, "^listen = .*", f'listen = "127.0.0.1:{port}"')
-        assert f"cannot listen at 127.0.0.1:{port}: Address already in use; choose another" in refused("run", config)
+        line = refused("run", *files, "--listen", f"127.0.0.1:{port}")
+        assert f"cannot listen at 127.0.0.1:{port}: Address already in use; choose another" in line
 
 
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["run", "{config}", "--count", "-1"], "--count is -1"),
-        (["run", "{config}", "--exit-when-idle", "nan"], "--exit-when-idle is nan"),
-        (["run", "{config}", "--core", "fast"], "core is 'fast': give one of auto, native, python"),
+        (["run", "{files}", "--count", "-1"], "--count is -1"),
+        (["run", "{files}", "--exit-when-idle", "nan"], "--exit-when-idle is nan"),
+        (["run", "{files}", "--core", "fast"], "core is 'fast': give one of auto, native, python"),
+        (["run", "{files}", "--listen", "nowhere"], "--listen: the address 'nowhere' has no host and port"),
+        (["run", "{files}", "--listen", "127.0.0.1:65536"], "--listen: the address .* has the port '65536'"),
         (["demo", "--kill", "--peers", "3"], "3 peers tolerate no fault.*it takes 4 or more"),
         (["demo", "--peers", "17"], "--peers is 17: give 1 to 16"),
         (["demo", "--peers", "0"], "--peers is 0"),
@@ -158,17 +126,18 @@ def test_a_taken_port(config: Path) -> None:
         (["init", "{tmp}/new", "--peers", "0"], "--peers is 0"),
         (["init", "{tmp}/new", "--base-port", "65533"], "--base-port is 65533: 4 peers fit with 1 to 65532"),
         (["init", "{tmp}/new", "--name", ""], "Network.name is ''"),
-        (["init", "{config}"], "is not a folder"),
+        (["init", "{file}"], "is not a folder"),
         (["init", "{tmp}"], "is not empty"),
         (["keygen"], "keygen needs one path"),
         (["keygen", "{tmp}/a", "--show", "{tmp}/b"], "keygen needs one path"),
         (["keygen", "{tmp}/none/key.pem"], "cannot be made"),
         (["keygen", "--show", "{tmp}/none"], "is not there"),
-        (["keygen", "--show", "{config}"], "may be used by others"),
+        (["keygen", "--show", "{file}"], "may be used by others"),
     ],
 )  # fmt: skip
-def test_a_wrong_argument(config: Path, tmp_path: Path, args: list[str], says: str) -> None:
-    line = refused(*(arg.format(config=config, tmp=tmp_path) for arg in args))
+def test_a_wrong_argument(files: list[str], tmp_path: Path, args: list[str], says: str) -> None:
+    given = [each for arg in args for each in (files if arg == "{files}" else [arg])]
+    line = refused(*(arg.format(file=files[1], tmp=tmp_path) for arg in given))
     assert re.search(says, line), line
     assert not (tmp_path / "new").exists()
 
@@ -183,20 +152,30 @@ def test_keygen_writes_one_key_and_never_another(tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
     made = CliRunner().invoke(app, ["keygen", str(path)])
     assert made.exit_code == 0
-    assert made.stdout.strip() == str(KeySecret.load(path).public())
+    record = PeerRecord.parse(made.stdout)
+    assert made.stdout == f"{record}\n"
+    assert record.public == KeySecret.load(path).public()
+    assert made.stderr == f"syncpoint: the peer record of the key {record.public}\n"
     if os.name == "posix":
         assert path.stat().st_mode & 0o777 == 0o600
     before = path.read_bytes()
     assert "never overwritten" in refused("keygen", path)
     assert path.read_bytes() == before
     shown = CliRunner().invoke(app, ["keygen", "--show", str(path)])
-    assert shown.stdout == made.stdout
+    assert (shown.stdout, shown.stderr) == (made.stdout, made.stderr)
 
 
 def test_init_takes_the_ports_it_is_given(network: Network) -> None:
     files = network(3, "--base-port", "9100")
-    listens = [re.search('^listen = "(.*)"', file.read_text(), flags=re.MULTILINE) for file in files]
-    assert [match and match[1] for match in listens] == ["127.0.0.1:9100", "127.0.0.1:9101", "127.0.0.1:9102"]
+    entries = {entry.public: entry.address for entry in Genesis.from_toml(Path(files[0][1])).entries}
+    addresses = [entries[KeySecret.load(each[3]).public()] for each in files]
+    assert addresses == ["127.0.0.1:9100", "127.0.0.1:9101", "127.0.0.1:9102"]
+
+
+def test_without_uvloop(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    line = refused("run", *files, "--loop", "uvloop")
+    assert re.search(r"uvloop cannot be used here .*: pip install 'syncpoint\[fast\]', or leave --loop out", line), line
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
@@ -212,7 +191,7 @@ def test_without_the_extra(missing: str) -> None:
 
 
 def test_as_a_process(start: Start, tmp_path: Path) -> None:
-    process = start("run", tmp_path / "none.toml")
+    process = start("network", "show", tmp_path / "none.toml")
     out, err = process.communicate()
     assert process.returncode == 2
     assert out == ""

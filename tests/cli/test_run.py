@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,11 +15,13 @@ from typing import Any
 
 import pytest
 
-from syncpoint import KeyPublic
+from syncpoint import Genesis, KeyPublic
+from syncpoint.address import parse_address
+from syncpoint.cli.loop import Loop, run_on
 
 from .conftest import Start
 
-Network = Callable[..., list[Path]]
+Network = Callable[..., list[list[str]]]
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and terminals")
 
@@ -32,7 +36,7 @@ def transactions(out: str) -> list[str | None]:
 
 def test_four_peers_print_the_same_stream(start: Start, network: Network) -> None:
     files = network(4, "--name", 'a "quoted" name', "--rule", "three_step", "--order", "fast")
-    processes = [start("run", file, "--count", 4 * 50) for file in files]
+    processes = [start("run", *each, "--count", 4 * 50) for each in files]
     for number, process in enumerate(processes):
         assert process.stdin is not None
         process.stdin.write("".join(f"peer {number} line {line}\n" for line in range(49)) + f"no end {number}")
@@ -59,7 +63,7 @@ def test_four_peers_print_the_same_stream(start: Start, network: Network) -> Non
 
 @posix
 def test_a_conversation_until_sigterm(start: Start, network: Network) -> None:
-    processes = [start("run", file) for file in network(4)]
+    processes = [start("run", *each) for each in network(4)]
     first, last = processes[0], processes[3]
     assert first.stdin is not None
     assert last.stdin is not None
@@ -87,7 +91,7 @@ def test_a_file_as_input_until_idle(start: Start, network: Network, tmp_path: Pa
     path = tmp_path / "input"
     path.write_bytes(b"\n".join(lines) + b"\n")
     with path.open("rb") as file:
-        process = start("run", network(1)[0], "--exit-when-idle", 0.2, stdin=file)
+        process = start("run", *network(1)[0], "--exit-when-idle", 0.2, stdin=file)
         out, err = process.communicate()
     assert process.returncode == 0, err
     assert transactions(out) == ["text", "", None, "x" * 100_000] * 3
@@ -96,7 +100,7 @@ def test_a_file_as_input_until_idle(start: Start, network: Network, tmp_path: Pa
 
 
 def test_no_input_at_all(start: Start, network: Network) -> None:
-    process = start("run", network(1)[0], "--exit-when-idle", 0, "--all", stdin=subprocess.DEVNULL)
+    process = start("run", *network(1)[0], "--exit-when-idle", 0, "--all", stdin=subprocess.DEVNULL)
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert transactions(out) == []
@@ -107,7 +111,7 @@ def test_a_terminal_as_input(start: Start, network: Network) -> None:
     import pty
 
     ours, theirs = pty.openpty()
-    process = start("run", network(1)[0], "--exit-when-idle", 0.1, stdin=theirs)
+    process = start("run", *network(1)[0], "--exit-when-idle", 0.1, stdin=theirs)
     os.close(theirs)
     os.write(ours, b"typed\n")
     assert process.stdout is not None
@@ -120,7 +124,7 @@ def test_a_terminal_as_input(start: Start, network: Network) -> None:
 
 @posix
 def test_whoever_reads_it_may_go_away(start: Start, network: Network) -> None:
-    process = start("run", network(1)[0])
+    process = start("run", *network(1)[0])
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdout.close()
@@ -131,3 +135,57 @@ def test_whoever_reads_it_may_go_away(start: Start, network: Network) -> None:
     assert process.returncode == 1
     assert err.splitlines()[-1] == "syncpoint: standard output was closed by whoever read it"
     assert "Traceback" not in err
+
+
+def test_a_peer_listens_elsewhere_than_its_address(start: Start, network: Network) -> None:
+    files = network(1)[0]
+    with socket.socket() as taken:  # by whatever passes links on to the peer
+        taken.bind(parse_address(Genesis.from_toml(Path(files[1])).entries[0].address))
+        taken.listen()
+        process = start("run", *files, "--exit-when-idle", 0, stdin=subprocess.DEVNULL)
+        _, err = process.communicate()
+        assert process.returncode == 2, err
+        assert "cannot listen at" in err
+        process = start("run", *files, "--listen", "127.0.0.1:0", "--exit-when-idle", 0, stdin=subprocess.DEVNULL)
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+        assert f"({Genesis.from_toml(Path(files[1])).fingerprint}) listens at 127.0.0.1:" in err
+
+
+@posix
+def test_peers_on_both_event_loops_print_the_same_stream(start: Start, network: Network) -> None:
+    pytest.importorskip("uvloop")
+    processes = [
+        start("run", *each, "--loop", loop) for each, loop in zip(network(4), ["asyncio", "uvloop"] * 2, strict=True)
+    ]
+    streams: list[list[str | None]] = []
+    for number, process in enumerate(processes):
+        assert process.stdin is not None
+        process.stdin.write(f"from {number}\n")
+        process.stdin.flush()
+    for process in processes:
+        assert process.stdout is not None
+        received: list[str | None] = []
+        while len(received) < 4:
+            line = process.stdout.readline()
+            assert line, "it ended early"
+            received += transactions(line)
+        streams.append(received)
+    for process in processes:
+        process.terminate()
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+        assert "Traceback" not in err
+    assert streams == [streams[0]] * 4
+    assert set(streams[0]) == {f"from {number}" for number in range(4)}
+
+
+@posix
+def test_the_event_loop_is_the_one_that_was_asked_for() -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def which() -> type:
+        return type(asyncio.get_running_loop())
+
+    assert run_on(Loop.UVLOOP, which()) is uvloop.Loop
+    assert run_on(Loop.ASYNCIO, which()).__module__.startswith("asyncio.")

@@ -115,10 +115,20 @@ def test_processes_of_both_cores_print_the_same_stream(tmp_path: Path) -> None:
     pytest.importorskip("typer")
     folder, n, lines = tmp_path / "net", 4, 40
     command = [sys.executable, "-m", "syncpoint"]
+    network = str(folder / "network.toml")
     subprocess.run([*command, "init", str(folder), "--peers", str(n)], check=True, capture_output=True)
     processes = [
         subprocess.Popen(
-            [*command, "run", str(folder / f"peer{i}" / "peer.toml"), "--count", str(n * lines)],
+            [
+                *command,
+                "run",
+                "--network",
+                network,
+                "--key",
+                str(folder / f"peer{i}" / "key.pem"),
+                "--count",
+                str(n * lines),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

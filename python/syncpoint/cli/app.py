@@ -13,6 +13,7 @@ from .demo import demo
 from .guard import plain_errors
 from .init import init
 from .keygen import keygen
+from .network import app as network
 from .run import run
 from .simulate import simulate_command
 
@@ -48,6 +49,7 @@ def root(
 
 app.command()(demo)
 app.command()(keygen)
+app.add_typer(network, name="network")
 app.command()(init)
 app.command()(run)
 app.command("simulate")(simulate_command)

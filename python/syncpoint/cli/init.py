@@ -10,18 +10,20 @@ from typing import Annotated
 
 import typer
 
-from ..core.committee import Committee
-from ..core.config import Member, Network
+from ..core.config import Network
 from ..errors import ArgumentError
+from ..genesis import Genesis, GenesisPeer
 from ..keys import KeySecret
-from ..peers import MAX_PEERS, Peers
+from ..peers import MAX_PEERS
+from ..record import PeerRecord
 from .choices import Order, Rule
-from .config import peer_toml
 from .guard import plain_errors
+from .network import write_network
 
 __all__ = ["init"]
 
 HOST = "127.0.0.1"
+NETWORK_FILE, KEY_FILE = "network.toml", "key.pem"
 
 
 def init(
@@ -35,7 +37,7 @@ def init(
     rule: Annotated[Rule, typer.Option("--rule", help="The decision rule.")] = Rule.TWO_STEP,
     order: Annotated[Order, typer.Option("--order", help="The delivery order.")] = Order.FAIR,
 ) -> None:
-    """Write keys and one TOML file per peer for a network on this machine."""
+    """Write a network file and a key per peer, for a network on this machine alone."""
     with plain_errors():
         network = Network(name=name, rule=rule.value, order=order.value)
         addresses = [f"{HOST}:{port}" for port in _ports(peers, base_port)]
@@ -43,7 +45,8 @@ def init(
         faults = _write(folder, addresses, network)
         typer.echo(f"{peers} peers in {folder}, which tolerate {faults} faulty. Start each in a terminal of its own:")
         for number in range(peers):
-            typer.echo(f"  syncpoint run {shlex.quote(str(folder / f'peer{number}' / 'peer.toml'))}")
+            files = ["--network", str(folder / NETWORK_FILE), "--key", str(folder / f"peer{number}" / KEY_FILE)]
+            typer.echo(f"  syncpoint run {shlex.join(files)}")
 
 
 def _ports(count: int, base: int | None) -> list[int]:
@@ -77,13 +80,12 @@ def _take(folder: Path) -> None:
 
 def _write(folder: Path, addresses: list[str], network: Network) -> int:
     """All the files; how many faulty peers the network tolerates."""
-    secrets = [KeySecret.generate() for _ in addresses]
-    peers = Peers()
-    for address, secret in zip(addresses, secrets, strict=True):
-        peers.insert(address, secret.public())
-    for number, (address, secret) in enumerate(zip(addresses, secrets, strict=True)):
-        home = folder / f"peer{number}"
-        home.mkdir()
-        secret.save(home / "key.pem")
-        (home / "peer.toml").write_text(peer_toml(address, "key.pem", network, peers), encoding="utf-8", newline="\n")
-    return Committee.genesis(network, tuple(Member(bytes(peer.public)) for peer in peers)).f
+    entries = []
+    for number, address in enumerate(addresses):
+        secret = KeySecret.generate()
+        (folder / f"peer{number}").mkdir()
+        secret.save(folder / f"peer{number}" / KEY_FILE)
+        entries.append(GenesisPeer(record=PeerRecord.of(secret), address=address))
+    genesis = Genesis(entries=tuple(entries), network=network)
+    write_network(folder / NETWORK_FILE, genesis)
+    return genesis.committee.f

@@ -10,7 +10,6 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -21,9 +20,10 @@ from ..engine import Engine
 from ..errors import ArgumentError
 from ..message import Event, Message
 from ..socket import Socket
-from .config import PeerConfig, load
+from .files import KeyFile, Listen, NetworkFile, PeerFiles
 from .guard import note, plain_errors
 from .lines import LineReader, LineWriter
+from .loop import Loop, run_on
 
 __all__ = ["run"]
 
@@ -32,7 +32,9 @@ LOOK_S = 0.05  # between two looks at whether the peer is idle
 
 
 def run(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The peer's file, see 'syncpoint init'.")],
+    network: NetworkFile,
+    key: KeyFile,
+    listen: Listen = None,
     exit_when_idle: Annotated[
         float | None,
         typer.Option(
@@ -54,6 +56,9 @@ def run(
     ] = 1.0,
     everything: Annotated[bool, typer.Option("--all", help="Print events without transactions as well.")] = False,
     core: Annotated[str, typer.Option("--core", help=f"The core that runs: {', '.join(CORES)}.")] = "auto",
+    loop: Annotated[
+        Loop, typer.Option("--loop", help="The event loop; uvloop needs 'syncpoint[fast]'.")
+    ] = Loop.ASYNCIO,
 ) -> None:
     """Run one peer: each line of standard input is a transaction, each line of standard output an agreed event.
 
@@ -64,17 +69,17 @@ def run(
         for name, value in (("--exit-when-idle", exit_when_idle), ("--count", count), ("--linger", linger)):
             if value is not None and (value < 0 or value != value):
                 raise ArgumentError(f"{name} is {value}: give 0 or more")
-        settings = load(config)
+        files = PeerFiles.load(network, key, listen)
         logging.basicConfig(format="syncpoint: %(message)s", level=logging.WARNING, stream=sys.stderr)
-        peer = _Peer(settings, core, everything)
-        asyncio.run(peer.run(exit_when_idle, count, linger))
+        peer = _Peer(files, core, everything)
+        run_on(loop, peer.run(exit_when_idle, count, linger))
 
 
 class _Peer:
     """One running peer."""
 
-    def __init__(self, settings: PeerConfig, core: str, everything: bool) -> None:
-        self._settings = settings
+    def __init__(self, files: PeerFiles, core: str, everything: bool) -> None:
+        self._files = files
         self._core = core
         self._everything = everything
         self._input_ended = False
@@ -84,16 +89,16 @@ class _Peer:
 
     async def run(self, exit_when_idle: float | None, count: int | None, linger: float) -> None:
         """Start, and go on until the first reason to end."""
-        settings = self._settings
+        genesis = self._files.genesis
         async with Context(core=self._core) as context:
-            socket = await Socket.bind(context, settings.listen)
+            socket = await Socket.bind(context, self._files.listen)
             engine = await Engine.start(
-                context, socket, settings.options, settings.secret, settings.peers, network=settings.network
+                context, socket, genesis.options, self._files.secret, genesis.peers(), network=genesis.network
             )
             with _signals_set(self._signalled):
                 note(
-                    f"peer {engine.public} of {len(settings.peers)} in network {settings.network.name!r} "
-                    f"listens at {socket.address}, {context.core.name} core"
+                    f"peer {engine.public} of {len(genesis.entries)} in network {genesis.network.name!r} "
+                    f"({genesis.fingerprint}) listens at {socket.address}, {context.core.name} core"
                 )
                 jobs = [self._receive(engine, count, linger), self._send(engine), self._signal()]
                 if exit_when_idle is not None:

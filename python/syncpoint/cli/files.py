@@ -1,0 +1,64 @@
+"""The two files that a peer starts from: the network's, the same everywhere, and its own key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..address import parse_address
+from ..errors import ArgumentError
+from ..genesis import Genesis
+from ..keys import KeySecret
+
+__all__ = ["KeyFile", "Listen", "NetworkFile", "PeerFiles"]
+
+NetworkFile = Annotated[
+    Path, typer.Option("--network", metavar="FILE", help="The network file, see 'syncpoint network create'.")
+]
+KeyFile = Annotated[Path, typer.Option("--key", metavar="FILE", help="Our key file, see 'syncpoint keygen'.")]
+Listen = Annotated[
+    str | None,
+    typer.Option(
+        "--listen",
+        metavar="HOST:PORT",
+        help="Where to listen, like 0.0.0.0:9001 or [::]:9001; default: our address in the network file.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerFiles:
+    """What one peer of a network starts with."""
+
+    genesis: Genesis
+    """What all peers have alike."""
+
+    secret: KeySecret
+    """Our key, which is that of one of the peers."""
+
+    listen: str
+    """Where to listen, host:port."""
+
+    @classmethod
+    def load(cls, network: Path, key: Path, listen: str | None) -> PeerFiles:
+        """Read both files; ArgumentError or KeyFileError for what is wrong with them, or does not fit together."""
+        return cls.of(Genesis.from_toml(network), KeySecret.load(key), network, key, listen)
+
+    @classmethod
+    def of(cls, genesis: Genesis, secret: KeySecret, network: Path, key: Path, listen: str | None) -> PeerFiles:
+        """Put together what was read from both files; ArgumentError where our key is no peer's."""
+        if listen is not None:
+            try:
+                parse_address(listen, allow_zero_port=True)
+            except ArgumentError as error:
+                raise ArgumentError(f"--listen: {error}") from None
+        own = next((entry for entry in genesis.entries if entry.public == secret.public()), None)
+        if own is None:
+            raise ArgumentError(
+                f"{network}: none of its {len(genesis.entries)} peers has the key {secret.public()} of {key}: give the "
+                "key file whose record went into the network file, or have the network made again with this one's"
+            )
+        return cls(genesis=genesis, secret=secret, listen=own.address if listen is None else listen)
