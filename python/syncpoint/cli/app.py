@@ -9,6 +9,7 @@ import typer
 
 from .. import __version__
 from ..backend import core_info
+from .check import check
 from .demo import demo
 from .guard import plain_errors
 from .init import init
@@ -51,5 +52,6 @@ app.command()(demo)
 app.command()(keygen)
 app.add_typer(network, name="network")
 app.command()(init)
+app.command()(check)
 app.command()(run)
 app.command("simulate")(simulate_command)

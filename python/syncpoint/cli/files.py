@@ -10,7 +10,7 @@ import typer
 
 from ..address import parse_address
 from ..errors import ArgumentError
-from ..genesis import Genesis
+from ..genesis import Genesis, GenesisPeer
 from ..keys import KeySecret
 
 __all__ = ["KeyFile", "Listen", "NetworkFile", "PeerFiles"]
@@ -39,6 +39,9 @@ class PeerFiles:
     secret: KeySecret
     """Our key, which is that of one of the peers."""
 
+    number: int
+    """Which of the peers we are, in the order of their keys."""
+
     listen: str
     """Where to listen, host:port."""
 
@@ -55,10 +58,17 @@ class PeerFiles:
                 parse_address(listen, allow_zero_port=True)
             except ArgumentError as error:
                 raise ArgumentError(f"--listen: {error}") from None
-        own = next((entry for entry in genesis.entries if entry.public == secret.public()), None)
-        if own is None:
+        keys = [entry.public for entry in genesis.entries]
+        if secret.public() not in keys:
             raise ArgumentError(
-                f"{network}: none of its {len(genesis.entries)} peers has the key {secret.public()} of {key}: give the "
+                f"{network}: none of its {len(keys)} peers has the key {secret.public()} of {key}: give the "
                 "key file whose record went into the network file, or have the network made again with this one's"
             )
-        return cls(genesis=genesis, secret=secret, listen=own.address if listen is None else listen)
+        number = keys.index(secret.public())
+        address = genesis.entries[number].address
+        return cls(genesis=genesis, secret=secret, number=number, listen=address if listen is None else listen)
+
+    @property
+    def own(self) -> GenesisPeer:
+        """We ourselves, as the network file has us."""
+        return self.genesis.entries[self.number]
