@@ -3,6 +3,7 @@
     python benches/cluster.py                                both cores, both orders: latency, then the peak
     python benches/cluster.py --core native --order fair     one of each
     python benches/cluster.py --measure peak --windows 1,2,4,8,16,32,64,128,256,512,1024,2048,4096
+    python benches/cluster.py --core native --order fast --links plain,tls --loop asyncio,uvloop
 
 Latency: an open loop of --rate transactions/s, spread evenly. Taken from just before `send_transaction` to the moment
 the application has the event, on one clock of the machine (CLOCK_MONOTONIC); "all" is the last peer to have it.
@@ -17,17 +18,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import itertools
 import json
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from surroundings import cores, describe
 from syncpoint import Options
 from syncpoint.cli.cluster import Cluster, ClusterFailed, ClusterStalled, WorkerPeer
+from syncpoint.cli.loop import Loop
 from syncpoint.cli.streams import find_faults, latencies, latency
 from syncpoint.core.config import ORDERS, RULES
+from worker import LINKS
 
 Json = dict[str, Any]
 
@@ -47,11 +52,11 @@ def main() -> None:
     try:
         for measure in arguments.measure:
             # The cores right after each other: what else the machine does meets both.
-            for order in arguments.order if measure == "latency" else arguments.order[:1]:
-                for core in arguments.core:
-                    results.append(asyncio.run(_measure(arguments, measure, core, order)))
-                    if not arguments.json:
-                        _show(results[-1])
+            orders = arguments.order if measure == "latency" else arguments.order[:1]
+            for order, loop, core, links in itertools.product(orders, arguments.loop, arguments.core, arguments.links):
+                results.append(asyncio.run(_measure(arguments, measure, core, order, loop, links)))
+                if not arguments.json:
+                    _show(results[-1])
     except (ClusterFailed, ClusterStalled) as error:
         sys.exit(f"cluster: {error} {json.dumps(getattr(error, 'diagnosis', None))}")
     except KeyboardInterrupt:
@@ -70,6 +75,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--core", type=_some_of(["python", "native"]), default=cores(), help="python,native")
     parser.add_argument("--order", type=_some_of(ORDERS), default=list(ORDERS), help="fair,fast; the peak of the first")
     parser.add_argument("--measure", type=_some_of(MEASURES), default=list(MEASURES), help="latency,peak")
+    parser.add_argument(
+        "--links", type=_some_of(LINKS), default=["tls"], help="tls,plain; plain is for comparison only"
+    )
+    parser.add_argument("--loop", type=_some_of(list(Loop)), default=["asyncio"], help="asyncio,uvloop")
     parser.add_argument("--peers", type=int, default=4)
     parser.add_argument("--rate", type=float, default=100.0, help="transactions per second of all peers (100)")
     parser.add_argument("--windows", type=_numbers, default=WINDOWS, help="on their way per peer, for the peak")
@@ -104,14 +113,15 @@ def _numbers(text: str) -> list[int]:
     return numbers
 
 
-async def _measure(arguments: argparse.Namespace, measure: str, core: str, order: str) -> Json:
+async def _measure(arguments: argparse.Namespace, measure: str, core: str, order: str, loop: str, links: str) -> Json:
     network = {"name": "bench", "rule": arguments.rule, "order": order}
     options = {"base_min_event_interval_us": arguments.interval_us}
-    async with Cluster(arguments.peers, network=network, options=options, core=core) as cluster:
+    worker = [sys.executable, str(Path(__file__).with_name("worker.py")), links, loop]
+    async with Cluster(arguments.peers, network=network, options=options, core=core, worker=worker) as cluster:
         await cluster.start(report_s=REPORT_S)
         measured = await (_open_loop if measure == "latency" else _peak)(cluster, arguments)
         await cluster.stop()
-    return {"measure": measure, "core": core, "order": order, **measured}
+    return {"measure": measure, "core": core, "order": order, "loop": loop, "links": links, **measured}
 
 
 # -- open loop ----------------------------------------------------------------------------------------
@@ -250,7 +260,8 @@ def _show_setup(arguments: argparse.Namespace) -> None:
     )
     print()
     print(
-        f"{'':<16}{'core':<8}{'order':<6}{'p50 ms':>8}{'p95 ms':>8}{'p99 ms':>8}{'p50 all':>9}{'p99 all':>9}"
+        f"{'':<16}{'core':<8}{'order':<6}{'loop':<9}{'links':<6}"
+        f"{'p50 ms':>8}{'p95 ms':>8}{'p99 ms':>8}{'p50 all':>9}{'p99 all':>9}"
         f"{'transactions/s':>16}{'rounds/s':>10}{'timeouts':>10}{'busy cores':>12}",
         flush=True,
     )
@@ -260,7 +271,7 @@ def _show(result: Json) -> None:
     own, everywhere = (result["latency_ms"].get(name) for name in ("submitter", "everywhere"))
     what = f"{result['rate']:g}/s" if result["measure"] == "latency" else f"peak, {result['window']:,}"
     print(
-        f"{what:<16}{result['core']:<8}{result['order']:<6}"
+        f"{what:<16}{result['core']:<8}{result['order']:<6}{result['loop']:<9}{result['links']:<6}"
         + "".join(f"{own[name]:>8.1f}" if own else f"{'':>8}" for name in ("p50", "p95", "p99"))
         + "".join(f"{everywhere[name]:>9.1f}" if everywhere else f"{'':>9}" for name in ("p50", "p99"))
         + f"{result['transactions_per_second']:>16,.0f}{result['rounds_per_second']:>10.0f}"

@@ -82,13 +82,21 @@ class Cluster:
     """`count` peers in one network."""
 
     def __init__(
-        self, count: int, *, network: Mapping[str, object], options: Mapping[str, object], core: str = "auto"
+        self,
+        count: int,
+        *,
+        network: Mapping[str, object],
+        options: Mapping[str, object],
+        core: str = "auto",
+        worker: Sequence[str] = (sys.executable, "-m", "syncpoint", WORKER),
     ) -> None:
+        """`worker` is the command of one peer, to which the core is added."""
         self.core: CoreInfo = core_info(core)
         self.peers: list[WorkerPeer] = []
         self.sent: dict[int, tuple[int, int]] = {}  # line -> by whom and when
         self.progress = 0  # grows with every delivery anywhere
         self._count = count
+        self._worker = worker
         self._network = dict(network)
         self._options = dict(options)
         self._changed = asyncio.Event()
@@ -175,7 +183,7 @@ class Cluster:
 
     async def _spawn(self, number: int) -> WorkerPeer:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "syncpoint", WORKER, self.core.name,
+            *self._worker, self.core.name,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -29,6 +29,7 @@ from ..options import Options
 from ..peers import Peers
 from ..socket import Socket
 from .lines import LineReader
+from .loop import Loop, run_on
 
 __all__ = ["fence_transaction", "line_checksum", "line_transaction", "main"]
 
@@ -58,10 +59,10 @@ def line_checksum(transactions: list[bytes]) -> int:
     return zlib.crc32(b"\0".join(transactions))
 
 
-def main(core: str) -> None:
+def main(core: str, loop: Loop = Loop.ASYNCIO) -> None:
     """Be a peer until the parent is done with it."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
-    asyncio.run(_work(core))
+    run_on(loop, _work(core))
 
 
 async def _work(core: str) -> None:
