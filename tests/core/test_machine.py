@@ -15,7 +15,7 @@ from syncpoint.core.error import Reject
 from syncpoint.core.fetch import MAX_MISSING
 from syncpoint.core.input import Connected, Input, Received, Start
 from syncpoint.core.journal import encode_own_event
-from syncpoint.core.output import Output, Rejected, Send
+from syncpoint.core.output import Output, Rejected, Send, Wake
 from syncpoint.core.values import Event, Item, ItemType, Parent
 from syncpoint.core.wire import FrameType
 from syncpoint.errors import CorruptError
@@ -605,6 +605,26 @@ def test_many_missing_parents_make_room_for_nearer_rounds() -> None:
     assert Reject.POOL_FULL not in cluster.machines[0].status().rejects
     assert decode(cluster, near).digest in cluster.machines[0]._fetcher
     assert cluster.machines[0].status().wanted_events <= MAX_MISSING
+
+
+def test_however_much_is_missing_requests_are_due_a_thousand_times_a_second_at_most() -> None:
+    """F1: each missing parent has a time of its own, and yet the machine wakes up once for all of a millisecond."""
+    cluster = Cluster(4, linked=False)
+    machine, now = cluster.machines[0], cluster.now
+    machine.step(now, [Connected(peer) for peer in (1, 2, 3)])
+    events = [
+        forge(cluster, 3, round, [Parent(creator, round - 1, bytes((creator, round)) * 16) for creator in range(1, 4)])
+        for round in range(2, 150)
+    ]
+    due: set[int] = set()
+    for frame in events:
+        now += 37_000
+        due |= {output.at for output in machine.step(now, [Received(3, (frame,))]) if isinstance(output, Wake)}
+    assert machine.status().wanted_events == 3 * len(events)
+    until = now + 100 * MS
+    while (now := min(at for at in due if at > now)) < until:
+        due |= {output.at for output in machine.step(now, []) if isinstance(output, Wake)}
+    assert 20 < len(due) < (until - cluster.now) // MS + 3
 
 
 def test_large_events_are_retained_for_fewer_rounds() -> None:

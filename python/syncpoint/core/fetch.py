@@ -15,6 +15,7 @@ __all__ = ["Fetcher", "Server"]
 MS = 1_000_000
 GRACE_NS = 3 * MS  # before the first request: the parent is mostly on its way from its creator
 FIRST_RETRY_NS, MAX_RETRY_NS = 20 * MS, 2_000 * MS
+GRAIN_NS = MS  # requests are due at multiples of it: so few wake-ups, however much is missing
 PULL_TIMEOUT_NS = 1_000 * MS  # an unanswered pull no longer stands in the way of another
 PULL_PATIENCE_NS = 100 * MS  # before another peer is pulled from as well
 FIRST_PULL_PAUSE_NS, MAX_PULL_PAUSE_NS = 50 * MS, 5_000 * MS  # after a pull that brought nothing new
@@ -109,7 +110,7 @@ class Fetcher:
         for digest in sorted(missing):
             want = self._wants.get(digest)
             if want is None:
-                want = self._wants[digest] = Want(now + GRACE_NS)
+                want = self._wants[digest] = Want(_on_grain(now + GRACE_NS))
                 heappush(self._due, (want.due, digest))
             want.children.append(event.digest)
             if sender != self.own and sender not in want.hints:
@@ -220,7 +221,7 @@ class Fetcher:
             if peer is not None:
                 asks.setdefault(peer, []).append(digest)
                 want.asked += 1
-            want.due = now + want.retry
+            want.due = _on_grain(now + want.retry)
             if want.asked % max(1, len(self.linked)) == 0:  # all were asked
                 want.retry = min(2 * want.retry, MAX_RETRY_NS)
             heapreplace(self._due, (want.due, digest))
@@ -318,3 +319,8 @@ class Server:
                 events.append(node.event)
         self._budget[peer] = left
         return Reject.BUSY if busy else events
+
+
+def _on_grain(at: int) -> int:
+    """The next time at which requests are due, from a time in ns on."""
+    return -(-at // GRAIN_NS) * GRAIN_NS

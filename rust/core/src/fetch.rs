@@ -16,6 +16,8 @@ pub const GRACE_NS: u64 = 3 * MS;
 pub const FIRST_RETRY_NS: u64 = 20 * MS;
 /// Before a request is repeated, at most.
 pub const MAX_RETRY_NS: u64 = 2_000 * MS;
+/// Requests are due at multiples of it: so few wake-ups, however much is missing.
+pub const GRAIN_NS: u64 = MS;
 /// An unanswered pull no longer stands in the way of another.
 pub const PULL_TIMEOUT_NS: u64 = 1_000 * MS;
 /// Before another peer is pulled from as well.
@@ -160,7 +162,7 @@ impl Fetcher {
         *self.slots.entry((event.round, event.creator, sender)).or_default() += 1;
         for &digest in &missing {
             let want = self.wants.entry(digest).or_insert_with(|| {
-                let due = now + GRACE_NS;
+                let due = (now + GRACE_NS).next_multiple_of(GRAIN_NS);
                 self.due.push(Reverse((due, digest)));
                 Want { children: Vec::new(), hints: Vec::new(), asked: 0, due, retry: FIRST_RETRY_NS }
             });
@@ -306,7 +308,7 @@ impl Fetcher {
                 }
                 want.asked += 1;
             }
-            want.due = now + want.retry;
+            want.due = (now + want.retry).next_multiple_of(GRAIN_NS);
             if want.asked.is_multiple_of(self.linked.len().max(1)) {
                 want.retry = (2 * want.retry).min(MAX_RETRY_NS); // all were asked
             }
