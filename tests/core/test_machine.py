@@ -324,6 +324,27 @@ def test_ten_thousand_forks_are_not_kept() -> None:
     assert status.rejects[Reject.EQUIVOCATION] == 500
 
 
+def test_more_forks_of_a_known_forker_are_refused_whoever_signed_them() -> None:
+    """F2: they prove nothing new, so that a flood of them costs no signatures; what is referred to is looked at."""
+    cluster = Cluster(4)
+    cluster.run(5 * MS)
+
+    def badly_signed(salt: int) -> bytes:
+        frame = forge(cluster, 3, 1, [], salt=salt)
+        return frame[:-1] + bytes((frame[-1] ^ 1,))
+
+    machine = cluster.machines[0]
+    cluster.step(0, Received(2, (badly_signed(1),)))
+    assert machine.status().rejects == {Reject.SIGNATURE: 1}
+    cluster.step(0, Received(2, (forge(cluster, 3, 1, [], salt=2), badly_signed(3))))
+    assert machine.status().rejects == {Reject.SIGNATURE: 1, Reject.EQUIVOCATION: 2}
+    wanted = badly_signed(4)
+    own = [variants[0].event for variants in machine._dag.row(1).variants[:2]]
+    cluster.step(0, Received(1, (forge(cluster, 1, 2, [*own, decode(cluster, wanted)]),)))
+    cluster.step(0, Received(2, (wanted,)))
+    assert machine.status().rejects == {Reject.SIGNATURE: 2, Reject.EQUIVOCATION: 2}
+
+
 def test_a_stranger_to_the_slot_is_fetched_when_an_event_refers_to_it() -> None:
     """F2: the other variant comes in as soon as somebody's event builds on it."""
     cluster = Cluster(4, linked=False)

@@ -217,7 +217,8 @@ class Machine:
         if event.round > self._dag.top + self.config.network.max_ahead:
             self._pull(peer)
             return Reject.AHEAD  # V7
-        reject = check_event(event, self.committee, self.config.network.gc_depth)
+        spare = self._proposer.is_spare(event) and not self._fetcher.wants(event.digest)  # F2
+        reject = Reject.EQUIVOCATION if spare else check_event(event, self.committee, self.config.network.gc_depth)
         if reject is not None:
             return reject
         if event.creator == self.own:
@@ -398,9 +399,8 @@ class Machine:
             self._outputs.append(Queue(*queued))
 
     def _may_propose(self) -> bool:
-        if not self._started or self._halted is not None or self._persisting is not None or not self._is_confirmed:
-            return False
-        return self._proposer.own_round >= self._journaled_round
+        able = self._started and self._halted is None and self._persisting is None and self._is_confirmed
+        return able and self._proposer.own_round >= self._journaled_round
 
     @property
     def _is_confirmed(self) -> bool:

@@ -130,11 +130,18 @@ class Proposer:
 
     def accuse(self, creator: int, first: Event, second: Event) -> None:
         """Keep the proof that a creator signed two events for one slot, for our next event (E5, F2)."""
-        if self.exposed >> creator & 1 or creator in self._evidence:
+        if self._is_accused(creator):
             return
         proof = wire.encode_evidence(first, second)
         if len(proof) <= MAX_EVIDENCE_BYTES:
             self._evidence[creator] = Item(ItemType.EVIDENCE, proof)
+
+    def is_spare(self, event: Event) -> bool:
+        """Whether it is one variant more and proves nothing new, so that its signature is not worth checking (F2)."""
+        by = event.creator
+        if by >= self.committee.n or by == self.own or not self._is_accused(by):
+            return False
+        return bool(self._dag.row(event.round).variants[by])
 
     def poll(self, now: int) -> Made | int | None:
         """Our next event if it is time for it, else when to ask again (None: when something changes)."""
@@ -189,6 +196,10 @@ class Proposer:
         """Forget events that left the DAG."""
         for node in dropped:
             self._uncovered.pop(node, None)
+
+    def _is_accused(self, creator: int) -> bool:
+        """Whether there is proof that it forked, in our history or for our next event."""
+        return bool(self.exposed >> creator & 1) or creator in self._evidence
 
     # -- parents ------------------------------------------------------------------------------------
 

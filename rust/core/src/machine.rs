@@ -287,6 +287,9 @@ impl Machine {
             self.pull(peer);
             return Err(Reject::Ahead); // V7
         }
+        if self.is_spare(&event) {
+            return Err(Reject::Equivocation); // F2
+        }
         check_form(&event, &self.committee, self.config.network.gc_depth)?;
         if !signed.unwrap_or_else(|| check_signature(&event, &self.committee)) {
             return Err(Reject::Signature);
@@ -312,7 +315,7 @@ impl Machine {
 
     /// Decode the frames of a large step and check their signatures on several threads: the same answers, sooner.
     ///
-    /// Only what would be checked anyway is: nothing that is here, refused, too old or too far ahead.
+    /// Only what would be checked anyway is: nothing that is here, refused, too old, too far ahead or spare.
     fn check_early(&self, inputs: &[Input]) -> Early {
         let threads = self.config.local.verify_threads;
         let frames = inputs.iter().flat_map(|input| match input {
@@ -334,6 +337,7 @@ impl Machine {
                         && !self.invalid.contains(&event.digest)
                         && !self.too_old(event)
                         && event.round <= self.dag.top + self.config.network.max_ahead
+                        && !self.is_spare(event)
                         && check_form(event, &self.committee, self.config.network.gc_depth).is_ok()
                         && seen.insert(event.digest)
                 })
@@ -417,6 +421,11 @@ impl Machine {
             return Ok(());
         }
         if self.fetcher.wants(&event.digest) { Ok(()) } else { Err(Reject::Equivocation) }
+    }
+
+    /// Whether a variant is refused whoever signed it.
+    fn is_spare(&self, event: &Event) -> bool {
+        self.proposer.is_spare(event, &self.dag) && !self.fetcher.wants(&event.digest)
     }
 
     /// Remember an invalid event, and refuse all that builds on it.

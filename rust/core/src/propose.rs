@@ -188,13 +188,20 @@ impl Proposer {
 
     /// Keep the proof that a creator signed two events for one slot, for our next event (E5, F2).
     pub fn accuse(&mut self, creator: usize, first: &Event, second: &Event) {
-        if self.exposed >> creator & 1 == 1 || self.evidence.iter().any(|(other, _)| *other == creator) {
+        if self.is_accused(creator) {
             return;
         }
         let proof = wire::encode_evidence(first, second);
         if proof.len() <= MAX_EVIDENCE_BYTES {
             self.evidence.push((creator, Item { r#type: ItemType::Evidence as u16, body: proof }));
         }
+    }
+
+    /// Whether it is one variant more and proves nothing new, so that its signature is not worth checking (F2).
+    #[must_use]
+    pub fn is_spare(&self, event: &Event, dag: &Dag) -> bool {
+        let by = event.creator as usize;
+        by < self.committee.n && by != self.own && self.is_accused(by) && !dag.row(event.round).variants(by).is_empty()
     }
 
     /// Our next event if it is time for it, else when to ask again (None: when something changes).
@@ -270,6 +277,11 @@ impl Proposer {
     /// They are those of the rounds up to `floor`.
     pub fn prune(&mut self, floor: u64) {
         self.uncovered = self.uncovered.split_off(&(floor + 1));
+    }
+
+    /// Whether there is proof that it forked, in our history or for our next event.
+    fn is_accused(&self, creator: usize) -> bool {
+        self.exposed >> creator & 1 == 1 || self.evidence.iter().any(|(other, _)| *other == creator)
     }
 
     // -- parents ----------------------------------------------------------------------------------
