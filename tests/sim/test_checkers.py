@@ -649,7 +649,7 @@ def test_what_is_ordered_is_what_was_sent(bench: Bench) -> None:
 
 
 def test_twins_are_noticed(core: str) -> None:
-    with Cluster(4, seed=2, core=core) as cluster:
+    with Cluster(4, seed=7, core=core) as cluster:
         cluster.add_twin(2)
         run = Run(cluster)
         cluster.start()

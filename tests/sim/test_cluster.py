@@ -53,6 +53,14 @@ def test_peers_link_up_and_agree(cluster: Cluster) -> None:
     assert cluster.deliveries() == sum(sum(node.status().frontier) for node in cluster.nodes)  # type: ignore[union-attr]
 
 
+def test_peers_that_start_together_are_linked_after_a_round_trip(cluster: Cluster) -> None:
+    """Whoever dials finds who listens when its call arrives; else short scenarios would be over before they begin."""
+    cluster.start()
+    cluster.run(2 * FIXED.low_ns / 1e9)
+    statuses = [node.status() for node in cluster.nodes]
+    assert all(status is not None and len(status.linked) == 3 for status in statuses)
+
+
 def test_an_application_of_ones_own_runs_in_every_peer(core: str) -> None:
     final: dict[bytes, int] = {}
 

@@ -199,9 +199,8 @@ def test_two_worlds_are_noticed_when_they_meet(core: str) -> None:
             assert isinstance(liar, Copies)
             here.append(liar.copies[0].number)
             there.append(liar.copies[1].number)
-        party.run(0.05)
         party.cluster.partition(here, there)
-        party.run(0.3)
+        party.run(0.35)
         party.cluster.heal()
         party.run(1.0)
         with pytest.raises(AssertionError, match="another order"):

@@ -298,27 +298,10 @@ class SimulatedLinks:
 
     def dial(self, creator: int) -> None:
         """Try to get a link to a peer, and try again later."""
-        if self.dead or not self.process.alive:
+        if self.dead or not self.process.alive or creator in self._wires:
             return
-        internet, peer = self._internet, self._peers[creator]
-        if creator in self._wires:
-            return
-        reachable = []
-        for target in internet.listening((peer.host, peer.port)):
-            if (self.host, target.host) in internet.cut or (target.host, self.host) in internet.cut:
-                continue
-            if target.settings.epoch_id != self.settings.epoch_id:
-                self.refusals[creator] = Refusal.NETWORK.advice
-            elif target.settings.key != peer.key:
-                self.refusals[creator] = Refusal.WRONG_PEER.advice
-            elif self.keeps_out(creator) or target.keeps_out(self.own):
-                self.refusals[creator] = Refusal.BACK_OFF.advice
-            else:
-                reachable.append(target)
-        if reachable:  # of several with one key and one address, any
-            target = reachable[0] if len(reachable) == 1 else internet.rng.choice(reachable)
-            took = internet.delay(self.host, target.host) + internet.delay(target.host, self.host)
-            internet.loop.call_at_ns(internet.loop.now_ns + took, self._linked, target, context=self.context)
+        at = self._internet.loop.now_ns + self._internet.delay(self.host, creator)
+        self._internet.loop.call_at_ns(at, self._knock, creator, context=self.context)
         self._dial_later(creator)
 
     def keeps_out(self, creator: int) -> bool:
@@ -427,6 +410,26 @@ class SimulatedLinks:
             self._outbox[wire] = [frame]
         else:
             queued.append(frame)
+
+    def _knock(self, creator: int) -> None:
+        """What we dialled by is there: whoever listens by now answers, as with peers that start at the same time."""
+        internet, peer = self._internet, self._peers[creator]
+        reachable = []
+        for target in internet.listening((peer.host, peer.port)):
+            if (self.host, target.host) in internet.cut or (target.host, self.host) in internet.cut:
+                continue
+            if target.settings.epoch_id != self.settings.epoch_id:
+                self.refusals[creator] = Refusal.NETWORK.advice
+            elif target.settings.key != peer.key:
+                self.refusals[creator] = Refusal.WRONG_PEER.advice
+            elif self.keeps_out(creator) or target.keeps_out(self.own):
+                self.refusals[creator] = Refusal.BACK_OFF.advice
+            else:
+                reachable.append(target)
+        if reachable:  # of several with one key and one address, any
+            target = reachable[0] if len(reachable) == 1 else internet.rng.choice(reachable)
+            at = internet.loop.now_ns + internet.delay(target.host, self.host)
+            internet.loop.call_at_ns(at, self._linked, target, context=self.context)
 
     def _linked(self, target: SimulatedLinks) -> None:
         """The other side has answered."""
