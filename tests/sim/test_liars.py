@@ -17,7 +17,7 @@ from syncpoint.message import Event
 from syncpoint.testing.cluster import Cluster, Node
 from syncpoint.testing.liars import LIARS, Liar, LiarSpec, liar_from
 from syncpoint.testing.liars.forger import Forger
-from syncpoint.testing.liars.twins import Copies
+from syncpoint.testing.liars.twins import Copies, Twin
 
 SECOND_NS = 1_000_000_000
 BOUND_S = 5.0  # of virtual time, from when the last transaction was sent until it is delivered everywhere
@@ -188,6 +188,22 @@ def test_two_of_four_break_nothing(kind: str, padding: int, core: str) -> None:
             except AssertionError:
                 seen = [party.cluster.nodes[peer].status() for peer in party.honest]
                 assert all(status is not None and status.equivocators for status in seen)
+
+
+def test_twins_do_not_mend_what_other_twins_cut() -> None:
+    """Each changes whom its own copies know; a way between copies of both is open when neither has cut it."""
+    specs = [LiarSpec(kind="twin", creator=1, strength=0.0), LiarSpec(kind="twin", creator=2)]
+    with Party(7, specs, core="python", seed=1) as party:
+        one, other = party.liars
+        assert isinstance(one, Twin)
+        assert isinstance(other, Twin)
+        cut = dict(party.cluster.internet.cut)
+        assert any(copy.number in pair for pair in cut for copy in one.copies)
+        one._apart = True
+        one._turn()
+        assert party.cluster.internet.cut == cut
+        other._turn()
+        assert party.cluster.internet.cut != cut
 
 
 def test_two_worlds_are_noticed_when_they_meet(core: str) -> None:

@@ -205,7 +205,7 @@ class Twin(Copies):
         others = [node.number for node in cluster.nodes if node.creator != self.creator]
         if self._apart:
             for copy in self.copies:
-                cluster.join((copy.number,), others)
+                cluster.join((copy.number,), others, by=self)
         self._apart = self.lies()
         if self._apart:
             self.count("turns")
@@ -215,8 +215,8 @@ class Twin(Copies):
                 for other in others:
                     near = self._side(other) == at % 2 if side else rng.random() < 0.7
                     if not near:
-                        cluster.cut(copy.number, other, how)
-                        cluster.cut(other, copy.number, how)
+                        cluster.cut(copy.number, other, how, by=self)
+                        cluster.cut(other, copy.number, how, by=self)
         cluster.loop.call_at_ns(cluster.loop.now_ns + rng.randint(*TURN_NS), self._turn)
 
     def _side(self, number: int) -> int:
