@@ -21,7 +21,7 @@ from syncpoint.core.output import Broadcast, Send
 from syncpoint.core.status import Status
 from syncpoint.core.values import Item, Parent
 from syncpoint.core.wire import encode_header, event_digest
-from syncpoint.engine import Engine
+from syncpoint.engine import MAX_UNREAD_MESSAGES, Engine
 from syncpoint.errors import EngineStopped, QueueFull
 from syncpoint.testing.checkers import Checkers, Violation
 from syncpoint.testing.cluster import Cluster, Node
@@ -810,6 +810,21 @@ def test_what_an_engine_keeps_is_bounded(core: str) -> None:
         assert engine is not None
         engine._unacknowledged_bytes = cluster.options.max_unacknowledged_bytes + 1
         with pytest.raises(Violation, match=r"BoundedMemory .* peer 2: unacknowledged_bytes"):
+            run.checkers.sample()
+
+
+def test_unread_messages_are_bounded_by_the_limit_of_the_cluster(core: str) -> None:
+    with Cluster(4, seed=1, core=core, unread=16) as cluster:
+        run = Run(cluster)
+        cluster.start()
+        cluster.run(0.1)
+        engine = cluster.nodes[2].engine
+        assert engine is not None
+        told = dataclasses.replace(engine.status(), unread_messages=16)
+        engine.status = lambda: told  # type: ignore[method-assign]
+        run.checkers.sample()
+        told = dataclasses.replace(told, unread_messages=MAX_UNREAD_MESSAGES)
+        with pytest.raises(Violation, match=r"BoundedMemory .* peer 2: unread_messages"):
             run.checkers.sample()
 
 

@@ -237,7 +237,8 @@ class BoundedMemory(Checker):
             self._within(node, "unacknowledged_bytes", told.unacknowledged_bytes, options.max_unacknowledged_bytes)
             # A step is carried out to its end: what one delivers, at most what was in the DAG, comes on top.
             batch = self._per_round * (status.top_round - status.floor_round + self._retain)
-            self._within(node, "unread_messages", told.unread_messages, MAX_UNREAD_MESSAGES + batch)
+            unread = self.cluster.unread or MAX_UNREAD_MESSAGES
+            self._within(node, "unread_messages", told.unread_messages, unread + batch)
 
     def _within(self, node: Node, what: str, value: int, limit: int) -> None:
         if value > limit:

@@ -173,7 +173,7 @@ class Cluster:
         self.sync_ns = sync_ns
         self._signatures = signatures
         self._core = core
-        self._unread = unread
+        self.unread = unread
         self.nodes = [self._node(number, number) for number in range(n)]
 
     # -- what happens -------------------------------------------------------------------------------
@@ -356,7 +356,7 @@ class Cluster:
             socket = await Socket.bind(context, self._address(node))
             secret = self.secrets[node.creator]
             engine = await Engine.start(context, socket, self.options, secret, self.peers, network=self.network)
-            engine._max_unread_messages = self._unread
+            engine._max_unread_messages = self.unread
             node.engine = engine
             if self.app is not None:
                 await self.app(engine)
