@@ -54,6 +54,7 @@ def parts(core: str) -> dict[str, tuple[Part, ...]]:
         "gate": gate,
         "plain": plain,  # without a native core
         "chaos": (Part(settings("chaos", 0.05, peers=4), 80_000), Part(settings("chaos", 0.1), 20_000)),
+        "kills": (Part(settings("kills", 0.3, peers=4), 1_000),),
         "twins": (Part(settings("twins", 0.05, peers=4), 80_000), Part(settings("twins", 0.05, peers=7), 20_000)),
     }
 

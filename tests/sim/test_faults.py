@@ -309,7 +309,9 @@ def test_misuse_is_told(arguments: list[str], what: str) -> None:
     assert what in " ".join(result.output.split())
 
 
-@pytest.mark.parametrize(("profile", "peers"), [("lan", 1), ("crowd", 1), ("wan", 1), ("chaos", 1), ("beyond", 2)])
+@pytest.mark.parametrize(
+    ("profile", "peers"), [("lan", 1), ("crowd", 1), ("wan", 1), ("chaos", 1), ("beyond", 2), ("kills", 4)]
+)
 def test_the_smallest_can_be_drawn(profile: str, peers: int) -> None:
     for number in range(20):
         draw(number, profile, peers=peers, size=0.01).check()
@@ -363,7 +365,12 @@ def test_what_had_no_effect_does_not_count() -> None:
 
 @pytest.mark.parametrize(
     ("profile", "wanted"),
-    [("twins", ["forks seen", "liar twin", "fault partition"]), ("beyond", ["forks seen"]), ("lan", [])],
+    [
+        ("twins", ["forks seen", "liar twin", "fault partition"]),
+        ("beyond", ["forks seen"]),
+        ("lan", []),
+        ("kills", ["fault crash_when_final"]),
+    ],
 )
 def test_other_profiles_have_minimums_of_their_own(profile: str, wanted: list[str]) -> None:
     campaign = Campaign(Settings(profile=profile), done=1_000)

@@ -46,7 +46,7 @@ CROWD_NS = 300 * MS
 EARLY_NS = 60 * MS
 SIZES = (0.01, 1_000.0)  # least and greatest
 MOST_PEERS = 128
-LEAST_PEERS = {"twins": 4, "beyond": 2}  # 1 elsewhere
+LEAST_PEERS = {"kills": 4, "twins": 4, "beyond": 2}  # 1 elsewhere
 
 
 def draw(seed: int, profile: str = "chaos", *, peers: int | None = None, core: str = "auto",
@@ -122,6 +122,15 @@ def _lan(draw: Draw) -> Scenario:
     return _network(draw, n, delays, duration, rng.choice((0, 0, 1, 2)), liars=0)
 
 
+def _kills(draw: Draw) -> Scenario:
+    """The same, and one of them dies for good when it learns that a transaction of its own is final."""
+    n = draw.count_of_peers((4, 4, 7))
+    scenario = _lan(Draw(draw.seed, "kills/lan", n, draw.core, ("crash_when_final",), draw.size))
+    at = draw.rng.randrange(scenario.duration_ns // 2)
+    faults = (CrashWhenFinal(at_ns=at, peer=draw.rng.randrange(n)),) if draw.wants("crash_when_final") else ()
+    return dataclasses.replace(scenario, f=None, faults=faults)
+
+
 def _crowd(draw: Draw) -> Scenario:
     """Many peers, close to each other, and little that goes wrong: most events for the time it takes."""
     rng = draw.rng
@@ -194,6 +203,7 @@ def _beyond(draw: Draw) -> Scenario:
 
 PROFILES: dict[str, Callable[[Draw], Scenario]] = {
     "lan": _lan,
+    "kills": _kills,
     "crowd": _crowd,
     "wan": _wan,
     "chaos": _chaos,

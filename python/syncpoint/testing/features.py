@@ -41,6 +41,7 @@ MINIMUMS: dict[str, int] = {
 
 WANTED: dict[str, dict[str, int]] = {
     "chaos": MINIMUMS | {f"fault {kind}": 1 for kind in FAULTS} | {f"liar {kind}": 1 for kind in LIARS},
+    "kills": {"fault crash_when_final": 490},  # of 500
     "twins": {"forks seen": 1, "liar twin": 1, "fault partition": 1},
     "beyond": {"forks seen": 1},
 }
