@@ -18,6 +18,8 @@ from syncpoint.errors import ArgumentError
 from syncpoint.testing import laboratory, order_dag
 from syncpoint.testing.baseline import led, one_leader
 from syncpoint.testing.cluster import Cluster, Node
+from syncpoint.testing.delays import Delays
+from syncpoint.testing.internet import Wire
 from syncpoint.testing.laboratory import (
     HEADINGS,
     LOCKSTEP,
@@ -34,7 +36,7 @@ from syncpoint.testing.laboratory import (
 )
 from syncpoint.testing.plot import plot
 from syncpoint.testing.regions import REGIONS, one_way_ns, wan
-from syncpoint.testing.transport import Delays, SimulatedLinks, Wire
+from syncpoint.testing.transport import SimulatedLinks
 
 MS = 1_000_000
 PROMISES = [("two_step", "fast", 2), ("two_step", "fair", 3), ("three_step", "fast", 3), ("three_step", "fair", 4)]

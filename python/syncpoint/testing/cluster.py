@@ -24,9 +24,9 @@ from ..runtime import driver
 from ..socket import Socket
 from .clock import HostClock
 from .delays import Delays
+from .internet import Internet
 from .loop import BEGIN_NS, VirtualLoop
 from .storage import Disk, Store
-from .transport import Internet
 from .world import Host, SimulatedContext
 
 __all__ = ["CORES", "HOWS", "App", "Cluster", "Node"]

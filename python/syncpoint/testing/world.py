@@ -13,9 +13,10 @@ from ..runtime.driver import Machine
 from ..runtime.links import Links, LinkSettings, LinkUser, Listener
 from ..runtime.storage import Storage
 from .clock import HostClock
+from .internet import Internet, SimulatedListener
 from .loop import Process, VirtualLoop
 from .storage import Disk, SimulatedStorage
-from .transport import Internet, SimulatedLinks, SimulatedListener
+from .transport import SimulatedLinks
 
 __all__ = ["Host", "SimulatedContext"]
 
