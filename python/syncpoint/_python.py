@@ -115,7 +115,7 @@ class Machine(machine.Machine):
         _check_number("now", now, MAX_TIME)
         _check_lasting("an input", inputs)
         for input in inputs:
-            _check_input(input, self.committee.n)
+            _check_input(input, len(self.config.members))
         with self._lock:
             self._require_whole()
             try:

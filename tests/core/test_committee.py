@@ -1,17 +1,21 @@
-"""Thresholds, slot order and the identity of a network (Q1 to Q3, D4, E1)."""
+"""Thresholds, slot order and the identity of a network (Q1 to Q4, D4, E1)."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import random
+import re
 
 import pytest
 
 from core.build import Peers
 from model import model
+from syncpoint.backend import make_machine
 from syncpoint.core.committee import Committee
-from syncpoint.core.config import MAX_PEERS, Member, Network
+from syncpoint.core.config import MAX_PEERS, NO_ORDER, MachineConfig, Member, Network
+from syncpoint.core.crypto import blake3, derive
+from syncpoint.errors import ArgumentError
 
 # n: f, q, p, fast, qc, t_plain, t_exposed with the most liars that n allows.
 THRESHOLDS = {
@@ -152,7 +156,7 @@ def test_primaries_survive_the_cache_being_emptied() -> None:
 
 
 def test_genesis_does_not_depend_on_the_order_of_members() -> None:
-    members = [Member(bytes([number]) * 32, number) for number in (3, 1, 2, 4)]
+    members = [Member(bytes([number]) * 32, number << 1) for number in (3, 1, 2, 4)]
     made = [Committee.genesis(NETWORK, order) for order in itertools.permutations(members)]
     assert len({committee.epoch_id for committee in made}) == 1
     assert {committee.members for committee in made} == {tuple(sorted(members, key=lambda m: m.public))}
@@ -192,7 +196,59 @@ def test_a_key_given_twice_is_misuse() -> None:
         Committee.genesis(NETWORK, [Member(bytes(32)), Member(bytes(32), 1)])
 
 
-def test_index_finds_members_only() -> None:
+def test_numbers_are_those_of_peers_only() -> None:
     peers = Peers(4)
-    assert [peers.committee.index(signer.public) for signer in peers.signers] == [0, 1, 2, 3]
-    assert peers.committee.index(bytes(32)) is None
+    assert [peers.committee.number(signer.public) for signer in peers.signers] == [0, 1, 2, 3]
+    assert peers.committee.number(bytes(32)) is None
+
+
+# -- observers (Q4) ---------------------------------------------------------------------------------
+
+
+def test_observers_have_the_numbers_after_the_creators_and_count_nowhere() -> None:
+    members = [Member(bytes([number]) * 32, NO_ORDER if number in (0, 3) else 0) for number in range(7)]
+    for order in (members, members[::-1]):
+        committee = Committee.genesis(NETWORK, order)
+        assert committee.members == tuple(member for member in members if member.flags == 0)
+        assert committee.observers == (members[0], members[3])
+        assert (committee.n, committee.f, committee.q) == (5, 1, 4), "thresholds of five, not of seven"
+        assert [committee.number(member.public) for member in members] == [5, 0, 1, 6, 2, 3, 4]
+        assert {committee.primary(round) for round in range(200)} == set(range(5))
+
+
+def test_only_the_lowest_flag_makes_an_observer() -> None:
+    assert [flags for flags in range(16) if not Member(bytes(32), flags).orders] == list(range(1, 16, 2))
+
+
+def test_the_epoch_id_covers_observers_in_the_order_of_all_keys() -> None:
+    members = [Member(bytes([number]) * 32, flags) for number, flags in ((1, 1), (2, 0), (3, 5), (4, 8))]
+    covered = NETWORK.encode() + (4).to_bytes(2, "little")
+    covered += b"".join(member.public + bytes([member.flags]) for member in members)
+    assert Committee.genesis(NETWORK, members[::-1]).epoch_id == blake3(b"syncpoint/genesis/v1" + covered)
+
+
+@pytest.mark.parametrize(
+    ("f", "observers", "members", "text"),
+    [
+        (None, 3, 0, "none of 3 peers takes part in ordering: leave out no_order for at least one"),
+        (None, 0, 0, "a committee of 0 peers: 1 to 128 are allowed"),
+        (None, 125, 4, "a committee of 129 peers: 1 to 128 are allowed"),
+        (2, 3, 4, "f = 2 liars among 4 peers that order: 0 to 1 can be tolerated"),
+    ],
+)
+def test_what_no_network_can_be_is_said_alike_by_both_cores(
+    core: str, f: int | None, observers: int, members: int, text: str
+) -> None:
+    peers = tuple(Member(derive(bytes([number]) * 32), number < observers) for number in range(observers + members))
+    with pytest.raises(ArgumentError, match=f"^{re.escape(text)}$"):
+        Committee.genesis(Network(f=f), peers)
+    config = MachineConfig(network=Network(f=f), members=peers, seed=bytes(32), entropy=bytes(32))
+    with pytest.raises(ArgumentError, match=f"^{re.escape(text)}$"):
+        make_machine(config, core)
+
+
+def test_as_many_observers_as_there_is_room_for(core: str) -> None:
+    peers = tuple(Member(derive(bytes([number]) * 32), number < 124) for number in range(128))
+    config = MachineConfig(network=NETWORK, members=peers, seed=bytes(32), entropy=bytes(32))
+    status = make_machine(config, core).status()
+    assert (status.creator, status.peers, status.frontier) == (None, 4, (0, 0, 0, 0))

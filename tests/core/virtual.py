@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from syncpoint.backend import make_machine
-from syncpoint.core.config import Local, MachineConfig, Member, Network
+from syncpoint.core.config import NO_ORDER, Local, MachineConfig, Member, Network
 from syncpoint.core.crypto import derive
 from syncpoint.core.error import Reject
 from syncpoint.core.input import Connected, Disconnected, Input, Persisted, Received, Start, Submit
@@ -25,15 +25,16 @@ Factory = Callable[[int, MachineConfig], Machine]  # (creator, config) -> a mach
 
 
 @functools.cache
-def seeds(n: int) -> tuple[bytes, ...]:
-    """Secret keys such that creator i has the i-th."""
-    return tuple(sorted((bytes([i + 1]) * 32 for i in range(n)), key=derive))
+def seeds(n: int, observers: int = 0) -> tuple[bytes, ...]:
+    """Secret keys such that peer i has the i-th: n that order, then observers."""
+    made = [bytes([i + 1]) * 32 for i in range(n + observers)]
+    return (*sorted(made[:n], key=derive), *sorted(made[n:], key=derive))
 
 
 @functools.cache
-def members_of(n: int) -> tuple[Member, ...]:
-    """The committee of these keys."""
-    return tuple(Member(derive(seed)) for seed in seeds(n))
+def members_of(n: int, observers: int = 0) -> tuple[Member, ...]:
+    """The committee of these keys, and its observers."""
+    return tuple(Member(derive(seed), NO_ORDER * (i >= n)) for i, seed in enumerate(seeds(n, observers)))
 
 
 def machine_of(core: str, config: MachineConfig) -> Machine:
@@ -42,7 +43,7 @@ def machine_of(core: str, config: MachineConfig) -> Machine:
 
 
 class Cluster:
-    """n machines, virtual time, and everything that they put out.
+    """n machines, virtual time, and everything that they put out; observers are those from n on.
 
     `core` is one for all or one per peer; `factory` makes the machines where no core alone does.
     """
@@ -51,6 +52,7 @@ class Cluster:
         self,
         n: int,
         *,
+        observers: int = 0,
         network: Network | None = None,
         local: Local | None = None,
         delay: Delay | int = MS,
@@ -59,43 +61,46 @@ class Cluster:
         core: str | Sequence[str] = "python",
         factory: Factory | None = None,
     ) -> None:
-        cores = [core] * n if isinstance(core, str) else core
-        assert len(cores) == n, "one core per peer"
+        size = n + observers
+        cores = [core] * size if isinstance(core, str) else core
+        assert len(cores) == size, "one core per peer"
         self.factory: Factory = factory or (lambda i, config: machine_of(cores[i], config))
         self.n = n
+        self.observers = observers
+        self.size = size
         self.now = EPOCH
         self.network = network or Network()
         self.local = local or Local()
         self.persist_ns = persist_ns
         self.delay: Delay = delay if callable(delay) else (lambda _from, _to, _frame, ns=delay: ns)
-        self.journals: list[list[bytes]] = [[] for _ in range(n)]
-        self.delivered: list[list[Delivered]] = [[] for _ in range(n)]
-        self.counts = [0] * n  # transactions delivered
-        self.delivered_at: list[dict[bytes, int]] = [{} for _ in range(n)]
+        self.journals: list[list[bytes]] = [[] for _ in range(size)]
+        self.delivered: list[list[Delivered]] = [[] for _ in range(size)]
+        self.counts = [0] * size  # transactions delivered
+        self.delivered_at: list[dict[bytes, int]] = [{} for _ in range(size)]
         self.rejects: list[tuple[int, int, Reject]] = []
         self.halted: dict[int, str] = {}
         self.queues: dict[int, Queue] = {}
         self.frames: list[tuple[int, int, int, bytes]] = []  # (at, from, to, frame)
         self.down: set[int] = set()
         self.links: set[tuple[int, int]] = set()  # (lower, higher)
-        self._wake: list[int | None] = [None] * n
-        self._generation = [0] * n
+        self._wake: list[int | None] = [None] * size
+        self._generation = [0] * size
         self._queue: list[tuple[int, int, int, int, Input | None]] = []
         self._arrives: dict[tuple[int, int], int] = {}  # when the last frame on a link arrives
         self._count = 0
-        self.machines = [self._machine(i) for i in range(n)]
-        for i in range(n):
+        self.machines = [self._machine(i) for i in range(size)]
+        for i in range(size):
             self.step(i, Start(()))
         if linked:
-            for i in range(n):
-                for j in range(i + 1, n):
+            for i in range(size):
+                for j in range(i + 1, size):
                     self.link(i, j)
 
     def _machine(self, i: int) -> Machine:
         config = MachineConfig(
             network=self.network,
-            members=members_of(self.n),
-            seed=seeds(self.n)[i],
+            members=members_of(self.n, self.observers),
+            seed=seeds(self.n, self.observers)[i],
             entropy=bytes([i]) * 32,
             local=self.local_of(i),
         )
@@ -119,7 +124,7 @@ class Cluster:
 
     def crash(self, i: int) -> None:
         self.down.add(i)
-        for j in range(self.n):
+        for j in range(self.size):
             if j != i and (min(i, j), max(i, j)) in self.links:
                 self.cut(i, j)
 
@@ -133,7 +138,7 @@ class Cluster:
             self.journals[i] = []
         self.machines[i] = self._machine(i)
         self.step(i, Start(tuple(self.journals[i])))
-        for j in range(self.n):
+        for j in range(self.size):
             if j != i and j not in self.down:
                 self.link(i, j)
 
@@ -171,14 +176,14 @@ class Cluster:
             self.submit(rng.randrange(self.n), sent[-1])
         self.run_until(lambda: self.all_have(count))
         self.check_agreement()
-        for i in range(self.n):
+        for i in self.live:
             assert sorted(self.transactions(i)) == sorted(sent)
 
     # -- what a test looks at -----------------------------------------------------------------------
 
     @property
     def live(self) -> list[int]:
-        return [i for i in range(self.n) if i not in self.down]
+        return [i for i in range(self.size) if i not in self.down]
 
     def transactions(self, i: int) -> list[bytes]:
         return [transaction for done in self.delivered[i] for transaction in done.event.transactions]
@@ -190,7 +195,7 @@ class Cluster:
         """All streams are prefixes of the longest one, and times rise along it; its length."""
         streams = [
             [(d.index, d.event.digest, d.consensus_at, d.order_hash, d.whitened_signature) for d in self.delivered[i]]
-            for i in (range(self.n) if peers is None else peers)
+            for i in (range(self.size) if peers is None else peers)
         ]
         longest = max(streams, key=len)
         for stream in streams:
@@ -210,7 +215,7 @@ class Cluster:
             case Send():
                 self.send(i, output.peer, output.frame)
             case Broadcast():
-                for j in range(self.n):
+                for j in range(self.size):
                     self.send(i, j, output.frame)
             case Deliver():
                 for done in output.messages:

@@ -35,9 +35,11 @@ CODES = tuple(Reject)
 EVENTS = (
     "restart", "corrupt journal", "halted", "equivocator", "resubmitted", "timeout", "indirect", "direct skip",
     "garbage", "delivered", "burst", "evicted", "clock jump", "late persist", "flood", "forgotten refusal",
-    "full event", "fast commit", "certified commit", "simulated",
+    "full event", "fast commit", "certified commit", "simulated", "observers", "observers deliver",
 )  # fmt: skip
 SIMULATED = 0.25  # of the streams have simulated signatures
+OBSERVED = 0.15  # of the streams have observers (Q4)
+FROM_OBSERVERS = 0.3  # there, of what somebody sends who is up to something
 BURST = 12  # frames: from so many on the native core may check signatures on several threads
 
 
@@ -74,10 +76,12 @@ class Tally:
 def stream(seed: int, cores: tuple[str, str], make: Callable[..., Any] = machine_of, size: float = 1.0) -> Tally:
     """Run the stream of a seed through pairs of these cores; raises Difference where they differ."""
     try:
-        # By a draw of its own, so that the rest of a stream does not depend on it.
+        # By draws of their own, so that the rest of a stream does not depend on it.
         simulated = random.Random(f"lockstep/signatures/{seed}").random() < SIMULATED
         signatures = "simulated" if simulated else "ed25519"
-        cluster = Wild(random.Random(f"lockstep/{seed}"), cores, make, size, signatures)
+        watched = random.Random(f"lockstep/observers/{seed}")
+        observers = watched.randint(1, 3) if watched.random() < OBSERVED else 0
+        cluster = Wild(random.Random(f"lockstep/{seed}"), cores, make, size, signatures, observers)
         cluster.live_through()
     except Enough:
         pass
@@ -94,7 +98,13 @@ class Wild(Cluster):
     """A cluster of pairs to which everything happens."""
 
     def __init__(
-        self, rng: random.Random, cores: tuple[str, str], make: Callable[..., Any], size: float, signatures: str
+        self,
+        rng: random.Random,
+        cores: tuple[str, str],
+        make: Callable[..., Any],
+        size: float,
+        signatures: str,
+        observers: int,
     ) -> None:
         self.rng = rng
         self.cores = cores
@@ -102,18 +112,19 @@ class Wild(Cluster):
         self.signatures = signatures
         self.tally = Tally(streams=1)
         self.tally.events["simulated"] += signatures == "simulated"
+        self.tally.events["observers"] += observers
         self.counted: set[tuple[int, int, str]] = set()
         n = 31 if rng.random() < 0.01 else rng.choice(SIZES)
         calm = rng.random() < 0.5  # much is decided and delivered; else little is, and everything goes wrong
         steps = int(size * rng.choice((350, 500, 700) if calm else (100, 250, 400)) * min(1.0, 8 / n))
-        self.steps_left = steps + n * n
+        self.steps_left = steps + (n + observers) ** 2
         self.burst = rng.choice((0.0, 0.0, 0.1, 0.5))  # how often a peer's inputs are kept for one step
         self.noise = rng.choice((0.0, 0.02) if calm else (0.0, 0.05, 0.2))  # how many frames a link turns round
         self.kept: dict[int, list[Input]] = {}
         self.seen: collections.deque[bytes] = collections.deque(maxlen=200)  # frames to send again, or to spoil
         self.muted: set[int] = set()  # whose events do not arrive
         self.broken: set[int] = set()  # their journal was refused; they come back with a good one
-        self.locals = [self._some_local() for _ in range(n)]
+        self.locals = [self._some_local() for _ in range(n + observers)]
         self.forger = Forger(n, rng, signatures)
         self.good: dict[int, list[bytes]] = {}
         most = (n - 1) // 3
@@ -134,6 +145,7 @@ class Wild(Cluster):
         self._jitter = jitter(rng, MS // 10, lag * MS, loss=rng.choice((0, 0, 0.02) if calm else (0, 0.02, 0.1)))
         super().__init__(
             n,
+            observers=observers,
             network=network,
             delay=self._delay,
             linked=False,
@@ -141,10 +153,9 @@ class Wild(Cluster):
             factory=self._pair,
         )
         self.down |= self.puppets
-        for i in range(n):
-            for j in range(i + 1, n):
-                if calm or rng.random() < 0.97:
-                    self.link(i, j)
+        for i, j in itertools.combinations(range(n + observers), 2):
+            if calm or rng.random() < 0.97:
+                self.link(i, j)
         self.steps_left = steps
 
     def _some_local(self) -> Local:
@@ -234,6 +245,7 @@ class Wild(Cluster):
         events["direct skip"] += status.skips[0]
         events["garbage"] += status.floor_round > 0
         events["delivered"] += status.delivered
+        events["observers deliver"] += status.delivered if i >= self.n else 0
 
     # -- what the world does ----------------------------------------------------------------------------
 
@@ -323,8 +335,20 @@ class Wild(Cluster):
                 delay = self.rng.randint(MS // 10, 5 * MS)
                 self._put(self.now + delay, i, Received(liar, (wire.encode_event(event),)))
 
+    def _members(self) -> list[int]:
+        """Those that live and order."""
+        down = sorted(i for i in self.down - self.puppets if i < self.n)
+        return [i for i in self.live if i < self.n] or [self._come_back(self.rng.choice(down))]
+
     def _other(self, i: int) -> int:
         """From whom a frame to peer i comes."""
+        observers = [j for j in range(self.n, self.size) if j != i]
+        if observers and self.rng.random() < FROM_OBSERVERS:
+            return self.rng.choice(observers)
+        return self._other_member(i)
+
+    def _other_member(self, i: int) -> int:
+        """From whom an event for peer i comes."""
         others = [j for j in self.liars or range(self.n) if j != i] or [j for j in range(self.n) if j != i]
         return self.rng.choice(others)
 
@@ -337,7 +361,7 @@ class Wild(Cluster):
         rng, most = self.rng, self.network.max_transaction_bytes
         count = rng.choice((1, 1, 1, 3, 20))
         sizes = [rng.choice((0, 1, 8, 8, 100, 600, most - 1 - rng.randrange(9), most)) for _ in range(count)]
-        self.submit(rng.choice(self._live()), *(rng.randbytes(min(size, most)) for size in sizes))
+        self.submit(rng.choice(self._members()), *(rng.randbytes(min(size, most)) for size in sizes))
 
     def _lie(self) -> None:
         """An event that a liar, or seldom anybody, signed; shown to some."""
@@ -500,7 +524,7 @@ class Wild(Cluster):
         """Nobody hears of a peer's events until they are too old (O11)."""
         for i in sorted(self.down - self.puppets):
             self._come_back(i)
-        rng, live = self.rng, self._live()
+        rng, live = self.rng, self._members()
         for i, j in itertools.combinations(live, 2):
             if (i, j) not in self.links:
                 self.link(i, j)
@@ -524,7 +548,7 @@ class Wild(Cluster):
 
     def _twin(self) -> None:
         """Another process has our key (R5)."""
-        i = self.rng.choice(self._live())
+        i = self.rng.choice(self._members())
         if self.n == 1:
             return
         frame = self.forger.event(self.machines[i], i, self.now, self.rng.choice(("none", "fork", "evidence")))
@@ -534,7 +558,7 @@ class Wild(Cluster):
         """More asked for than the budget allows (F1)."""
         if self.n == 1:
             return
-        i = self.rng.choice(self._live())
+        i = self.rng.choice(self._members())
         self.submit(i, bytes(self.network.max_transaction_bytes))
         self.run(30 * MS)
         nodes = [node for row in self.machines[i]._dag.rows.values() for node in row.nodes]
@@ -548,7 +572,7 @@ class Wild(Cluster):
         if self.n < 4:
             return
         i = rng.choice(self._live())
-        machine, sender = self.machines[i], self._other(i)
+        machine, sender = self.machines[i], self._other_member(i)
         top = machine._dag.top
         frames = []
         for count in range(min(400, MAX_MISSING // q + 20) if q > 8 else 40):
@@ -565,7 +589,7 @@ class Wild(Cluster):
         """More invalid events than are remembered, then the first of them again, the ones still remembered first."""
         rng = self.rng
         i = rng.choice(self._live())
-        machine, sender = self.machines[i], self._other(i)
+        machine, sender = self.machines[i], self._other_member(i)
         if not machine._dag.row(1).variants[sender]:
             self._give(i, sender, self._signed(machine, sender, 1, (), 0))
         row = machine._dag.row(1)
@@ -597,5 +621,5 @@ class Wild(Cluster):
     def _many_transactions(self) -> None:
         """More in the queue than one event takes, by number."""
         if self.network.max_payload_bytes >= 4 * MAX_TRANSACTIONS:
-            self.submit(self.rng.choice(self._live()), *([b""] * (MAX_TRANSACTIONS + 5)))
+            self.submit(self.rng.choice(self._members()), *([b""] * (MAX_TRANSACTIONS + 5)))
             self.tally.events["full event"] += 1

@@ -16,7 +16,10 @@ DOMAIN_SLOTS = b"syncpoint/slots/v1"
 
 
 class Committee:
-    """The peers of one epoch in creator order, and every threshold that follows from their number (Q1)."""
+    """The peers of one epoch in creator order, and every threshold that follows from their number (Q1).
+
+    Observers are not among them: they are listed, and count nowhere (Q4).
+    """
 
     __slots__ = (
         "_primaries",
@@ -25,6 +28,7 @@ class Committee:
         "fast",
         "members",
         "n",
+        "observers",
         "p",
         "q",
         "qc",
@@ -40,12 +44,15 @@ class Committee:
         epoch_id: bytes,
         members: tuple[Member, ...] = (),
         signatures: str = "ed25519",
+        observers: tuple[Member, ...] = (),
     ) -> None:
-        most = (n - 1) // 3
-        if not 1 <= n <= MAX_PEERS:
-            raise ArgumentError(f"a committee of {n} peers: 1 to {MAX_PEERS} are allowed")
+        most, peers = (n - 1) // 3, n + len(observers)
+        if not 1 <= peers <= MAX_PEERS:
+            raise ArgumentError(f"a committee of {peers} peers: 1 to {MAX_PEERS} are allowed")
+        if n < 1:
+            raise ArgumentError(f"none of {peers} peers takes part in ordering: leave out no_order for at least one")
         if f is not None and not 0 <= f <= most:
-            raise ArgumentError(f"f = {f} liars among {n} peers: 0 to {most} can be tolerated")
+            raise ArgumentError(f"f = {f} liars among {n} peers that order: 0 to {most} can be tolerated")
         self.n = n
         self.f = most if f is None else f
         self.q = n - self.f
@@ -56,25 +63,31 @@ class Committee:
         self.t_exposed = self.f + self.p
         self.epoch_id = epoch_id
         self.members = members
+        self.observers = observers
         self.signatures = signatures  # one of SIGNATURES: by what `verify` checks
         self._primaries: dict[int, int] = {}
 
     @classmethod
     def genesis(cls, network: Network, members: Sequence[Member], signatures: str = "ed25519") -> Committee:
-        """The first committee of a network; members count in the order of their keys, however they are given."""
+        """The first committee of a network; members count in the order of their keys, however they are given.
+
+        Those that do not order are its observers, in the same order (Q4). The epoch id covers all.
+        """
         ordered = tuple(sorted(members, key=lambda member: member.public))
         if len({member.public for member in ordered}) != len(ordered):
             raise ArgumentError("the same key twice in the committee: every peer has one vote (Q1)")
         encoded = b"".join(struct.pack("<32sB", member.public, member.flags) for member in ordered)
         settings = network.encode()
         epoch_id = blake3(DOMAIN_GENESIS + settings + struct.pack("<H", len(ordered)) + encoded)
-        return cls(len(ordered), network.f, epoch_id, ordered, signatures)
+        orders = tuple(member for member in ordered if member.orders)
+        observers = tuple(member for member in ordered if not member.orders)
+        return cls(len(orders), network.f, epoch_id, orders, signatures, observers)
 
-    def index(self, public: bytes) -> int | None:
-        """The creator index of a key, None when it is not a member."""
-        for creator, member in enumerate(self.members):
+    def number(self, public: bytes) -> int | None:
+        """The number of the peer with a key, None when there is none: creator indices first, then observers (Q4)."""
+        for number, member in enumerate((*self.members, *self.observers)):
             if member.public == public:
-                return creator
+                return number
         return None
 
     def verify(self, creator: int, message: bytes, signature: bytes) -> bool:

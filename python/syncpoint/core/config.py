@@ -15,6 +15,7 @@ __all__ = [
     "MAX_PAYLOAD_BYTES",
     "MAX_PEERS",
     "MAX_TRANSACTIONS",
+    "NO_ORDER",
     "ORDERS",
     "PROTOCOL_VERSION",
     "RULES",
@@ -33,6 +34,7 @@ MAX_GC_DEPTH = 10_000
 MAX_TRANSACTIONS = 16_384  # in one event
 MAX_ITEMS = 64
 MAX_ITEM_BYTES = 64 * 1024
+NO_ORDER = 1  # in `Member.flags`: an observer (Q4)
 
 RULES = ("two_step", "three_step")
 ORDERS = ("fair", "fast")
@@ -115,6 +117,11 @@ class Member:
     public: bytes  # 32 bytes
     flags: int = 0  # its capabilities, one bit each
 
+    @property
+    def orders(self) -> bool:
+        """Whether it takes part in ordering; else it is an observer (Q4)."""
+        return not self.flags & NO_ORDER
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Local:
@@ -133,7 +140,7 @@ class MachineConfig:
     """Everything a machine is made from."""
 
     network: Network
-    members: tuple[Member, ...]
+    members: tuple[Member, ...]  # in any order, observers among them
     seed: bytes  # 32 bytes: our Ed25519 secret
     entropy: bytes  # 32 bytes: randomness comes in, it is never made here (L1)
     local: Local = Local()

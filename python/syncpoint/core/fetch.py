@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush, heapreplace
 
+from .committee import Committee
 from .dag import Dag, Node
 from .error import Reject
 from .values import Event
@@ -52,20 +53,24 @@ class Fetcher:
 
     Each sender has a share of the pool: an honest one relays only what is complete at its side, so what is
     made up fills the share of a liar, whoever it says to be from.
+
+    Observers are asked where members do not help (Q4): they may be behind, and f does not bound how many of them lie.
     """
 
-    def __init__(self, n: int, f: int, own: int, pool_bytes_per_sender: int) -> None:
+    def __init__(self, committee: Committee, own: int, pool_bytes_per_sender: int) -> None:
+        peers = committee.n + len(committee.observers)
         self.own = own
         self.limit = pool_bytes_per_sender
         self.linked: dict[int, None] = {}  # peers, oldest link first
+        self._n = committee.n
         self._waiting: dict[bytes, Waiting] = {}
         self._wants: dict[bytes, Want] = {}
         self._due: list[tuple[int, bytes]] = []  # heap of (ns, digest): when to ask for a want
-        self._bytes = [0] * n  # per sender, in the pool
-        self._missing = [0] * n  # per sender, parents that its waiting events miss
+        self._bytes = [0] * peers  # per sender, in the pool
+        self._missing = [0] * peers  # per sender, parents that its waiting events miss
         self._slots: dict[tuple[int, int, int], int] = {}  # (round, creator, sender) -> waiting events
         self._pulls: dict[int, int] = {}  # peer -> until when its pull is under way
-        self._max_pulls = f + 1  # so that f liars who do not answer hold up nothing
+        self._max_pulls = committee.f + 1  # from members, so that f liars who do not answer hold up nothing
         self._pause: dict[int, tuple[int, int]] = {}  # peer -> (not before, next pause)
         self._progress = 0  # accepted events ...
         self._progress_at_pull: dict[int, int] = {}  # ... when a peer was last pulled from
@@ -217,12 +222,12 @@ class Fetcher:
                 continue
             if due > now:
                 break
-            peer = None if digest in self._waiting else self._whom(want)
-            if peer is not None:
-                asks.setdefault(peer, []).append(digest)
+            turn = self._whom(want)
+            if turn and digest not in self._waiting:
+                asks.setdefault(turn[want.asked % len(turn)], []).append(digest)
                 want.asked += 1
             want.due = _on_grain(now + want.retry)
-            if want.asked % max(1, len(self.linked)) == 0:  # all were asked
+            if want.asked % max(1, len(turn)) == 0:  # all were asked
                 want.retry = min(2 * want.retry, MAX_RETRY_NS)
             heapreplace(self._due, (want.due, digest))
         requests = []
@@ -231,20 +236,27 @@ class Fetcher:
                 requests.append((peer, digests[at : at + MAX_REQUEST]))
         return requests, self._due[0][0] if self._due else None
 
-    def _whom(self, want: Want) -> int | None:
-        """Its sender first, then who referred to it, then anyone (F1)."""
+    def _whom(self, want: Want) -> list[int]:
+        """Its sender first, then who referred to it, then anyone (F1); after the members one observer (Q4)."""
         order = [peer for peer in want.hints if peer in self.linked]
         order += [peer for peer in self.linked if peer not in want.hints]
-        return order[want.asked % len(order)] if order else None
+        turn = [peer for peer in order if peer < self._n]
+        observers = [peer for peer in order if peer >= self._n]
+        if observers:  # each time another: with all of them in a turn, the members would be asked too seldom
+            turn.append(observers[want.asked // (len(turn) + 1) % len(observers)])
+        return turn
 
     # -- pulling whole rounds -----------------------------------------------------------------------
 
     def pull(self, peer: int, now: int) -> bool:
         """Whether to pull from a peer that is ahead of us, unless enough pulls are under way (F3)."""
         self._pulls = {other: until for other, until in self._pulls.items() if now < until}
-        if peer in self._pulls or len(self._pulls) >= self._max_pulls:
+        # An observer is pulled from while nobody else is, and never stands in the way of a member (Q4).
+        is_member = peer < self._n
+        rivals = [until for other, until in self._pulls.items() if other < self._n or not is_member]
+        if peer in self._pulls or len(rivals) >= (self._max_pulls if is_member else 1):
             return False
-        if any(now < until - PULL_TIMEOUT_NS + PULL_PATIENCE_NS for until in self._pulls.values()):
+        if any(now < until - PULL_TIMEOUT_NS + PULL_PATIENCE_NS for until in rivals):
             return False
         not_before, pause = self._pause.get(peer, (0, FIRST_PULL_PAUSE_NS))
         if self._progress_at_pull.get(peer) == self._progress:
@@ -270,10 +282,10 @@ class Server:
     BUDGET_BYTES_PER_MS = 64 * 1024  # ... and so much more per millisecond
     PASSED_BYTES = 256  # for an event that a pull makes us look at and is not sent: that takes time as well
 
-    def __init__(self, dag: Dag, n: int) -> None:
+    def __init__(self, dag: Dag, peers: int) -> None:
         self._dag = dag
-        self._budget = [self.BUDGET_BYTES] * n
-        self._filled_at = [0] * n  # ns
+        self._budget = [self.BUDGET_BYTES] * peers
+        self._filled_at = [0] * peers  # ns
 
     def requested(self, peer: int, digests: Iterable[bytes], now: int) -> list[Event] | Reject:
         """The events of a REQUEST that we have."""

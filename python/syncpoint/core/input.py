@@ -1,4 +1,7 @@
-"""What the runtime tells a machine."""
+"""What the runtime tells a machine.
+
+Peers have numbers: those that order their creator index, 0 to n - 1, observers the numbers from n on (Q4).
+"""
 
 from __future__ import annotations
 

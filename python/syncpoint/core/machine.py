@@ -43,29 +43,20 @@ class Machine:
         signer = Signer(config.seed, config.signatures)
         self.config = config
         self.committee = Committee.genesis(config.network, config.members, config.signatures)
-        own = self.committee.index(signer.public)
+        own = self.committee.number(signer.public)
         if own is None:
             raise ArgumentError("our own key is not in the committee")
         self.own = own
+        self._observes = own >= self.committee.n  # we follow and serve, and make no events (Q4)
         self._now = 0
         self._dag = Dag(self.committee.n)
         self._decider = Decider(self.committee, self._dag, config.network.rule)
         self._orderer = Orderer(self.committee, config.network.order, config.network.gc_depth)
         self._timer = Timer(self.committee, own)
-        self._proposer = Proposer(
-            config.network,
-            self.committee,
-            config.local,
-            own,
-            signer,
-            config.entropy,
-            self._dag,
-            self._decider,
-            self._orderer,
-            self._timer,
-        )
-        self._fetcher = Fetcher(self.committee.n, self.committee.f, own, config.local.pool_bytes_per_sender)
-        self._server = Server(self._dag, self.committee.n)
+        parts = self._dag, self._decider, self._orderer, self._timer
+        self._proposer = Proposer(config.network, self.committee, config.local, own, signer, config.entropy, *parts)
+        self._fetcher = Fetcher(self.committee, own, config.local.pool_bytes_per_sender)
+        self._server = Server(self._dag, self.committee.n + len(self.committee.observers))
         retain = config.local.retain_events // self.committee.n
         self._retain_rounds = max(retain, RETAIN_GC_DEPTHS * config.network.gc_depth)
         self._outputs: list[Output] = []
@@ -75,7 +66,7 @@ class Machine:
         self._equivocators = 0  # bit set over creators
         self._started = False
         self._halted: str | None = None
-        self._heard: set[int] = set()  # peers that claim no event of ours that we do not have
+        self._heard: set[int] = set()  # members that claim no event of ours that we do not have
         self._journaled_round = 0  # of our newest journaled event: nothing new before it is in the DAG
         self._persisting: tuple[int, Event] | None = None
         self._token = 0
@@ -103,10 +94,10 @@ class Machine:
         proposer, fetcher, orderer, decider = self._proposer, self._fetcher, self._orderer, self._decider
         linked = tuple(sorted(fetcher.linked))
         return Status(
-            creator=self.own,
+            creator=None if self._observes else self.own,
             peers=self.committee.n,
             linked=linked,
-            has_quorum=len(linked) + 1 >= self.committee.q,
+            has_quorum=sum(map(self._is_member, (*linked, self.own))) >= self.committee.q,
             halted=self._halted,
             own_round=proposer.own_round,
             top_round=self._dag.top,
@@ -153,13 +144,15 @@ class Machine:
                 for frame in input.frames:
                     self._frame(input.peer, frame)
             case Submit():
+                assert not self._observes, "the engine of an observer takes no transactions"
                 self._proposer.submit(input.transactions)
                 self._submitted = True
             case Persisted():
                 self._persisted(input.token)
             case Connected():
                 self._fetcher.connected(input.peer)
-                self._timer.linked |= 1 << input.peer
+                if self._is_member(input.peer):
+                    self._timer.linked |= 1 << input.peer
                 self._send_frontier(FrameType.FRONTIER, input.peer)
             case Disconnected():
                 self._fetcher.disconnected(input.peer)
@@ -177,7 +170,7 @@ class Machine:
             if decoded is None:
                 raise CorruptError(f"the journal holds a record that is none: {record[:16].hex()}...")
             event = wire.decode_event(decoded.frame, self.committee.epoch_id, self.config.network)
-            if isinstance(event, Reject) or event.creator != self.own:
+            if isinstance(event, Reject) or event.creator != self.own or self._observes:
                 raise CorruptError("the journal holds an event that is not ours: another key or network")
             self._journaled_round = max(self._journaled_round, event.round)
             self._proposer.restore(event, decoded.taken_over)
@@ -270,7 +263,8 @@ class Machine:
         if reject is not None:
             return reject
         node = self._dag.insert(event)
-        self._timer.accepted(node.round, node.creator, self._now)
+        if not self._observes:  # else nobody waits for anything
+            self._timer.accepted(node.round, node.creator, self._now)
         if not self._proposer.exposed >> node.creator & 1:  # else nobody refers to it (P7), and nobody waits for it
             self._orderer.accept(node)
         self._proposer.accept(node)
@@ -310,11 +304,12 @@ class Machine:
 
     def _frontier(self, peer: int, theirs: tuple[int, ...], *, pull: bool) -> Reject | None:
         """Learn how far a peer is; fill whichever side is behind (F3)."""
-        if theirs[self.own] <= max(self._dag.frontier[self.own], self._journaled_round):
+        ours = self._dag.frontier
+        counts = self._is_member(peer) and not self._observes  # what observers say of us counts for nothing (Q4)
+        if counts and theirs[self.own] <= max(ours[self.own], self._journaled_round):
             self._heard.add(peer)  # else it knows more of us than we do, or lies; the pull will tell
         if not pull:
             self._fetcher.pulled(peer)
-        ours = self._dag.frontier
         behind = any(their > our for their, our in zip(theirs, ours, strict=True))
         if behind:
             self._pull(peer)
@@ -366,7 +361,9 @@ class Machine:
         """Drop rounds that neither we nor any peer that keeps up still need (F4)."""
         depth = self.config.network.gc_depth
         held, limit = self._dag.bytes, self.config.local.retain_bytes
-        own_round = self._proposer.own_round
+        own_round = (
+            self._decider.closed if self._observes else self._proposer.own_round
+        )  # an observer builds on nothing
         behind = self._decider.closed - own_round
         if behind > HOPELESS * self._retain_rounds or (held > HOPELESS * limit and behind > RETAIN_GC_DEPTHS * depth):
             self._halt(
@@ -399,13 +396,13 @@ class Machine:
             self._outputs.append(Queue(*queued))
 
     def _may_propose(self) -> bool:
-        able = self._started and self._halted is None and self._persisting is None and self._is_confirmed
-        return able and self._proposer.own_round >= self._journaled_round
+        may = self._started and not self._observes and self._halted is None and self._persisting is None
+        return may and self._is_confirmed and self._proposer.own_round >= self._journaled_round
 
     @property
     def _is_confirmed(self) -> bool:
-        """Whether q peers, ourselves among them, say that our journal is complete (R2, R5)."""
-        return len(self._heard) + 1 >= self.committee.q
+        """Whether q peers, ourselves among them, say that our journal is complete (R2, R5); an observer has none."""
+        return self._observes or len(self._heard) + 1 >= self.committee.q
 
     def _persisted(self, token: int) -> None:
         assert self._persisting is not None, "nothing was being persisted"
@@ -431,7 +428,7 @@ class Machine:
             if self._is_confirmed or self._halted is not None:
                 self._outputs.append(Broadcast(wire.encode_frontier(FrameType.FRONTIER, self._dag.frontier)))
             else:
-                for peer in sorted(self._fetcher.linked.keys() - self._heard):
+                for peer in sorted(filter(self._is_member, self._fetcher.linked.keys() - self._heard)):
                     self._send_frontier(FrameType.PULL, peer)  # whoever is pulled from says how far it is
         return min(at for at in (due, self._quiet_since + stall) if at is not None)
 
@@ -439,6 +436,10 @@ class Machine:
         times = [at for at in (self._propose_at, fetch_at) if at is not None]
         if times:
             self._outputs.append(Wake(max(min(times), self._now)))
+
+    def _is_member(self, peer: int) -> bool:
+        """Whether a peer takes part in ordering; observers count for nothing (Q4)."""
+        return peer < self.committee.n
 
     def _reject(self, peer: int, code: Reject) -> None:
         self._rejects[code] = self._rejects.get(code, 0) + 1

@@ -1,4 +1,7 @@
-"""What a machine tells the runtime to do; outputs are carried out in order."""
+"""What a machine tells the runtime to do; outputs are carried out in order.
+
+Peers have numbers as in `input`.
+"""
 
 from __future__ import annotations
 

@@ -122,7 +122,9 @@ class Proposer:
 
     def accept(self, node: Node) -> None:
         """Note an event that entered the DAG; an own one becomes the tip."""
-        if node.creator == self.own and (self.tip is None or node.round > self.tip.round):
+        if self.own >= self.committee.n:  # an observer makes no event behind which it could lie (Q4)
+            self._heed(node)
+        elif node.creator == self.own and (self.tip is None or node.round > self.tip.round):
             self.tip = node
             self._cover(node)
         else:

@@ -14,10 +14,10 @@ __all__ = ["Status"]
 class Status:
     """A snapshot of a machine; reading it changes nothing."""
 
-    creator: int  # our index in the committee
-    peers: int  # n
-    linked: tuple[int, ...]  # creators with a live link
-    has_quorum: bool  # whether we and the linked peers are at least q (QuorumLost is the contrary)
+    creator: int | None  # our index in the committee; None of an observer (Q4)
+    peers: int  # n: observers do not count
+    linked: tuple[int, ...]  # numbers of the peers with a live link, observers among them
+    has_quorum: bool  # whether the linked peers that order, and we if we do, are at least q
     halted: str | None  # why we make no more events, None while we do
     own_round: int  # of our newest event
     top_round: int  # the highest round with an event

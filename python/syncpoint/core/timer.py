@@ -45,7 +45,7 @@ class Timer:
         self.own = own
         self.soft_ns = FIRST_SOFT_NS
         self.timeout_ns = FIRST_TIMEOUT_NS
-        self.timely = (1 << committee.n) - 1  # bit set over creators
+        self.timely = (1 << committee.n) - 1 if own < committee.n else 0  # bit set over creators; observers do not wait
         self.linked = 1 << own  # bit set over creators: we, and those with a live link
         self.timeouts = 0
         self._in_time = [(1 << HISTORY_ROUNDS) - 1] * committee.n  # one bit per round, newest lowest

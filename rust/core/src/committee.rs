@@ -11,6 +11,8 @@ pub const DOMAIN_GENESIS: &[u8] = b"syncpoint/genesis/v1";
 pub const DOMAIN_SLOTS: &[u8] = b"syncpoint/slots/v1";
 
 /// The peers of one epoch in creator order, and every threshold that follows from their number (Q1).
+///
+/// Observers are not among them: they are listed, and count nowhere (Q4).
 #[derive(Clone, Debug)]
 pub struct Committee {
     /// Peers.
@@ -33,6 +35,8 @@ pub struct Committee {
     pub epoch_id: Digest,
     /// In creator order; empty where nobody signs.
     pub members: Vec<Member>,
+    /// Those that do not order, in the order of their numbers.
+    pub observers: Vec<Member>,
     /// By what [`Committee::verify`] checks.
     pub signatures: Signatures,
     keys: Vec<PublicKey>, // those of the members, decoded; none where signatures are simulated
@@ -49,14 +53,21 @@ impl Committee {
         epoch_id: Digest,
         members: Vec<Member>,
         signatures: Signatures,
+        observers: Vec<Member>,
     ) -> Result<Self, Error> {
-        if !(1..=MAX_PEERS).contains(&n) {
-            return Err(Error::Argument(format!("a committee of {n} peers: 1 to {MAX_PEERS} are allowed")));
+        let peers = n + observers.len();
+        if !(1..=MAX_PEERS).contains(&peers) {
+            return Err(Error::Argument(format!("a committee of {peers} peers: 1 to {MAX_PEERS} are allowed")));
+        }
+        if n < 1 {
+            let text = format!("none of {peers} peers takes part in ordering: leave out no_order for at least one");
+            return Err(Error::Argument(text));
         }
         let most = (n - 1) / 3;
         let f = f.unwrap_or(most);
         if f > most {
-            return Err(Error::Argument(format!("f = {f} liars among {n} peers: 0 to {most} can be tolerated")));
+            let text = format!("f = {f} liars among {n} peers that order: 0 to {most} can be tolerated");
+            return Err(Error::Argument(text));
         }
         let p = if f == 0 { 0 } else { (n - 3 * f).div_ceil(2) };
         let qc = (n + f + 2) / 2;
@@ -75,11 +86,14 @@ impl Committee {
                 Signatures::Simulated => Vec::new(),
             },
             members,
+            observers,
             signatures,
         })
     }
 
     /// The first committee of a network; members count in the order of their keys, however they are given.
+    ///
+    /// Those that do not order are its observers, in the same order (Q4). The epoch id covers all.
     ///
     /// # Errors
     /// [`Error::Argument`] for the same key twice, or a number of members that cannot be.
@@ -96,13 +110,14 @@ impl Committee {
             data.extend(member.public);
             data.push(member.flags);
         }
-        Self::new(ordered.len(), network.f, blake3(&data), ordered, signatures)
+        let (members, observers): (Vec<_>, Vec<_>) = ordered.into_iter().partition(Member::orders);
+        Self::new(members.len(), network.f, blake3(&data), members, signatures, observers)
     }
 
-    /// The creator index of a key, None when it is not a member.
+    /// The number of the peer with a key, None when there is none: creator indices first, then observers (Q4).
     #[must_use]
-    pub fn index(&self, public: &[u8; 32]) -> Option<usize> {
-        self.members.iter().position(|member| member.public == *public)
+    pub fn number(&self, public: &[u8; 32]) -> Option<usize> {
+        self.members.iter().chain(&self.observers).position(|member| member.public == *public)
     }
 
     /// Tell whether `signature` is one of `message` by a creator.

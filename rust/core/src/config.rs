@@ -18,6 +18,8 @@ pub const MAX_TRANSACTIONS: usize = 16_384;
 pub const MAX_ITEMS: usize = 64;
 /// Bytes of all items in one event.
 pub const MAX_ITEM_BYTES: usize = 64 * 1024;
+/// In [`Member::flags`]: an observer (Q4).
+pub const NO_ORDER: u8 = 1;
 
 /// The decision rule (D5 to D8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +134,14 @@ pub struct Member {
     pub flags: u8,
 }
 
+impl Member {
+    /// Whether it takes part in ordering; else it is an observer (Q4).
+    #[must_use]
+    pub fn orders(&self) -> bool {
+        self.flags & NO_ORDER == 0
+    }
+}
+
 /// What one peer sets for itself; agreement never depends on it (P5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
@@ -166,7 +176,7 @@ impl Default for Local {
 pub struct MachineConfig {
     /// What all peers agree on.
     pub network: Network,
-    /// The peers, in any order.
+    /// The peers, in any order, observers among them.
     pub members: Vec<Member>,
     /// Our Ed25519 secret.
     pub seed: [u8; 32],

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
+use crate::committee::Committee;
 use crate::dag::Dag;
 use crate::error::Reject;
 use crate::values::{Digest, Event};
@@ -55,9 +56,12 @@ pub type Request = (usize, Vec<Digest>);
 ///
 /// Each sender has a share of the pool: an honest one relays only what is complete at its side, so what is
 /// made up fills the share of a liar, whoever it says to be from.
+///
+/// Observers are asked where members do not help (Q4): they may be behind, and f does not bound how many of them lie.
 #[derive(Debug)]
 pub struct Fetcher {
     own: usize,
+    n: usize,
     limit: u64,
     /// Peers, oldest link first.
     pub linked: Vec<usize>,
@@ -73,7 +77,7 @@ pub struct Fetcher {
     slots: BTreeMap<(u64, u16, usize), usize>,
     /// Peer -> until when its pull is under way.
     pulls: BTreeMap<usize, u64>,
-    /// So that f liars who do not answer hold up nothing.
+    /// From members, so that f liars who do not answer hold up nothing.
     max_pulls: usize,
     /// Peer -> (not before, next pause).
     pause: BTreeMap<usize, (u64, u64)>,
@@ -86,19 +90,21 @@ pub struct Fetcher {
 impl Fetcher {
     /// An empty pool.
     #[must_use]
-    pub fn new(n: usize, f: usize, own: usize, pool_bytes_per_sender: u64) -> Self {
+    pub fn new(committee: &Committee, own: usize, pool_bytes_per_sender: u64) -> Self {
+        let peers = committee.n + committee.observers.len();
         Self {
             own,
+            n: committee.n,
             limit: pool_bytes_per_sender,
             linked: Vec::new(),
             waiting: BTreeMap::new(),
             wants: BTreeMap::new(),
             due: BinaryHeap::new(),
-            bytes: vec![0; n],
-            missing: vec![0; n],
+            bytes: vec![0; peers],
+            missing: vec![0; peers],
             slots: BTreeMap::new(),
             pulls: BTreeMap::new(),
-            max_pulls: f + 1,
+            max_pulls: committee.f + 1,
             pause: BTreeMap::new(),
             progress: 0,
             progress_at_pull: BTreeMap::new(),
@@ -300,7 +306,7 @@ impl Fetcher {
             if due > now {
                 break;
             }
-            let peer = if self.waiting.contains_key(&digest) { None } else { whom(want, &self.linked) };
+            let peer = if self.waiting.contains_key(&digest) { None } else { whom(want, &self.linked, self.n) };
             if let Some(peer) = peer {
                 match asks.iter_mut().find(|(other, _)| *other == peer) {
                     Some((_, digests)) => digests.push(digest),
@@ -309,7 +315,7 @@ impl Fetcher {
                 want.asked += 1;
             }
             want.due = (now + want.retry).next_multiple_of(GRAIN_NS);
-            if want.asked.is_multiple_of(self.linked.len().max(1)) {
+            if want.asked.is_multiple_of(turn_of(&self.linked, self.n).max(1)) {
                 want.retry = (2 * want.retry).min(MAX_RETRY_NS); // all were asked
             }
             let due = want.due;
@@ -328,10 +334,14 @@ impl Fetcher {
     /// Whether to pull from a peer that is ahead of us, unless enough pulls are under way (F3).
     pub fn pull(&mut self, peer: usize, now: u64) -> bool {
         self.pulls.retain(|_, until| now < *until);
-        if self.pulls.contains_key(&peer) || self.pulls.len() >= self.max_pulls {
+        // An observer is pulled from while nobody else is, and never stands in the way of a member (Q4).
+        let (is_member, n) = (peer < self.n, self.n);
+        let rivals = || self.pulls.iter().filter(|&(&other, _)| other < n || !is_member).map(|(_, until)| until);
+        let most = if is_member { self.max_pulls } else { 1 };
+        if self.pulls.contains_key(&peer) || rivals().count() >= most {
             return false;
         }
-        if self.pulls.values().any(|until| now < until - PULL_TIMEOUT_NS + PULL_PATIENCE_NS) {
+        if rivals().any(|until| now < until - PULL_TIMEOUT_NS + PULL_PATIENCE_NS) {
             return false;
         }
         let (not_before, pause) = self.pause.get(&peer).copied().unwrap_or((0, FIRST_PULL_PAUSE_NS));
@@ -354,11 +364,30 @@ impl Fetcher {
     }
 }
 
-/// Its sender first, then who referred to it, then anyone (F1).
-fn whom(want: &Want, linked: &[usize]) -> Option<usize> {
+/// Its sender first, then who referred to it, then anyone (F1); after the members one observer (Q4).
+fn whom(want: &Want, linked: &[usize], n: usize) -> Option<usize> {
     let hinted = want.hints.iter().filter(|peer| linked.contains(peer));
     let others = linked.iter().filter(|peer| !want.hints.contains(peer));
-    if linked.is_empty() { None } else { hinted.chain(others).nth(want.asked % linked.len()).copied() }
+    let order = hinted.chain(others).copied();
+    let (members, turn) = (members_in(linked, n), turn_of(linked, n));
+    let place = want.asked.checked_rem(turn)?;
+    if place < members {
+        order.filter(|&peer| peer < n).nth(place)
+    } else {
+        // Each time another: with all of them in a turn, the members would be asked too seldom.
+        let observer = want.asked / turn % (linked.len() - members);
+        order.filter(|&peer| peer >= n).nth(observer)
+    }
+}
+
+/// How many are asked before the first of them is asked again.
+fn turn_of(linked: &[usize], n: usize) -> usize {
+    let members = members_in(linked, n);
+    members + usize::from(members < linked.len())
+}
+
+fn members_in(linked: &[usize], n: usize) -> usize {
+    linked.iter().filter(|&&peer| peer < n).count()
 }
 
 /// Answers to other peers' requests, within a byte budget for each of them (F1).
@@ -379,10 +408,10 @@ impl Server {
     /// For an event that a pull makes us look at and is not sent: that takes time as well.
     pub const PASSED_BYTES: u64 = 256;
 
-    /// Full budgets for n peers.
+    /// Full budgets for so many peers.
     #[must_use]
-    pub fn new(n: usize) -> Self {
-        Self { budget: vec![Self::BUDGET_BYTES; n], filled_at: vec![0; n] }
+    pub fn new(peers: usize) -> Self {
+        Self { budget: vec![Self::BUDGET_BYTES; peers], filled_at: vec![0; peers] }
     }
 
     /// The events of a REQUEST that we have.

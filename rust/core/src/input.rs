@@ -1,4 +1,6 @@
 //! What the runtime tells a machine.
+//!
+//! Peers have numbers: those that order their creator index, 0 to n - 1, observers the numbers from n on (Q4).
 
 use bytes::Bytes;
 
@@ -12,7 +14,7 @@ pub enum Input {
     },
     /// Frames from a peer, in the order in which they arrived, without their length prefix.
     Received {
-        /// Creator index of the peer.
+        /// Number of the peer.
         peer: usize,
         /// Whole frames.
         frames: Vec<Bytes>,
@@ -29,12 +31,12 @@ pub enum Input {
     },
     /// A link to this peer is up.
     Connected {
-        /// Creator index of the peer.
+        /// Number of the peer.
         peer: usize,
     },
     /// The link to this peer is gone.
     Disconnected {
-        /// Creator index of the peer.
+        /// Number of the peer.
         peer: usize,
     },
 }

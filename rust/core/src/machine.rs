@@ -41,8 +41,10 @@ pub const STALL_HEARTBEATS: u64 = 2;
 pub struct Machine {
     config: MachineConfig,
     committee: Committee,
-    /// Our index in the committee.
+    /// Our number.
     pub own: usize,
+    /// We follow and serve, and make no events (Q4).
+    observes: bool,
     now: u64,
     dag: Dag,
     decider: Decider,
@@ -58,7 +60,7 @@ pub struct Machine {
     equivocators: Creators,
     started: bool,
     halted: Option<String>,
-    /// Peers that claim no event of ours that we do not have.
+    /// Members that claim no event of ours that we do not have.
     heard: Creators,
     /// Of our newest journaled event: nothing new before it is in the DAG.
     journaled_round: u64,
@@ -82,20 +84,21 @@ impl Machine {
         config.network.check()?;
         let signer = Signer::new(&config.seed, config.signatures);
         let committee = Committee::genesis(&config.network, &config.members, config.signatures)?;
-        let Some(own) = committee.index(&signer.public()) else {
+        let Some(own) = committee.number(&signer.public()) else {
             return Err(Error::Argument("our own key is not in the committee".into()));
         };
         let (n, network, local) = (committee.n, &config.network, &config.local);
         Ok(Self {
             own,
+            observes: own >= n,
             now: 0,
             dag: Dag::new(n),
             decider: Decider::new(committee.clone(), network.rule),
             orderer: Orderer::new(committee.clone(), network.order, network.gc_depth),
             timer: Timer::new(&committee, own),
             proposer: Proposer::new(network.clone(), committee.clone(), local.clone(), own, signer, config.entropy),
-            fetcher: Fetcher::new(n, committee.f, own, local.pool_bytes_per_sender),
-            server: Server::new(n),
+            fetcher: Fetcher::new(&committee, own, local.pool_bytes_per_sender),
+            server: Server::new(n + committee.observers.len()),
             retain_rounds: (local.retain_events / n as u64).max(RETAIN_GC_DEPTHS * network.gc_depth),
             outputs: Vec::new(),
             rejects: BTreeMap::new(),
@@ -143,9 +146,10 @@ impl Machine {
         let mut linked = fetcher.linked.clone();
         linked.sort_unstable();
         Status {
-            creator: self.own,
+            creator: (!self.observes).then_some(self.own),
             peers: self.committee.n,
-            has_quorum: linked.len() + 1 >= self.committee.q,
+            has_quorum: linked.iter().chain([&self.own]).filter(|&&peer| self.is_member(peer)).count()
+                >= self.committee.q,
             linked,
             halted: self.halted.clone(),
             own_round: proposer.own_round(),
@@ -209,13 +213,16 @@ impl Machine {
                 }
             }
             Input::Submit { transactions } => {
+                assert!(!self.observes, "the engine of an observer takes no transactions");
                 self.proposer.submit(transactions);
                 self.submitted = true;
             }
             Input::Persisted { token } => self.persisted(token),
             Input::Connected { peer } => {
                 self.fetcher.connected(peer);
-                self.timer.linked |= creator(peer);
+                if self.is_member(peer) {
+                    self.timer.linked |= creator(peer);
+                }
                 self.send_frontier(FrameType::Frontier, peer);
             }
             Input::Disconnected { peer } => {
@@ -238,7 +245,8 @@ impl Machine {
                 return Err(Error::Corrupt(format!("the journal holds a record that is none: {start}...")));
             };
             let event = wire::decode_event(&decoded.frame, &self.committee.epoch_id, &self.config.network);
-            let Some(event) = event.ok().filter(|event| event.creator as usize == self.own) else {
+            let is_ours = |event: &Event| event.creator as usize == self.own && !self.observes;
+            let Some(event) = event.ok().filter(is_ours) else {
                 let text = "the journal holds an event that is not ours: another key or network";
                 return Err(Error::Corrupt(text.into()));
             };
@@ -395,7 +403,10 @@ impl Machine {
         let parents = self.dag.parents_of(event).ok_or(Reject::ParentMismatch)?;
         check_ancestors(event, &parents, &self.dag, self.config.network.gc_depth)?;
         let at = self.dag.insert(Arc::clone(event), &parents);
-        self.timer.accepted(at.round, event.creator as usize, self.now);
+        if !self.observes {
+            // else nobody waits for anything
+            self.timer.accepted(at.round, event.creator as usize, self.now);
+        }
         if self.proposer.exposed >> event.creator & 1 == 0 {
             // else nobody refers to it (P7), and nobody waits for it
             self.orderer.accept(at, &self.dag);
@@ -451,7 +462,10 @@ impl Machine {
 
     /// Learn how far a peer is; fill whichever side is behind (F3).
     fn frontier(&mut self, peer: usize, theirs: &[u64], pull: bool) -> Result<(), Reject> {
-        if theirs[self.own] <= self.dag.frontier[self.own].max(self.journaled_round) {
+        if !self.observes
+            && self.is_member(peer) // what observers say of us counts for nothing (Q4)
+            && theirs[self.own] <= self.dag.frontier[self.own].max(self.journaled_round)
+        {
             self.heard |= creator(peer); // else it knows more of us than we do, or lies; the pull will tell
         }
         if !pull {
@@ -527,7 +541,8 @@ impl Machine {
     fn forget(&mut self) {
         let depth = self.config.network.gc_depth;
         let (held, limit) = (self.dag.bytes, self.config.local.retain_bytes);
-        let (own_round, closed) = (self.proposer.own_round(), self.decider.closed);
+        let closed = self.decider.closed;
+        let own_round = if self.observes { closed } else { self.proposer.own_round() }; // an observer builds on nothing
         let behind = closed.saturating_sub(own_round);
         // A retention without end is one that a peer may set for itself.
         let (rounds, bytes) = (HOPELESS.saturating_mul(self.retain_rounds), HOPELESS.saturating_mul(limit));
@@ -575,18 +590,15 @@ impl Machine {
     }
 
     fn may_propose(&self) -> bool {
-        if !self.started || self.halted.is_some() || self.persisting.is_some() {
+        if !self.started || self.observes || self.halted.is_some() || self.persisting.is_some() {
             return false;
         }
-        if !self.is_confirmed() {
-            return false;
-        }
-        self.proposer.own_round() >= self.journaled_round
+        self.is_confirmed() && self.proposer.own_round() >= self.journaled_round
     }
 
-    /// Whether q peers, ourselves among them, say that our journal is complete (R2, R5).
+    /// Whether q peers, ourselves among them, say that our journal is complete (R2, R5); an observer has none.
     fn is_confirmed(&self) -> bool {
-        (self.heard.count_ones() as usize) + 1 >= self.committee.q
+        self.observes || (self.heard.count_ones() as usize) + 1 >= self.committee.q
     }
 
     fn persisted(&mut self, token: u64) {
@@ -620,7 +632,7 @@ impl Machine {
                 self.outputs.push(Output::Broadcast { frame });
             } else {
                 let mut unheard: Vec<usize> = self.fetcher.linked.clone();
-                unheard.retain(|&peer| self.heard & creator(peer) == 0);
+                unheard.retain(|&peer| self.is_member(peer) && self.heard & creator(peer) == 0);
                 unheard.sort_unstable();
                 for peer in unheard {
                     self.send_frontier(FrameType::Pull, peer); // whoever is pulled from says how far it is
@@ -635,6 +647,11 @@ impl Machine {
         if let Some(at) = self.propose_at.into_iter().chain(fetch_at).min() {
             self.outputs.push(Output::Wake { at: at.max(self.now) });
         }
+    }
+
+    /// Whether a peer takes part in ordering; observers count for nothing (Q4).
+    fn is_member(&self, peer: usize) -> bool {
+        peer < self.committee.n
     }
 
     fn reject(&mut self, peer: usize, code: Reject) {

@@ -1,4 +1,6 @@
 //! What a machine tells the runtime to do; outputs are carried out in order.
+//!
+//! Peers have numbers as in `input`.
 
 use bytes::Bytes;
 
@@ -17,7 +19,7 @@ pub enum Output {
     },
     /// Send a frame to a peer, or drop it when its queue is full.
     Send {
-        /// Creator index of the peer.
+        /// Number of the peer.
         peer: usize,
         /// A whole frame.
         frame: Bytes,
@@ -46,7 +48,7 @@ pub enum Output {
     },
     /// A frame of this peer was not taken; one that is malformed costs it the link.
     Rejected {
-        /// Creator index of the peer.
+        /// Number of the peer.
         peer: usize,
         /// Why.
         code: Reject,

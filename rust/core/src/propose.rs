@@ -178,7 +178,10 @@ impl Proposer {
     /// Note an event that entered the DAG; an own one becomes the tip.
     pub fn accept(&mut self, at: NodeRef, dag: &Dag) {
         let node = dag.node(at);
-        if node.creator as usize == self.own && at.round > self.own_round() {
+        if self.own >= self.committee.n {
+            // an observer makes no event behind which it could lie (Q4)
+            self.heed(&node.event);
+        } else if node.creator as usize == self.own && at.round > self.own_round() {
             self.tip = Some(Arc::clone(&node.event));
             self.cover(at, dag);
         } else {

@@ -8,13 +8,13 @@ use crate::values::Digest;
 /// A snapshot of a machine; reading it changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Our index in the committee.
-    pub creator: usize,
-    /// n.
+    /// Our index in the committee; None of an observer (Q4).
+    pub creator: Option<usize>,
+    /// n: observers do not count.
     pub peers: usize,
-    /// Creators with a live link.
+    /// Numbers of the peers with a live link, observers among them.
     pub linked: Vec<usize>,
-    /// Whether we and the linked peers are at least q.
+    /// Whether the linked peers that order, and we if we do, are at least q.
     pub has_quorum: bool,
     /// Why we make no more events, None while we do.
     pub halted: Option<String>,

@@ -53,7 +53,7 @@ pub struct Timer {
     pub soft_ns: u64,
     /// ns (P3).
     pub timeout_ns: u64,
-    /// Who is mostly in time.
+    /// Who is mostly in time; observers do not wait.
     pub timely: Creators,
     /// We, and those with a live link.
     pub linked: Creators,
@@ -76,7 +76,7 @@ impl Timer {
         Self {
             soft_ns: FIRST_SOFT_NS,
             timeout_ns: FIRST_TIMEOUT_NS,
-            timely: Creators::MAX >> (Creators::BITS - committee.n as u32),
+            timely: if own < committee.n { Creators::MAX >> (Creators::BITS - committee.n as u32) } else { 0 },
             linked: bit(own),
             timeouts: 0,
             n: committee.n,

@@ -58,8 +58,8 @@ fn outcome(document: &Value, event_by_event: bool) -> Value {
 fn run(document: &Value, rule: Rule, order: Order, event_by_event: bool) -> (Value, Value) {
     let n = document["n"].as_u64().expect("n") as usize;
     let f = document.get("f").and_then(Value::as_u64).map(|f| f as usize);
-    let committee =
-        Committee::new(n, f, digest(&document["epoch_id"]), Vec::new(), Signatures::Ed25519).expect("a committee");
+    let committee = Committee::new(n, f, digest(&document["epoch_id"]), Vec::new(), Signatures::Ed25519, Vec::new())
+        .expect("a committee");
     let mut dag = Dag::new(n);
     let mut decider = Decider::new(committee.clone(), rule);
     let mut orderer = Orderer::new(committee, order, document["gc_depth"].as_u64().expect("gc_depth"));

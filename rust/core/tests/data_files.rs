@@ -373,7 +373,7 @@ fn journal() {
 fn waits() {
     let bits = |value: &Value| u128::from_str_radix(&text(value)[2..], 16).expect("hex");
     for run in list(&load("timer/waits.json")["runs"]) {
-        let committee = Committee::new(number(&run["n"]) as usize, None, [0; 32], vec![], Signatures::Ed25519)
+        let committee = Committee::new(number(&run["n"]) as usize, None, [0; 32], vec![], Signatures::Ed25519, vec![])
             .expect("a committee");
         let mut timer = Timer::new(&committee, number(&run["own"]) as usize);
         for (at, step) in list(&run["steps"]).iter().enumerate() {

@@ -212,7 +212,7 @@ pub(crate) fn plain(n: &Bound<'_, PyAny>, f: &Bound<'_, PyAny>, epoch_id: [u8; 3
     let size = n.extract().map_err(|_| ());
     let liars = if f.is_none() { Ok(None) } else { f.extract().map(Some).map_err(|_| ()) };
     let made = match (size, liars) {
-        (Ok(n), Ok(f)) => Committee::new(n, f, epoch_id, Vec::new(), Signatures::Ed25519),
+        (Ok(n), Ok(f)) => Committee::new(n, f, epoch_id, Vec::new(), Signatures::Ed25519, Vec::new()),
         (Err(()), _) => Err(Error::Argument(format!("a committee of {n} peers: 1 to {MAX_PEERS} are allowed"))),
         (_, Err(())) => Err(Error::Argument(format!("f = {f} liars among {n} peers: give None, or 0 and more"))),
     };
