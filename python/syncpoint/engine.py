@@ -16,11 +16,11 @@ from .core.input import Submit
 from .core.output import Queue
 from .core.values import Delivered
 from .core.wire import max_frame_bytes
-from .errors import ArgumentError, ArgumentTypeError, EngineStopped, QueueFull, TransactionTooLarge
+from .errors import ArgumentError, ArgumentTypeError, EngineStopped, ObserverError, QueueFull, TransactionTooLarge
 from .keys import KeyPublic, KeySecret
 from .message import Event, Message, Receipt
 from .options import Options
-from .peers import Peers
+from .peers import PeerCapabilities, Peers
 from .runtime.driver import Driver, Machine
 from .runtime.line import Line
 from .runtime.links import LinkPeer, LinkSettings
@@ -56,6 +56,7 @@ class Engine:
         options: Options,
         keys: Sequence[KeyPublic],
         own: int,
+        capabilities: PeerCapabilities,
     ) -> None:
         """Use `Engine.start`."""
         self._context = context
@@ -67,6 +68,7 @@ class Engine:
         self._options = options
         self._keys = tuple(keys)
         self._own = own
+        self._capabilities = capabilities
         self._stopped = False
         self._stopping: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
@@ -126,7 +128,7 @@ class Engine:
             committee = Committee.genesis(network, members)
         except ValueError as error:
             raise ArgumentError(
-                f"Engine.start: {error}; set Network(f=...) lower, leave it out, or have more peers"
+                f"Engine.start: {error}; set Network(f=...) lower, leave it out, or have more peers that order"
             ) from error
         own = peers.index(public)
         world = context._world
@@ -152,7 +154,9 @@ class Engine:
             signatures=world.signatures,
         )
         machine = context._machine(config)
-        engine = cls(context, machine, network, options, [peer.public for peer in peers], own)
+        entries = tuple(peers)
+        keys = [peer.public for peer in entries]
+        engine = cls(context, machine, network, options, keys, own, entries[own].capabilities)
         driver = engine._driver
         settings = LinkSettings(
             own=own,
@@ -182,7 +186,7 @@ class Engine:
 
         It is copied, so the buffer can be used again. 0 bytes to `Network.max_transaction_bytes`.
         Raises TransactionTooLarge, ArgumentTypeError, and EngineStopped also when this peer has halted
-        (`status().consensus.halted`). Cancelled, it has not been sent.
+        (`status().consensus.halted`); ObserverError when it takes no part in ordering. Cancelled, it has not been sent.
         """
         data = self._checked(transaction)
         await self._room(len(data))
@@ -222,6 +226,7 @@ class Engine:
     async def recv_message(self) -> Message | None:
         """The next message of the agreed stream; None once the engine is stopped and all were received.
 
+        A peer with `PeerCapabilities.no_logic` has no messages: there it waits until the engine is stopped.
         Several tasks may wait; each message goes to one of them. Raises EngineStopped when the engine
         failed. Cancelled, it has not taken a message.
         """
@@ -281,7 +286,8 @@ class Engine:
         """The peers that keep up: whose newest event here is at most 16 rounds below the newest of all."""
         status = self._driver.machine.status()
         lowest = max(1, status.top_round - ACTIVE_ROUNDS)
-        return tuple(key for key, newest in zip(self._keys, status.frontier, strict=True) if newest >= lowest)
+        creators = self._keys[: status.peers]  # observers come after them, and make no events
+        return tuple(key for key, newest in zip(creators, status.frontier, strict=True) if newest >= lowest)
 
     async def stop(self) -> None:
         """Stop: no more events are made, links close, waits end with EngineStopped (or None for messages).
@@ -307,6 +313,8 @@ class Engine:
     # -- private: sending ---------------------------------------------------------------------------
 
     def _checked(self, transaction: BytesLike) -> bytes:
+        if self._capabilities.no_order:
+            raise ObserverError(f"{self.public} is an observer (no_order), and sends nothing: use a peer that orders")
         self._require_running()
         if not isinstance(transaction, bytes | bytearray | memoryview):
             raise ArgumentTypeError(
@@ -350,10 +358,12 @@ class Engine:
 
     def _deliver(self, messages: Sequence[Delivered]) -> None:
         for done in messages:
+            self._acknowledge(done)
+            if self._capabilities.no_logic:  # nobody reads here, so nothing may pile up
+                continue
             event = Event._of(done, self._keys[done.event.creator])
             self._messages.append(event)
             self._unread_bytes += event._payload_bytes
-            self._acknowledge(done)
         self._readers.call()
         limit = self._max_unread_messages or MAX_UNREAD_MESSAGES
         if len(self._messages) > limit or self._unread_bytes > MAX_UNREAD_BYTES:

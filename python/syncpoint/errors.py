@@ -19,6 +19,7 @@ __all__ = [
     "EngineStopped",
     "KeyFileError",
     "KeyFormatError",
+    "ObserverError",
     "QueueFull",
     "SocketBindError",
     "StorageError",
@@ -83,6 +84,10 @@ class CoreUnavailable(SyncpointError, ImportError):
 
 class QueueFull(SyncpointError):
     """`try_send_transaction` found the queue at its limit; `await send_transaction` waits instead."""
+
+
+class ObserverError(SyncpointError):
+    """An observer (`PeerCapabilities.no_order`) has nothing to send with; a peer that takes part in ordering has."""
 
 
 class EngineStopped(SyncpointError):

@@ -21,21 +21,24 @@ __all__ = ["MAX_PEERS", "Peer", "PeerCapabilities", "Peers", "capabilities_line"
 class PeerCapabilities:
     """What sets one peer apart from the others; all flags are False by default.
 
-    The flags are part of the network's identity, so all peers must name the same ones; they have no
-    other effect yet. A flag that is no bool raises ArgumentTypeError.
+    The flags are part of the network's identity, so all peers must name the same ones. A flag that is no
+    bool raises ArgumentTypeError.
     """
 
     no_order: bool = False
-    """The peer takes no part in ordering. No effect yet."""
+    """The peer is an observer (Q4): it receives the order like the others, but makes no events, has no vote
+    and does not count in n, f or a quorum. Its engine sends nothing: sending raises ObserverError."""
 
     no_logic: bool = False
-    """The peer orders but does not run the application. No effect yet."""
+    """The peer orders but does not run the application: its engine hands out no messages, so nobody has to
+    read them; `recv_message` waits until the engine stops. It sends, and gets receipts, like any other."""
 
     public: bool = False
-    """The peer can be reached by everybody, so others may join through it. No effect yet."""
+    """The peer can be reached by everybody: others dial it; it need not dial."""
 
     unkickable: bool = False
-    """The peer is never proposed for removal because it fell behind. No effect yet."""
+    """The peer is never proposed for removal because it fell behind. This takes effect with removals, which
+    this version does not have yet."""
 
     def __post_init__(self) -> None:
         for name in _FLAGS:
@@ -71,10 +74,11 @@ class Peer:
 
 
 class Peers:
-    """The peers of a network, ourselves included, in the order of their public keys' bytes.
+    """The peers of a network, ourselves included, in the order of their numbers.
 
-    That order is also the order of the creator indices, so it does not matter who was inserted first.
-    At most `MAX_PEERS` peers. Two sets are equal if they hold equal peers.
+    First come those that order, in the order of their public keys' bytes: their numbers are the creator indices.
+    Then come the observers (`no_order`), likewise. So it does not matter who was inserted first. At most
+    `MAX_PEERS` peers. Two sets are equal if they hold equal peers.
 
     >>> peers = Peers()
     >>> peers.insert("127.0.0.1:9001", KeyPublic.parse("4zvwRjXUKGfvwnParsHAS3HuSVzV5cA4McphgmoCtajS"))
@@ -82,10 +86,11 @@ class Peers:
     ['127.0.0.1:9001']
     """
 
-    __slots__ = ("_addresses", "_peers")
+    __slots__ = ("_addresses", "_by_key", "_peers")
 
     def __init__(self) -> None:
         self._peers: list[Peer] = []
+        self._by_key: dict[KeyPublic, Peer] = {}
         self._addresses: dict[tuple[str, int], KeyPublic] = {}
 
     @classmethod
@@ -166,11 +171,11 @@ class Peers:
                 "PeerCapabilities is allowed: use PeerCapabilities(), or leave it out"
             )
         place = _place(*parse_address(address))
-        position = self._position(public)
-        if self._is_at(position, public):
+        known = self._by_key.get(public)
+        if known is not None:
             raise ArgumentError(
                 f"the public key {public} is already there, with the address "
-                f"{self._peers[position].address!r}; every peer has its own key: insert each peer once"
+                f"{known.address!r}; every peer has its own key: insert each peer once"
             )
         if place in self._addresses:
             raise ArgumentError(
@@ -182,17 +187,21 @@ class Peers:
                 f"{address!r} would be peer number {MAX_PEERS + 1}; at most {MAX_PEERS} are allowed: "
                 "make the network smaller"
             )
-        self._peers.insert(position, Peer(address, public, capabilities))
+        peer = self._by_key[public] = Peer(address, public, capabilities)
+        bisect.insort(self._peers, peer, key=_rank)
         self._addresses[place] = public
 
     def index(self, public: KeyPublic) -> int:
-        """Return the creator index of a key, 0 to len - 1; ArgumentError if it is not a peer's."""
+        """Return the number of the peer with a key, 0 to len - 1; ArgumentError if it is not a peer's.
+
+        Of a peer that orders it is its creator index; observers have the numbers after those.
+        """
         if public not in self:
             raise ArgumentError(
                 f"{public} is the key of none of the {len(self)} peers; allowed are the keys that were "
                 "inserted: insert this peer first"
             )
-        return self._position(public)
+        return bisect.bisect_left(self._peers, _rank(self._by_key[public]), key=_rank)
 
     def to_toml(self) -> str:
         """Return the set as TOML text that `from_toml` reads, in the order of iteration."""
@@ -205,7 +214,7 @@ class Peers:
         return iter(tuple(self._peers))
 
     def __contains__(self, public: object) -> bool:
-        return isinstance(public, KeyPublic) and self._is_at(self._position(public), public)
+        return isinstance(public, KeyPublic) and public in self._by_key
 
     def __eq__(self, other: object) -> bool:
         return self._peers == other._peers if isinstance(other, Peers) else NotImplemented
@@ -215,11 +224,10 @@ class Peers:
     def __repr__(self) -> str:
         return f"<Peers: {len(self._peers)}>"
 
-    def _position(self, public: KeyPublic) -> int:
-        return bisect.bisect_left(self._peers, public, key=lambda peer: peer.public)
 
-    def _is_at(self, position: int, public: KeyPublic) -> bool:
-        return position < len(self._peers) and self._peers[position].public == public
+def _rank(peer: Peer) -> tuple[bool, KeyPublic]:
+    """Return what peers are sorted by: as in a committee, those that do not order come last."""
+    return peer.capabilities.no_order, peer.public
 
 
 def read_capabilities(entry: Table, where: str) -> PeerCapabilities:

@@ -301,7 +301,7 @@ async def test_more_faults_than_can_be_tolerated(n: int, f: int, most: int) -> N
     async with cluster(n, 0, network=Network(f=f)) as net:
         with pytest.raises(
             ArgumentError,
-            match=rf"f = {f} liars among {n} peers: 0 to {most} can be tolerated; .*Network\(f=...\) lower",
+            match=rf"f = {f} liars among {n} peers that order: 0 to {most} can be tolerated; .*Network\(f=...\) lower",
         ):
             await net.start(0)
 

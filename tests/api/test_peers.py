@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from syncpoint.address import parse_address
+from syncpoint.core.committee import Committee
+from syncpoint.core.config import Member, Network
 from syncpoint.errors import ArgumentError, ArgumentTypeError, KeyFormatError
 from syncpoint.keys import KeyPublic, KeySecret
 from syncpoint.peers import MAX_PEERS, Peer, PeerCapabilities, Peers
@@ -155,6 +157,25 @@ def test_peers_are_ordered_by_their_keys_and_not_by_insertion() -> None:
     assert all([*peers] == [*sets[0]] for peers in sets)
     for index, peer in enumerate(sets[0]):
         assert sets[0].index(peer.public) == index
+
+
+def test_observers_have_the_numbers_after_those_who_order() -> None:  # Q4
+    rng = random.Random(4)
+    for _ in range(20):
+        flags = [rng.random() < 0.4 for _ in KEYS]
+        peers, members = Peers(), []
+        for number in rng.sample(range(len(KEYS)), len(KEYS)):
+            capabilities = PeerCapabilities(no_order=flags[number], public=rng.random() < 0.5)
+            peers.insert(f"10.0.0.{number}:9000", KEYS[number], capabilities)
+            members.append(Member(bytes(KEYS[number]), capabilities.flags))
+        if all(flags):
+            continue
+        committee = Committee.genesis(Network(), members)
+        assert [peer.public for peer in peers] == sorted(KEYS, key=lambda key: (flags[KEYS.index(key)], bytes(key)))
+        for public in KEYS:
+            assert peers.index(public) == committee.number(bytes(public))
+            assert [*peers][peers.index(public)].public == public
+        assert Peers.from_toml(peers.to_toml()) == peers
 
 
 def test_a_set_knows_its_members() -> None:
