@@ -43,7 +43,7 @@ class NoSelfFork(Checker):
 
     def made(self, node: Node, creator: int, round: int, created_at: int, frame: bytes) -> None:
         """Its events are its own, and new."""
-        if creator != node.creator:
+        if creator != node.creator or creator >= self.cluster.n:  # an observer makes none (Q4)
             raise self.violated(node.number, f"it broadcasts an event of round {round} by creator {creator}")
         if creator not in self.observed.faithful:
             return
@@ -191,8 +191,9 @@ class BoundedMemory(Checker):
         self._depth = RETAIN_GC_DEPTHS * network.gc_depth
         self._retain = max(cluster.local.get("retain_events", default.retain_events) // n, self._depth)
         share = cluster.local.get("pool_bytes_per_sender", default.pool_bytes_per_sender)
-        self._pool = (n - 1) * max(share, max_frame_bytes(n, network))
-        self._missing = (n - 1) * MAX_MISSING
+        senders = n + cluster.observers - 1
+        self._pool = senders * max(share, max_frame_bytes(n, network))
+        self._missing = senders * MAX_MISSING
         faithful = len(observed.faithful)
         self._per_round = faithful + (n - faithful) * (n + network.gc_depth)
         self._seen: dict[int, _Seen] = {}
@@ -220,7 +221,7 @@ class BoundedMemory(Checker):
             seen = self._seen[node.number] = _Seen(node.host.starts)
         if closed != seen.closed:
             # Rounds are dropped when one closes: then our newest event was at least that of the look before.
-            seen.lag = 0 if seen.halted else max(0, closed - seen.own)
+            seen.lag = 0 if seen.halted or status.creator is None else max(0, closed - seen.own)
         seen.closed, seen.own, seen.halted = closed, status.own_round, status.halted is not None
         kept = max(self._retain, min(seen.lag, HOPELESS * self._retain) + self._depth)
         self._within(node, "rounds that are closed and kept", closed - floor, kept)

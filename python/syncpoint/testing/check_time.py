@@ -46,7 +46,9 @@ class ConsensusTime(Checker):
         self.fair = observed.cluster.network.order == "fair"
         self._bounded = len(observed.liars) <= observed.cluster.n - observed.q
         self._clocks: dict[int, Clock] = {}  # of the newest processes, by number of the host
-        self._tops: dict[int, int] = {node.number: 0 for node in observed.nodes()}  # what they signed, or showed before
+        self._tops: dict[int, int] = {
+            node.number: 0 for node in observed.members()
+        }  # what they signed, or showed before
         self._top = 0  # the highest that any had shown or signed when it was last looked at
         self._starts = 0
         self._lows: dict[tuple[int, int], int] = {}  # fair: slot of an event on its way -> no stamp is below this
@@ -56,13 +58,15 @@ class ConsensusTime(Checker):
         self._batch: tuple[int, int] = (0, 0)  # fast: round, and what its stamps are not below
         self._most = _KEEP + 4 * observed.cluster.n * observed.cluster.network.gc_depth  # of these two
         self._last = -1  # consensus_at
-        for node in observed.nodes():
+        for node in observed.members():
             clock = node.host.hardware_clock
             clock.clock = functools.partial(self._boot, node)  # type: ignore[method-assign]
 
     def made(self, node: Node, creator: int, round: int, created_at: int, frame: bytes) -> None:
         """An honest event: its time is its creator's; note what the clocks show."""
         number = node.number
+        if number not in self._tops:  # an observer makes no events (Q4): NoSelfFork complains
+            return
         before, last = self._newest.get(number, (0, 0))
         top = self._shown(number)
         faithful = creator in self.observed.faithful
@@ -144,7 +148,7 @@ class ConsensusTime(Checker):
         """The smallest honest created_at of the round before, or what is known to be below it."""
         if round != self._batch[0]:
             lows = []
-            for node in self.observed.nodes():
+            for node in self.observed.members():
                 # Of each start one event may not have been seen, the last; the one before it is older (V5).
                 rounds = range(round - 1, max(0, round - 1 - node.host.starts), -1)
                 known = (self._created[slot] for each in rounds if (slot := (node.creator, each)) in self._created)

@@ -39,16 +39,20 @@ class Observed:
         self.stopping: set[int] = set()  # hosts whose engine somebody stops on purpose
         self.cluster = cluster
         self.history = history
-        self.honest = honest  # creators whose peers run the engine as it is
+        self.honest = honest  # creators, and observers by their numbers, whose peers run the engine as it is
         self.forgetful = forgetful  # of these, who may lose what it signed, and sign again
-        self.liars = frozenset(range(cluster.n)) - honest
-        self.faithful = honest - forgetful
         n = cluster.n
+        self.liars = frozenset(range(n)) - honest
+        self.faithful = (honest - forgetful) & frozenset(range(n))  # creators whose events are what they must be
         self.q = n - ((n - 1) // 3 if cluster.network.f is None else cluster.network.f)
 
     def nodes(self) -> list[Node]:
         """The honest peers."""
         return [node for node in self.cluster.nodes if node.creator in self.honest]
+
+    def members(self) -> list[Node]:
+        """Those of them that order."""
+        return [node for node in self.nodes() if node.creator < self.cluster.n]
 
 
 class Checker:

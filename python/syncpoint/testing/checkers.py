@@ -43,7 +43,7 @@ class Checkers:
         expected_logs: Iterable[str] = (),
         excusable: Iterable[str] = (),
     ) -> None:
-        """`honest` are the creators whose peers run the engine as it is, all in the end.
+        """`honest` are the creators, and numbers of observers, whose peers run the engine as it is, all in the end.
 
         `forgetful` are those of them that come back without knowing all that they signed. `expected_logs` are patterns
         of warnings that are all right. Violations of `excusable` checkers are kept, but nothing raises them.

@@ -19,7 +19,7 @@ from ..errors import ArgumentError
 from ..keys import KeySecret
 from ..message import Event
 from ..options import Options
-from ..peers import Peers
+from ..peers import PeerCapabilities, Peers
 from ..runtime import driver
 from ..socket import Socket
 from .clock import HostClock
@@ -41,18 +41,19 @@ App = Callable[[Engine], Awaitable[None]]
 
 
 @functools.cache
-def secrets_of(n: int) -> tuple[KeySecret, ...]:
-    """n keys, always the same, in the order of the committee."""
-    made = [KeySecret.from_seed(bytes((number % 256, number // 256)) * 16) for number in range(1, n + 1)]
-    return tuple(sorted(made, key=lambda secret: bytes(secret.public())))
+def secrets_of(n: int, observers: int = 0) -> tuple[KeySecret, ...]:
+    """Keys, always the same, in the order of their numbers: n that order, then observers."""
+    made = [KeySecret.from_seed(bytes((number % 256, number // 256)) * 16) for number in range(1, n + observers + 1)]
+    of_members, of_observers = (sorted(some, key=lambda secret: secret.public()) for some in (made[:n], made[n:]))
+    return (*of_members, *of_observers)
 
 
 @functools.cache
-def peers_of(n: int) -> Peers:
+def peers_of(n: int, observers: int = 0) -> Peers:
     """The address book of these keys."""
     peers = Peers()
-    for number, secret in enumerate(secrets_of(n)):
-        peers.insert(f"host{number}:{PORT}", secret.public())
+    for number, secret in enumerate(secrets_of(n, observers)):
+        peers.insert(f"host{number}:{PORT}", secret.public(), PeerCapabilities(no_order=number >= n))
     return peers
 
 
@@ -61,7 +62,7 @@ class Node:
 
     def __init__(self, number: int, creator: int, core: str, host: Host) -> None:
         self.number = number  # of the host; twins have one creator and different numbers
-        self.creator = creator
+        self.creator = creator  # of an observer its number, which is n or more (Q4)
         self.core = core
         self.host = host
         self.engine: Engine | None = None
@@ -122,6 +123,8 @@ class Watched:
 class Cluster:
     """n peers that run, on virtual time, what they would run in production; everything follows from the seed.
 
+    `observers` more take no part in ordering (Q4); their numbers are n and above.
+
     >>> with Cluster(4, seed=1) as cluster:
     ...     cluster.start()
     ...     cluster.run(0.1)
@@ -139,6 +142,7 @@ class Cluster:
         self,
         n: int,
         *,
+        observers: int = 0,
         seed: int = 0,
         core: str = "auto",
         network: Network | None = None,
@@ -152,16 +156,19 @@ class Cluster:
     ) -> None:
         if n < 1:
             raise ArgumentError(f"Cluster({n}): give at least one peer")
+        if observers < 0:
+            raise ArgumentError(f"Cluster(observers={observers}): give 0 or more")
         if core != "auto" and core not in CORES:
             raise ArgumentError(f"Cluster(core={core!r}): give one of auto, {', '.join(CORES)}")
         self.n = n
+        self.observers = observers
         self.seed = seed
         self.network = network or Network()
         self.options = options or Options()
         self.loop = VirtualLoop()  # type: ignore[abstract]
         self.internet = Internet(self.loop, random.Random(f"internet/{seed}"), delays or Delays())
-        self.peers = peers_of(n)
-        self.secrets = secrets_of(n)
+        self.peers = peers_of(n, observers)
+        self.secrets = secrets_of(n, observers)
         self.app = app
         self.crash_when_final: dict[int, list[object]] = {}  # peer -> who kills it when a transaction of its is final
         self.faults: list[object] = []  # those that last, and have begun and not ended
@@ -174,7 +181,7 @@ class Cluster:
         self._signatures = signatures
         self._core = core
         self.unread = unread
-        self.nodes = [self._node(number, number) for number in range(n)]
+        self.nodes = [self._node(number, number) for number in range(n + observers)]
 
     # -- what happens -------------------------------------------------------------------------------
 
