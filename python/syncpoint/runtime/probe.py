@@ -58,7 +58,8 @@ async def probe(
     link: _Question | None = None
     try:
         async with asyncio.timeout(timeout_s):
-            tls = Tls(seed, [member.public for member in committee.members if member.public != key])
+            everybody = (*committee.members, *committee.observers)
+            tls = Tls(seed, [member.public for member in everybody if member.public != key])
             link = await connect(lambda: _Question(settings, peer, tls), peer, tls, 0)
             return await link.answer
     except (OSError, TimeoutError) as error:
