@@ -22,6 +22,7 @@ PACKAGE = Path(syncpoint.__file__).parent
 ROOT = Path(__file__).parent.parent.parent
 ORDER = "tests/core/test_decide_and_order.py"
 VERIFY = "tests/core/test_verify.py"
+OBSERVERS = "tests/core/test_observers.py"
 FIXTURES = f"{ORDER}::test_a_fixture_has_its_stored_outcome"
 STEPS = f"{ORDER}::test_a_fixture_event_by_event_has_its_stored_outcome"
 ARRIVAL = f"{ORDER}::test_decisions_never_change_and_arrival_does_not_matter"
@@ -83,6 +84,83 @@ BUGS = [
         "creators_of(nodes_of(row, tally.evidence & past))",
         "tally.evidence & past",
         edge("q3-evidence-counted-by-event"),
+    ),
+    Bug(
+        "Q4 observers count in n",
+        "committee.py",
+        "orders = tuple(member for member in ordered if member.orders)",
+        "orders = ordered",
+        "tests/core/test_committee.py::test_observers_have_the_numbers_after_the_creators_and_count_nowhere",
+    ),
+    Bug(
+        "Q4 observers make a quorum",
+        "machine.py",
+        "sum(map(self._is_member, (*linked, self.own)))",
+        "len((*linked, self.own))",
+        f"{OBSERVERS}::test_observers_do_not_make_a_quorum",
+    ),
+    Bug(
+        "Q4 an observer makes a quorum with q - 1 members",
+        "machine.py",
+        "sum(map(self._is_member, (*linked, self.own)))",
+        "1 + sum(map(self._is_member, linked))",
+        f"{OBSERVERS}::test_an_observer_has_a_quorum_where_q_members_are_linked",
+    ),
+    Bug(
+        "Q4 observers confirm a journal",
+        "machine.py",
+        "counts = self._is_member(peer) and not self._observes",
+        "counts = not self._observes",
+        f"{OBSERVERS}::test_what_observers_say_does_not_confirm_a_journal",
+    ),
+    Bug(
+        "Q4 an observer keeps all that it ever had",
+        "machine.py",
+        "own_round = self._decider.closed if self._observes else self._proposer.own_round",
+        "own_round = self._proposer.own_round",
+        f"{OBSERVERS}::test_an_observer_prunes_with_the_rounds_that_it_closed",
+    ),
+    Bug(
+        "Q4 observers are asked in turn with members",
+        "fetch.py",
+        "turn = [peer for peer in order if peer < self._n]",
+        "turn = order",
+        f"{OBSERVERS}::test_members_are_asked_before_observers_and_of_those_one_in_a_turn",
+    ),
+    Bug(
+        "Q4 observers are never asked",
+        "fetch.py",
+        "observers = [peer for peer in order if peer >= self._n]",
+        "observers: list[int] = []",
+        f"{OBSERVERS}::test_members_are_asked_before_observers_and_of_those_one_in_a_turn",
+    ),
+    Bug(
+        "Q4 pulls from observers stand in the way of members",
+        "fetch.py",
+        "if other < self._n or not is_member",
+        "if other >= 0",
+        f"{OBSERVERS}::test_observers_that_promise_much_do_not_keep_us_from_pulling_from_members",
+    ),
+    Bug(
+        "Q4 many observers are pulled from at once",
+        "fetch.py",
+        "len(rivals) >= (self._max_pulls if is_member else 1)",
+        "is_member and len(rivals) >= self._max_pulls",
+        f"{OBSERVERS}::test_observers_that_promise_much_do_not_keep_us_from_pulling_from_members",
+    ),
+    Bug(
+        "Q4 all observers share one budget",
+        "fetch.py",
+        "        grown = (now",
+        "        peer = min(peer, len(self._dag.frontier))\n        grown = (now",
+        f"{OBSERVERS}::test_an_observer_is_served_within_its_own_budget",
+    ),
+    Bug(
+        "Q4 an observer waits for what a proved liar made",
+        "propose.py",
+        "            self._heed(node)\n        elif",
+        "            pass\n        elif",
+        f"{OBSERVERS}::test_an_observer_does_not_wait_for_what_a_proved_liar_made",
     ),
     # D: deciding.
     Bug(

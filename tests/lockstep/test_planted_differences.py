@@ -128,6 +128,20 @@ PLANTS = [
         "        order += [peer for peer in want.hints if peer in self.linked]",
     ),
     Plant(
+        "a turn begins with an observer",
+        "fetch.py",
+        "turn.append(observers[want.asked // (len(turn) + 1) % len(observers)])",
+        "turn.insert(0, observers[want.asked // (len(turn) + 1) % len(observers)])",
+        seed=20,
+    ),
+    Plant(
+        "an observer is pulled from although a member is",
+        "fetch.py",
+        "if other < self._n or not is_member",
+        "if (other < self._n) is is_member",
+        seed=20,
+    ),
+    Plant(
         "of equally far rounds what came last is evicted",
         "fetch.py",
         "farther.sort(key=lambda w: (w.event.round, w.event.digest))",
@@ -160,6 +174,13 @@ PLANTS = [
         "event.round <= self._dag.floor + self.config.network.gc_depth",
         "event.round < self._dag.floor + self.config.network.gc_depth",
         seed=10,
+    ),
+    Plant(
+        "an observer is a member to itself",
+        "machine.py",
+        "creator=None if self._observes else self.own",
+        "creator=self.own",
+        seed=20,
     ),
     Plant("a refusal more is remembered", "machine.py", "MAX_INVALID = 4096", "MAX_INVALID = 4097", seed=94),
     Plant(

@@ -361,9 +361,8 @@ class Machine:
         """Drop rounds that neither we nor any peer that keeps up still need (F4)."""
         depth = self.config.network.gc_depth
         held, limit = self._dag.bytes, self.config.local.retain_bytes
-        own_round = (
-            self._decider.closed if self._observes else self._proposer.own_round
-        )  # an observer builds on nothing
+        # An observer makes nothing that would have to build on a round of its own (Q4).
+        own_round = self._decider.closed if self._observes else self._proposer.own_round
         behind = self._decider.closed - own_round
         if behind > HOPELESS * self._retain_rounds or (held > HOPELESS * limit and behind > RETAIN_GC_DEPTHS * depth):
             self._halt(

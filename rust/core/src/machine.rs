@@ -542,7 +542,8 @@ impl Machine {
         let depth = self.config.network.gc_depth;
         let (held, limit) = (self.dag.bytes, self.config.local.retain_bytes);
         let closed = self.decider.closed;
-        let own_round = if self.observes { closed } else { self.proposer.own_round() }; // an observer builds on nothing
+        // An observer makes nothing that would have to build on a round of its own (Q4).
+        let own_round = if self.observes { closed } else { self.proposer.own_round() };
         let behind = closed.saturating_sub(own_round);
         // A retention without end is one that a peer may set for itself.
         let (rounds, bytes) = (HOPELESS.saturating_mul(self.retain_rounds), HOPELESS.saturating_mul(limit));
