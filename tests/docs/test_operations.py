@@ -123,6 +123,7 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
         process.communicate()
 
 
+@pytest.mark.timeout(900)  # some thirty processes, one after the other
 @pytest.mark.skipif(sys.platform == "win32", reason="commands for a POSIX shell")
 def test_what_it_says_leads_to_a_running_network(machines: Machines) -> None:
     said: dict[str, list[str]] = {}
