@@ -11,6 +11,7 @@ from ..core.error import Reject
 from .dial import HELLO_TIMEOUT_S, explain
 from .hello import MAX_HELLO_BYTES, Hello, Purpose, Refusal, encode_refusal
 from .links import LinkPeer
+from .pulse import Pulse
 
 if TYPE_CHECKING:
     from .transport import Transport
@@ -50,6 +51,7 @@ class Link(asyncio.BufferedProtocol):
         self._reading = True
         self._told = False  # why there is no link
         self._limit: asyncio.TimerHandle | None = None
+        self._pulse: Pulse | None = None
         owner.links.add(self)
 
     # -- asyncio ------------------------------------------------------------------------------------
@@ -65,6 +67,7 @@ class Link(asyncio.BufferedProtocol):
             transport.abort()
             return
         transport.set_write_buffer_limits(high=WRITE_BYTES)
+        self._pulse = Pulse(transport.get_extra_info("socket"), asyncio.get_running_loop().time())
         if self.key is None:
             self._refuse(Refusal.CERTIFICATE)
             return
@@ -140,6 +143,10 @@ class Link(asyncio.BufferedProtocol):
         """Bytes that the peer has not taken yet, but for what has left for the system already."""
         waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
         return self._outbox_bytes + waiting
+
+    def is_dead(self, now: float) -> bool:
+        """Whether the machine at the other end has not answered for too long; `now` is the event loop's."""
+        return self.creator is not None and self._pulse is not None and self._pulse.is_gone(now)
 
     def flush(self) -> None:
         """Write the queue, as far as the system takes it; one write for many frames costs a twentieth of many."""

@@ -15,6 +15,7 @@ from .gate import Gate, origin_of
 from .link import READ_BYTES, Link, prefixed
 from .links import LinkPeer, LinkSettings, LinkUser
 from .penalties import Penalties
+from .pulse import LOOK_S, SILENCE_S
 from .strangers import Strangers
 from .tls import Tls
 
@@ -56,12 +57,14 @@ class Transport:
         self._dirty: dict[Link, None] = {}  # with frames that are not written yet
         self._penalties = Penalties()
         self._dialers: dict[bytes, asyncio.Task[None]] = {}
+        self._watching: asyncio.TimerHandle | None = None
         self._paused = False
 
     async def start(self) -> None:
         """Accept and dial."""
         self._strangers.greet = self.tls.server is not None
         self._strangers.start()
+        self._watching = asyncio.get_running_loop().call_later(LOOK_S, self._watch)
         self._start_dialers()
 
     def send(self, peer: int, frame: bytes) -> None:
@@ -123,6 +126,8 @@ class Transport:
     async def close(self) -> None:
         """Write out what is queued, close all links and the listener."""
         self.closed = True
+        if self._watching is not None:
+            self._watching.cancel()
         tasks = list(self._dialers.values())
         for task in tasks:
             task.cancel()
@@ -196,6 +201,14 @@ class Transport:
         self._dirty.pop(link, None)
         if not self.closed:
             self.user.disconnected(peer)
+
+    def _watch(self) -> None:
+        """Give up links whose other end is gone without a word: then the dialler can try again."""
+        loop = asyncio.get_running_loop()
+        self._watching = loop.call_later(LOOK_S, self._watch)
+        for link in [link for link in self.links if link.is_dead(loop.time())]:
+            self.refused(link.creator, f"no answer for {SILENCE_S:g} s: is that machine still connected?", link.where)
+            link.abort()
 
     # -- private: being called ----------------------------------------------------------------------
 
