@@ -1,6 +1,6 @@
 """A peer of `cluster.py` whose links are not what they usually are.
 
-    python benches/worker.py plain uvloop native
+    python benches/worker.py plain uvloop native 127.0.0.1:0
 
 Without TLS, to see what TLS costs; on uvloop. No setting of the package leads to links without TLS.
 """
@@ -20,7 +20,7 @@ from tests.runtime.nodes import Plain
 LINKS = ("tls", "plain")
 
 if __name__ == "__main__":
-    links, loop, core = sys.argv[1:]
+    links, loop, core, address = sys.argv[1:]
     if links == "plain":
         transport._tls = lambda settings: Plain()
-    worker.main(core, Loop(loop))
+    worker.main(core, address, Loop(loop))

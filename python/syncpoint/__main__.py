@@ -13,10 +13,10 @@ NEEDED = ("typer", "rich")  # the extra `cli`
 
 def main() -> None:
     """Run the command line; exit code 2 for what the user can put right, 130 when interrupted."""
-    if len(sys.argv) == 3 and sys.argv[1] == WORKER:
+    if len(sys.argv) == 4 and sys.argv[1] == WORKER:
         from .cli import worker
 
-        worker.main(sys.argv[2])
+        worker.main(sys.argv[2], sys.argv[3])
         return
     try:
         from .cli.app import app

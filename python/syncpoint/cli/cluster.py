@@ -22,7 +22,7 @@ from ..backend import CoreInfo, core_info
 from . import WORKER
 from .streams import Delivery
 
-__all__ = ["Cluster", "ClusterFailed", "ClusterStalled", "WorkerPeer"]
+__all__ = ["Cluster", "ClusterFailed", "ClusterStalled", "Place", "WorkerPeer"]
 
 Json = dict[str, Any]
 
@@ -43,6 +43,23 @@ class ClusterStalled(Exception):
     def __init__(self, message: str, diagnosis: dict[int, Json]) -> None:
         super().__init__(message)
         self.diagnosis = diagnosis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where one peer runs and how the others reach it; by itself here, at a free port of the loopback address."""
+
+    command: Sequence[str] = ()
+    """What comes before the peer's own command, as `ip netns exec NAME` for one in a namespace."""
+
+    bind: str = "127.0.0.1:0"
+    """Where it listens."""
+
+    address: str = ""
+    """Where the others dial it; "" is where it listens."""
+
+    public: bool = False
+    """Whether it has `PeerCapabilities.public`."""
 
 
 @dataclass(eq=False)
@@ -89,9 +106,14 @@ class Cluster:
         options: Mapping[str, object],
         core: str = "auto",
         worker: Sequence[str] = (sys.executable, "-m", "syncpoint", WORKER),
+        places: Sequence[Place] | None = None,
     ) -> None:
-        """`worker` is the command of one peer, to which the core is added."""
+        """`worker` is the command of one peer, to which core and address are added.
+
+        `places`, one for each peer, are this machine where they are left out; see `Network` and `Options`.
+        """
         self.core: CoreInfo = core_info(core)
+        self.places: list[Place] = list(places) if places is not None else [Place() for _ in range(count)]
         self.peers: list[WorkerPeer] = []
         self.sent: dict[int, tuple[int, int]] = {}  # line -> by whom and when
         self.progress = 0  # grows with every delivery anywhere
@@ -128,7 +150,10 @@ class Cluster:
                 peer,
                 {
                     "do": "start",
-                    "peers": [[each.address, each.public] for each in self.peers],
+                    "peers": [
+                        [place.address or each.address, each.public, place.public]
+                        for each, place in zip(self.peers, self.places, strict=True)
+                    ],
                     "network": self._network,
                     "options": self._options,
                     "report_s": report_s,
@@ -182,8 +207,9 @@ class Cluster:
     # -- private: processes -------------------------------------------------------------------------
 
     async def _spawn(self, number: int) -> WorkerPeer:
+        place = self.places[number]
         process = await asyncio.create_subprocess_exec(
-            *self._worker, self.core.name,
+            *place.command, *self._worker, self.core.name, place.bind,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

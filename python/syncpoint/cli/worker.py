@@ -1,6 +1,6 @@
 """One peer of a `cluster`: a process that is told on standard input what to do, one JSON object per line.
 
-It makes its own key, which never leaves it, takes a free port, says both, and from then on reports at
+It makes its own key, which never leaves it, listens, says its key and its address, and from then on reports at
 regular intervals what it sent and what it received, as JSON lines on standard output. The end of its
 standard input is the end of its parent, and so its own: there are never orphans.
 """
@@ -26,7 +26,7 @@ from ..engine import Engine
 from ..keys import KeyPublic, KeySecret
 from ..message import Event
 from ..options import Options
-from ..peers import Peers
+from ..peers import PeerCapabilities, Peers
 from ..socket import Socket
 from .lines import LineReader
 from .loop import Loop, run_on
@@ -35,7 +35,6 @@ __all__ = ["fence_transaction", "line_checksum", "line_transaction", "main"]
 
 Json = dict[str, Any]
 
-HOST = "127.0.0.1"
 MAX_COMMAND_BYTES = 1 << 30  # our own parent sends it
 LOOK_S = 0.01  # between two looks at whether a condition holds
 YIELD_EVERY = 64  # transactions sent without a pause before the engine gets its turn
@@ -59,15 +58,15 @@ def line_checksum(transactions: list[bytes]) -> int:
     return zlib.crc32(b"\0".join(transactions))
 
 
-def main(core: str, loop: Loop = Loop.ASYNCIO) -> None:
-    """Be a peer until the parent is done with it."""
+def main(core: str, address: str, loop: Loop = Loop.ASYNCIO) -> None:
+    """Be a peer that listens at an address, host:port, until the parent is done with it."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
-    run_on(loop, _work(core))
+    run_on(loop, _work(core, address))
 
 
-async def _work(core: str) -> None:
+async def _work(core: str, address: str) -> None:
     async with Context(core=core) as context:
-        socket = await Socket.bind(context, f"{HOST}:0")
+        socket = await Socket.bind(context, address)
         secret = KeySecret.generate()
         _say({"kind": "hello", "address": socket.address, "public": str(secret.public())})
         commands = LineReader(sys.stdin.fileno(), MAX_COMMAND_BYTES).batches()
@@ -88,8 +87,8 @@ async def _work(core: str) -> None:
 
 async def _start(context: Context, socket: Socket, secret: KeySecret, command: Json) -> Engine:
     peers = Peers()
-    for address, public in command["peers"]:
-        peers.insert(address, KeyPublic.parse(public))
+    for address, public, can_be_dialled in command["peers"]:
+        peers.insert(address, KeyPublic.parse(public), PeerCapabilities(public=can_be_dialled))
     network, options = Network(**command["network"]), Options.from_mapping(command["options"])
     return await Engine.start(context, socket, options, secret, peers, network=network)
 
@@ -99,7 +98,7 @@ class _Peer:
 
     def __init__(self, engine: Engine, command: Json) -> None:
         self._engine = engine
-        self._numbers = {KeyPublic.parse(public): number for number, (_, public) in enumerate(command["peers"])}
+        self._numbers = {KeyPublic.parse(public): number for number, (_, public, _) in enumerate(command["peers"])}
         self._own = self._numbers[engine.public]
         self._keys = list(self._numbers)
         self._report_s: float = command["report_s"]
