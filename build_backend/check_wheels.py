@@ -57,7 +57,10 @@ PLATFORMS = tuple(
 MACHINES = ("x86_64", "AMD64", "arm64", "aarch64", "other")
 IMPLEMENTATIONS = ("CPython", "PyPy", "other")
 TESTS = ("tests/api", "tests/core")
-QUICK_TESTS = ("tests/api", "tests/core/test_face.py", "tests/core/test_data_files.py")
+QUICK_TESTS = (
+    "tests/api", "tests/core/test_face.py", "tests/core/test_data_files.py",
+    "tests/links/test_tls.py", "tests/links/test_strangers.py",
+)  # fmt: skip
 SMALL = {
     "SYNCPOINT_DAGS": "50",
     "SYNCPOINT_SCENARIOS": "5",
