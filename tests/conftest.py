@@ -13,7 +13,7 @@ from syncpoint.errors import CoreUnavailable
 
 _SEED = pytest.StashKey[int]()
 # How much a test draws: what was set when it failed is part of the command that runs it again.
-_AMOUNTS = ("SYNCPOINT_DAGS", "SYNCPOINT_SCENARIOS", "SYNCPOINT_VECTORS", "SYNCPOINT_LOCKSTEP")
+_AMOUNTS = ("SYNCPOINT_DAGS", "SYNCPOINT_SCENARIOS", "SYNCPOINT_VECTORS", "SYNCPOINT_LOCKSTEP", "SYNCPOINT_NET")
 
 
 def why_no_native() -> str | None:

@@ -122,7 +122,8 @@ class Options:
     enable_hole_punching: bool = False
     """Whether to reach peers behind NAT by hole punching.
 
-    Default False. Accepted for compatibility; no effect yet: every peer must be reachable at its address.
+    Default False. Accepted for compatibility; no effect yet: replaced by
+    `PeerCapabilities.public`, as a peer that cannot be reached dials those that can.
     """
 
     def __post_init__(self) -> None:

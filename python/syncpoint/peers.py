@@ -34,7 +34,12 @@ class PeerCapabilities:
     read them; `recv_message` waits until the engine stops. It sends, and gets receipts, like any other."""
 
     public: bool = False
-    """The peer can be reached by everybody: others dial it; it need not dial."""
+    """The peer can be reached by everybody at its address.
+
+    One without the flag, as behind NAT, dials all peers that have it and is dialled by none of them. Of two
+    that have it, or lack it, either may have to dial. A peer begins once it has heard from a quorum, itself
+    counted (R1): so in a network of n with peers that cannot be reached, at least n - f - 1 need the flag.
+    """
 
     unkickable: bool = False
     """The peer is never proposed for removal because it fell behind. This takes effect with removals, which
