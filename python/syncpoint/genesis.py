@@ -55,9 +55,9 @@ class GenesisPeer:
 class Genesis:
     """What a network begins with: its settings, its peers, and options that all of them start with.
 
-    `entries` may be given in any order, and are kept in that of the public keys, as everywhere. Raises ArgumentError
-    for no peer, more than 128, one key or one address twice, a malformed address, and an f that so many peers cannot
-    have; ArgumentTypeError for a value of another type.
+    `entries` may be given in any order, and are kept in that of the peers' numbers: by their public keys, observers
+    last (Q4). Raises ArgumentError for no peer, more than 128, observers alone, one key or one address twice, a
+    malformed address, and an f that so many peers cannot have; ArgumentTypeError for a value of another type.
 
     >>> from syncpoint import KeySecret
     >>> record = PeerRecord.of(KeySecret.from_seed(bytes(32)))
@@ -88,9 +88,9 @@ class Genesis:
             _check_type("GenesisPeer.record", entry.record, PeerRecord)
         if not self.entries:
             raise ArgumentError(f"a network without peers; allowed are 1 to {MAX_PEERS}: give the record of each")
-        ordered = tuple(sorted(self.entries, key=lambda entry: entry.public))
+        numbered = {peer.public: number for number, peer in enumerate(self.peers())}
+        ordered = tuple(sorted(self.entries, key=lambda entry: numbered[entry.public]))
         object.__setattr__(self, "entries", ordered)
-        self.peers()  # refuses what no address book holds
         members = [Member(bytes(entry.public), entry.capabilities.flags) for entry in ordered]
         object.__setattr__(self, "committee", Committee.genesis(self.network, members))
 
@@ -124,7 +124,7 @@ class Genesis:
         """Return the network file: the one text for this network, its options and addresses.
 
         Settings of the network are all written, but those that are None; options only where they differ from the
-        default; peers in the order of their keys, with the flags that are set. No comments.
+        default; peers in the order of their numbers, with the flags that are set. No comments.
         """
         options = Options()
         changed = [

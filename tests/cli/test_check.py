@@ -35,7 +35,8 @@ GOOD = Probe(round_trip_ns=2 * MS, clock_offset_ns=-1 * MS, address="127.0.0.1:1
 def checked(*args: object) -> tuple[int, str]:
     """Exit code, and what is said on standard output, without the lines of the tables and as if it were one line."""
     result = CliRunner().invoke(app, ["check", *map(str, args)], env={"COLUMNS": "240"})
-    assert result.exit_code in (0, 1), (result.output, result.exception)
+    assert result.exit_code in (0, 1), result.output
+    assert isinstance(result.exception, SystemExit | None), result.exception
     assert result.stderr == ""
     return result.exit_code, " ".join(re.sub("[\u2500-\u257f]", " ", result.stdout).split())
 
@@ -52,7 +53,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[LinkPeer]]:
         ) -> Probe:
             asked.append(peer)
             assert timeout_s == 3.0
-            assert KeySecret(seed).public().to_bytes() in [member.public for member in committee.members]
+            assert committee.number(bytes(KeySecret(seed).public())) is not None
             return probes[len(asked) - 1]
 
         monkeypatch.setattr(command, "probe", fake)
@@ -67,11 +68,11 @@ def numbered(files: Sequence[str]) -> tuple[Genesis, int]:
     return genesis, genesis.peers().index(KeySecret.load(files[3]).public())
 
 
-def rewrite(files: Sequence[str], *, public: Sequence[int]) -> None:
-    """Mark peers as public in the network file."""
+def rewrite(files: Sequence[str], *, public: Sequence[int] = (), observers: Sequence[int] = ()) -> None:
+    """Mark peers as public, or as observers, in the network file."""
     genesis = Genesis.from_toml(Path(files[1]))
     entries = [
-        replace(entry, capabilities=PeerCapabilities(public=number in public))
+        replace(entry, capabilities=PeerCapabilities(public=number in public, no_order=number in observers))
         for number, entry in enumerate(genesis.entries)
     ]
     Path(files[1]).write_bytes(replace(genesis, entries=tuple(entries)).to_toml().encode())
@@ -99,7 +100,7 @@ def test_all_is_well(network: Network, answers: Any) -> None:
     assert f"our peer ok number {own}, at {genesis.entries[own].address}" in said
     assert f"listening ok {genesis.entries[own].address} is free" in said
     assert "our clock ok +1.0 ms against the median of 3 others" in said
-    assert "3 of 3 others would take a link; with us that is 4, and 3 are a quorum." in said
+    assert "3 of 3 others would take a link. Within reach, with us: 4 of 4 that order; a quorum is 3." in said
 
 
 @pytest.mark.parametrize("refusal", Refusal)
@@ -108,7 +109,7 @@ def test_a_refusal_says_what_to_do(network: Network, answers: Any, refusal: Refu
     code, said = checked(*network(4)[0])
     assert code == 1
     assert f"{refusal.name}: {refusal.advice}" in said.replace(" 127.0.0.1:1", "")
-    assert "2 of 3 others would take a link; with us that is 3, and 3 are a quorum." in said
+    assert "2 of 3 others would take a link. Within reach, with us: 3 of 4 that order; a quorum is 3." in said
 
 
 def test_a_peer_that_is_not_reached(network: Network, answers: Any) -> None:
@@ -118,7 +119,7 @@ def test_a_peer_that_is_not_reached(network: Network, answers: Any) -> None:
     assert "failed the name of its host is unknown" in said
     assert "failed nothing listens" in said
     assert "against the median of 1 others" in said
-    assert "1 of 3 others would take a link; with us that is 2, and 3 are a quorum." in said
+    assert "1 of 3 others would take a link. Within reach, with us: 2 of 4 that order; a quorum is 3." in said
 
 
 def test_clocks_that_differ_are_noted_and_no_fault(network: Network, answers: Any) -> None:
@@ -154,23 +155,41 @@ def test_who_is_not_public_need_not_be_reached_where_others_are(network: Network
     assert checked(*files)[0] == 1
 
 
+def test_observers_are_numbered_last_and_count_in_no_quorum(network: Network, answers: Any) -> None:
+    files = network(5)[0]
+    own = numbered(files)[1]
+    observer = 0 if own != 0 else 1
+    rewrite(files, observers=[observer])
+    genesis, number = numbered(files)
+    asked = answers(GOOD, Probe(error="nothing listens"), GOOD, GOOD)
+    said = checked(*files)[1]
+    assert [(peer.creator, peer.key) for peer in asked] == [
+        (place, bytes(peer.public)) for place, peer in enumerate(genesis.peers()) if place != number
+    ]
+    assert "3 of 4 others would take a link. Within reach, with us: 3 of 4 that order; a quorum is 3." in said
+    rewrite(files, observers=[number])
+    answers(GOOD, GOOD, GOOD, GOOD)
+    assert "4 of 4 others would take a link. Within reach, with us: 4 of 4 that order" in checked(*files)[1]
+
+
 def test_a_network_of_one(network: Network, answers: Any) -> None:
     asked = answers()
     code, said = checked(*network(1)[0])
     assert code == 0
     assert asked == []
     assert "the other peers" not in said
-    assert "0 of 0 others would take a link; with us that is 1, and 1 is a quorum." in said
+    assert "0 of 0 others would take a link. Within reach, with us: 1 of 1 that order; a quorum is 1." in said
 
 
 def test_an_ipv6_address_is_shown_as_it_is(network: Network, answers: Any) -> None:
+    """And not taken for markup."""
     files = network(2)[0]
     genesis, own = numbered(files)
-    entries = [replace(e, address="[2001:db8::1]:9001") if n != own else e for n, e in enumerate(genesis.entries)]
+    entries = [replace(e, address="[fd00::1]:9001") if n != own else e for n, e in enumerate(genesis.entries)]
     Path(files[1]).write_bytes(replace(genesis, entries=tuple(entries)).to_toml().encode())
     asked = answers(GOOD)
-    assert "[2001:db8::1]:9001" in checked(*files)[1]
-    assert (asked[0].host, asked[0].port) == ("2001:db8::1", 9001)
+    assert "[fd00::1]:9001" in checked(*files)[1]
+    assert (asked[0].host, asked[0].port) == ("fd00::1", 9001)
 
 
 # Our own
@@ -274,7 +293,7 @@ def test_running_peers_are_checked_and_not_disturbed(start: Start, network: Netw
         assert code == 0, said
         assert said.count("nothing to do") == 3
         assert "listening note" in said
-        assert "3 of 3 others would take a link; with us that is 4" in said
+        assert "3 of 3 others would take a link. Within reach, with us: 4 of 4" in said
     everybody_hears(3, "after")
     for process in processes:
         process.terminate()

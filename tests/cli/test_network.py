@@ -46,26 +46,28 @@ def test_a_network_of_everything(path: Path) -> None:
     assert (network.name, network.rule, network.order, network.f) == ("all of it", "three_step", "fast", 0)
     assert (network.gc_depth, network.max_payload_bytes, network.max_ahead) == (50, 4096, 60)
     assert genesis.options == Options(heartbeat_us=250_000, enable_dynamic_epoch_size=False)
-    assert [entry.public for entry in genesis.entries] == [secret.public() for secret in SECRETS]
+    numbered = [*SECRETS[1:], SECRETS[0]]  # the observer is the last
+    assert [entry.public for entry in genesis.entries] == [secret.public() for secret in numbered]
     assert [entry.capabilities for entry in genesis.entries] == [
-        PeerCapabilities(no_order=True),
         PeerCapabilities(),
         PeerCapabilities(no_logic=True),
         PeerCapabilities(public=True, unkickable=True),
         PeerCapabilities(),
+        PeerCapabilities(no_order=True),
     ]
     assert said.splitlines() == [
         "network      'all of it'",
         f"id           {genesis.id.hex()}",
         f"fingerprint  {genesis.fingerprint}",
-        f"n, f, q      {genesis.committee.n} peers, of which 0 may lie or be dead; {genesis.committee.q} are a quorum",
+        "n, f, q      4 that order, of which 0 may lie or be dead; a quorum is 4",
+        "observers    1",
         "settings     rule = three_step, order = fast, f = 0, gc_depth = 50, max_payload_bytes = 4096, max_ahead = 60",
         "options      heartbeat_us = 250000, enable_dynamic_epoch_size = False",
-        f"peer 0       {SECRETS[0].public()} peer0.example:9001 no_order",
-        f"peer 1       {SECRETS[1].public()} peer1.example:9001",
-        f"peer 2       {SECRETS[2].public()} peer2.example:9001 no_logic",
-        f"peer 3       {SECRETS[3].public()} peer3.example:9001 public unkickable",
-        f"peer 4       {SECRETS[4].public()} peer4.example:9001",
+        f"peer 0       {SECRETS[1].public()} peer1.example:9001",
+        f"peer 1       {SECRETS[2].public()} peer2.example:9001 no_logic",
+        f"peer 2       {SECRETS[3].public()} peer3.example:9001 public unkickable",
+        f"peer 3       {SECRETS[4].public()} peer4.example:9001",
+        f"peer 4       {SECRETS[0].public()} peer0.example:9001 no_order",
     ]
     assert made("show", path) == said
 
@@ -73,7 +75,7 @@ def test_a_network_of_everything(path: Path) -> None:
 def test_a_network_of_defaults(path: Path) -> None:
     said = made("create", path, *given(PEERS[:4]))
     assert Genesis.from_toml(path).network == Genesis.from_toml(path).network.__class__()
-    assert "4 peers, of which 1 may lie or be dead; 3 are a quorum" in said
+    assert "4 that order, of which 1 may lie or be dead; a quorum is 3" in said
     assert ", f = left out, " in said
     assert "all as they are by default" in said
 
@@ -120,7 +122,8 @@ def test_a_file_is_never_overwritten(path: Path) -> None:
         (["--peers-from", "{tmp}/short"], "/short, line 2 has no address"),
         (["--peers-from", "{tmp}/bad"], "/bad, line 1, at a.example:1: a peer record was given as base58, but"),
         (["--peers-from", "{tmp}/empty"], "no peer was given"),
-        (["{peer}", "--f", "1"], "f = 1 liars among 1 peers: 0 to 0 can be tolerated"),
+        (["{peer}", "--f", "1"], "f = 1 liars among 1 peers that order: 0 to 0 can be tolerated"),
+        (["--peer", PEERS[0] + ",observer"], "none of 1 peers takes part in ordering"),
         (["{peer}", "--f", "-1"], "Network.f is -1"),
         (["{peer}", "--name", ""], "Network.name is ''"),
         (["{peer}", "--gc-depth", "1"], "Network.gc_depth is 1"),

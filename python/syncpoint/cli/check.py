@@ -83,7 +83,7 @@ async def _check(network: Path, key: Path, listen: str | None, timeout_s: float,
         findings.append(await _listening(files.listen))
     others = [] if files is None else await _ask_all(files, timeout_s)
     findings += _clock(others)
-    show(findings, others, genesis)
+    show(findings, others, files)
     return Verdict.FAILED not in {each.verdict for each in findings} | {each.verdict for each in others}
 
 
@@ -142,7 +142,7 @@ async def _ask(files: PeerFiles, number: int, entry: GenesisPeer, timeout_s: flo
 
 def _clock(others: list[OtherPeer]) -> list[Finding]:
     """Our clock among those of the others; nothing where no clock was heard of."""
-    offsets = [other.probe.clock_offset_ns for other in others if other.has_clock]
+    offsets = [other.probe.clock_offset_ns for other in others if other.is_reached]
     if not offsets:
         return []
     offset_ns = median(offsets)

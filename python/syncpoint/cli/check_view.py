@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..genesis import Genesis
 from ..runtime.probe import Probe
+from .files import PeerFiles
 
 __all__ = ["CLOCK_NOTE_NS", "Finding", "OtherPeer", "Verdict", "show"]
 
@@ -62,12 +62,12 @@ class OtherPeer:
         return cls(number, address, probe, Verdict.OK, "nothing to do")
 
     @property
-    def has_clock(self) -> bool:
-        """Whether its time was told."""
+    def is_reached(self) -> bool:
+        """Whether it would take a link; then its time was told as well."""
         return self.probe.error is None and self.probe.refusal is None
 
 
-def show(findings: Sequence[Finding], others: Sequence[OtherPeer], genesis: Genesis | None) -> None:
+def show(findings: Sequence[Finding], others: Sequence[OtherPeer], files: PeerFiles | None) -> None:
     """Print what was found: about ourselves, about the others, and what it comes to."""
     console = Console()
     own = Table(title="this peer", title_justify="left")
@@ -78,12 +78,14 @@ def show(findings: Sequence[Finding], others: Sequence[OtherPeer], genesis: Gene
     console.print(own)
     if others:
         console.print(_table_of(others))
-    if genesis is not None:
-        reached = sum(other.verdict is not Verdict.FAILED and other.probe.error is None for other in others)
-        quorum = genesis.committee.q
+    if files is not None:
+        # An observer is reached or not like any other, but counts in no quorum (Q4).
+        reached = [other.number for other in others if other.is_reached]
+        committee = files.genesis.committee
+        ordering = sum(number < committee.n for number in [*reached, files.number])
         console.print(
-            f"{reached} of {len(others)} others would take a link; with us that is {reached + 1}, "
-            f"and {quorum} {'is' if quorum == 1 else 'are'} a quorum.",
+            f"{len(reached)} of {len(others)} others would take a link. Within reach, with us: {ordering} of "
+            f"{committee.n} that order; a quorum is {committee.q}.",
             soft_wrap=True,
         )
 
@@ -100,7 +102,7 @@ def _table_of(others: Sequence[OtherPeer]) -> Table:
         dialled = other.probe.address
         address = other.address if dialled in ("", other.address) else f"{other.address}\n{dialled}"
         trip = f"{other.probe.round_trip_ns / 1e6:.1f} ms" if other.probe.round_trip_ns else ""
-        clock = f"{other.probe.clock_offset_ns / 1e6:+.1f} ms" if other.has_clock else ""
+        clock = f"{other.probe.clock_offset_ns / 1e6:+.1f} ms" if other.is_reached else ""
         table.add_row(str(other.number), Text(address), _word(other.verdict), trip, clock, Text(other.words))
     return table
 

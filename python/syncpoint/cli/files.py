@@ -40,7 +40,7 @@ class PeerFiles:
     """Our key, which is that of one of the peers."""
 
     number: int
-    """Which of the peers we are, in the order of their keys."""
+    """Our number among the peers: the creator index, or above all of these for an observer."""
 
     listen: str
     """Where to listen, host:port."""

@@ -27,7 +27,8 @@ def _lines(genesis: Genesis) -> Iterator[str]:
     yield f"network      {genesis.network.name!r}"
     yield f"id           {genesis.id.hex()}"
     yield f"fingerprint  {genesis.fingerprint}"
-    yield f"n, f, q      {committee.n} peers, of which {committee.f} may lie or be dead; {committee.q} are a quorum"
+    yield f"n, f, q      {committee.n} that order, of which {committee.f} may lie or be dead; a quorum is {committee.q}"
+    yield f"observers    {len(committee.observers)}"
     yield f"settings     {_settings(genesis.network)}"
     yield f"options      {_settings(genesis.options, Options()) or 'all as they are by default'}"
     for index, entry in enumerate(genesis.entries):
