@@ -17,7 +17,8 @@ from .mutate import FIELDS, number
 
 LIES = (
     "none", "none", "none", "none", "none", "none", "fork", "fork", "fork", "time", "no self-parent", "few", "order",
-    "twice", "reference", "reference", "ghost", "ghost", "deep", "signature", "another's", "field", "payload", "evidence", "items",
+    "twice", "reference", "reference", "ghost", "ghost", "deep", "signature", "another's", "field", "payload",
+    "evidence", "items",
 )  # fmt: skip
 
 

@@ -20,13 +20,16 @@ SHUTDOWN_TIMEOUT_S = 1.0  # for the last words of TLS
 Link = TypeVar("Link", bound=asyncio.BaseProtocol)
 
 
-async def connect(make: Callable[[], Link], peer: LinkPeer, tls: Tls, attempt: int) -> Link:
+async def connect(
+    make: Callable[[], Link], peer: LinkPeer, tls: Tls, attempt: int, timeout_s: float | None = None
+) -> Link:
     """Connect to a peer; its name is looked up each time, and each attempt takes the next of its addresses.
 
-    Raises OSError (ssl.SSLError is one) and TimeoutError.
+    Raises OSError (ssl.SSLError is one) and TimeoutError, that after `HELLO_TIMEOUT_S` if nothing else is given.
     """
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(HELLO_TIMEOUT_S):
+    timeout_s = HELLO_TIMEOUT_S if timeout_s is None else timeout_s
+    async with asyncio.timeout(timeout_s):
         hosts = [peer.host]
         if not _is_ip(peer.host):
             found = await loop.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
@@ -39,16 +42,16 @@ async def connect(make: Callable[[], Link], peer: LinkPeer, tls: Tls, attempt: i
             peer.port,
             ssl=tls.client,
             server_hostname=name,
-            **tls_limits(tls.client),
+            **tls_limits(tls.client, timeout_s),
         )
     return link
 
 
-def tls_limits(context: ssl.SSLContext | None) -> dict[str, Any]:
+def tls_limits(context: ssl.SSLContext | None, timeout_s: float) -> dict[str, Any]:
     """How long TLS may take, in the words of asyncio."""
     if context is None:
         return {}
-    return {"ssl_handshake_timeout": HELLO_TIMEOUT_S, "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT_S}
+    return {"ssl_handshake_timeout": timeout_s, "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT_S}
 
 
 def explain(error: BaseException | None) -> str:
@@ -57,7 +60,7 @@ def explain(error: BaseException | None) -> str:
         case socket.gaierror():
             return f"the name of its host is unknown ({error.strerror}): check its spelling and the name service"
         case TimeoutError():
-            return f"no answer within {HELLO_TIMEOUT_S:g} s: is that machine up, and does no firewall drop the packets?"
+            return "no answer in time: is that machine up, and does no firewall drop the packets?"
         case ConnectionRefusedError():
             return "nothing listens at its address: is the peer running, and is the port right?"
         case ssl.SSLCertVerificationError():

@@ -60,7 +60,7 @@ async def probe(
         async with asyncio.timeout(timeout_s):
             everybody = (*committee.members, *committee.observers)
             tls = Tls(seed, [member.public for member in everybody if member.public != key])
-            link = await connect(lambda: _Question(settings, peer, tls), peer, tls, 0)
+            link = await connect(lambda: _Question(settings, peer, tls), peer, tls, 0, timeout_s)
             return await link.answer
     except (OSError, TimeoutError) as error:
         return Probe(error=explain(error), address=link.address if link is not None else "")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.error import Reject
-from .dial import connect, explain, tls_limits
+from .dial import HELLO_TIMEOUT_S, connect, explain, tls_limits
 from .gate import Gate, origin_of
 from .link import READ_BYTES, Link, prefixed
 from .links import LinkPeer, LinkSettings, LinkUser
@@ -230,7 +230,7 @@ class Transport:
         # asyncio leaves accepted sockets to Nagle's algorithm, which costs 40 ms at times.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: link, sock, ssl=self.tls.server, **tls_limits(self.tls.server)
+            lambda: link, sock, ssl=self.tls.server, **tls_limits(self.tls.server, HELLO_TIMEOUT_S)
         )
 
     def _taken(self, task: asyncio.Task[None], sock: socket.socket, link: Link) -> None:

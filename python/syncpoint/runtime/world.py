@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 import socket
@@ -66,10 +67,10 @@ class RealWorld:
             tcp.listen(BACKLOG)
         except OSError as error:
             tcp.close()
-            raise SocketBindError(
-                error.errno,
-                f"cannot listen at {address}: {error.strerror}; choose another port, or port 0 for a free one",
-            ) from error
+            advice = "choose another port, or port 0 for a free one"
+            if error.errno == errno.EADDRNOTAVAIL:
+                advice = "this machine has no such address: 0.0.0.0 or [::] stands for all that it has"
+            raise SocketBindError(error.errno, f"cannot listen at {address}: {error.strerror}; {advice}") from error
         return tcp
 
     def clock(self) -> Clock:
