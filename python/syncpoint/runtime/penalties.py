@@ -11,16 +11,18 @@ FORGIVEN_AFTER_S = 300.0  # after the end of a penalty, without another
 class Penalties:
     """For each peer, until when no link to it is wanted; times are in s, on any clock that does not go back."""
 
-    def __init__(self) -> None:
+    def __init__(self, shorter: float = 1.0) -> None:
+        """`shorter` divides all times; simulations, which last for less than a second, have a reason to."""
+        self._shorter = shorter
         self._until: dict[int, tuple[float, float]] = {}  # peer -> (end, how long it was)
 
     def punish(self, peer: int, now: float) -> bool:
         """It sent what no honest peer sends; whether that was news."""
         end, length = self._until.get(peer, (0.0, 0.0))
-        if length == 0.0 or now >= end + FORGIVEN_AFTER_S:
-            length = FIRST_PENALTY_S
+        if length == 0.0 or now >= end + FORGIVEN_AFTER_S / self._shorter:
+            length = FIRST_PENALTY_S / self._shorter
         elif now >= end:
-            length = min(2 * length, MAX_PENALTY_S)
+            length = min(2 * length, MAX_PENALTY_S / self._shorter)
         else:  # the rest of what it had sent before it was cut off
             return False
         self._until[peer] = (now + length, length)

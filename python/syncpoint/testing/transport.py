@@ -14,6 +14,8 @@ from .loop import Process
 
 __all__ = ["SimulatedLinks"]
 
+SHORTER_PENALTIES = 1000.0  # times: else a liar would be seen with one lie in a scenario, and never again
+
 
 class SimulatedLinks:
     """The links of one process, in place of TCP; the same rules of who dials whom."""
@@ -40,7 +42,7 @@ class SimulatedLinks:
         self._internet = internet
         self._peers = {peer.creator: peer for peer in settings.peers}
         self._user = user
-        self._penalties = Penalties()
+        self._penalties = Penalties(SHORTER_PENALTIES)
         self._wires: dict[int, Wire] = {}  # by creator
         self._outbox: dict[Wire, list[bytes]] = {}
         self._pause: dict[int, float] = {}  # creator -> s before dialling again
