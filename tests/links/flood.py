@@ -6,7 +6,8 @@
 
 Strangers: `silent` says nothing, `half` sends half of a TLS greeting, `drip` one byte of it after the other; `again`
 connects anew whenever it is cut off. A member with a good key: `slow` never reads; `frames` sends malformed frames,
-link after link, as fast as it can, while the pause that junk costs is switched off.
+link after link, as fast as it can; so does `unpunished`, while the pause that junk costs is switched off. And `busy` is
+no flood: it only takes a processor as floods do, which on a machine with two of them is most of what is felt.
 
 The other three peers order a transaction each every 20 ms: first undisturbed, then during the flood, in which one of
 them loses its links and has to get in again. All three are needed for a quorum.
@@ -38,7 +39,7 @@ from syncpoint.runtime.hello import Hello
 from syncpoint.runtime.tls import Tls
 
 ROOT = Path(__file__).parents[2]
-KINDS = ("silent", "half", "drip", "again", "slow", "frames")
+KINDS = ("silent", "half", "drip", "again", "slow", "frames", "unpunished", "busy")
 ORDER = sorted(range(4), key=key)  # who comes earlier dials who comes later
 FIRST, LIAR, OTHER, VICTIM = ORDER
 DEADLINE_S = 60.0
@@ -212,6 +213,23 @@ class Liar:
         return f"{self.links:,} links, {self.frames:,} frames"
 
 
+class Busy:
+    """A processor that is at work on something else."""
+
+    told = "nothing is sent"
+
+    async def run(self) -> None:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", "while True: pass")
+        try:
+            await process.wait()
+        finally:
+            process.kill()
+            await process.wait()
+
+    def end(self) -> None:
+        """It has."""
+
+
 def _malformed(rng: random.Random) -> bytes:
     """A frame that no honest peer sends: most have a good length and type, so that they are looked at."""
     kind = rng.choice((16, 16, 17, 18, 19, 1, 99))
@@ -236,7 +254,7 @@ def p(latencies: list[float], share: float) -> float:
 async def measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """One flood."""
     seconds = arguments.seconds
-    async with network(arguments.loop, penalties=kind != "frames") as (peers, ports):
+    async with network(arguments.loop, penalties=kind != "unpunished") as (peers, ports):
         victim, first, other = peers[VICTIM], peers[FIRST], peers[OTHER]
         await victim.lines(8)
         for peer in peers.values():
@@ -246,14 +264,16 @@ async def measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
         for peer in peers.values():
             peer.latencies.clear()
         before, victim.most_rss = victim.said["rss"], 0
-        flood: Strangers | Liar
-        if kind in ("slow", "frames"):
+        flood: Strangers | Liar | Busy
+        if kind in ("slow", "frames", "unpunished"):
             flood = Liar(kind, ports, arguments.frames)
+        elif kind == "busy":
+            flood = Busy()
         else:
             flood = Strangers(kind, ports[VICTIM], arguments.connections)
         begin = time.monotonic()
         job = asyncio.ensure_future(flood.run())
-        if kind == "frames":
+        if kind in ("frames", "unpunished"):
             await job
         else:
             await victim.lines(int(seconds * 4) // 2)
