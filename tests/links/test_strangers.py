@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
 
 import pytest
-from tests.runtime.nodes import DEADLINE_S, Node, cycles, hello_with, key, listener, raw_client, running, seed
+from tests.runtime.nodes import Node, cycles, hello_with, key, listener, raw_client, running, seed
 
 from syncpoint.runtime import strangers as strangers_module
 from syncpoint.runtime import transport as transport_module
@@ -134,38 +135,44 @@ async def test_close_sends_all_away() -> None:
     assert not asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
 
 
+class Exhausted:
+    """A listener of a system that cannot accept at first."""
+
+    def __init__(self, inner: socket.socket) -> None:
+        self.inner = inner
+        self.refusals = 3
+
+    def accept(self) -> object:
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError(24, "Too many open files")
+        return self.inner.accept()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+
 async def test_a_system_that_is_out_of_descriptors_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strangers_module, "ACCEPT_PAUSE_S", 0.001)
-    node, loop = victim(), asyncio.get_running_loop()
-    plain, refusals = loop.sock_accept, 3
-
-    class Loop:
-        """The loop, but for a system that cannot accept at first."""
-
-        async def sock_accept(self, sock: socket.socket) -> object:
-            nonlocal refusals
-            if refusals:
-                refusals -= 1
-                raise OSError(24, "Too many open files")
-            return await plain(sock)
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(loop, name)
-
-    class Asyncio:
-        """asyncio with that loop."""
-
-        def get_running_loop(self) -> Loop:
-            return Loop()
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(asyncio, name)
-
-    monkeypatch.setattr(strangers_module, "asyncio", Asyncio())
+    node = victim()
+    listening = Exhausted(node.transport._strangers._listener)
+    node.transport._strangers._listener = listening  # type: ignore[assignment]
     async with running(node):
-        async with asyncio.timeout(DEADLINE_S):
-            await honest_link(node)
-    assert refusals == 0
+        await honest_link(node)
+    assert listening.refusals == 0
+
+
+async def test_who_comes_while_we_close_is_not_left_open() -> None:
+    """The connection is there, and the loop knows of it, when the end comes: nobody may keep its socket."""
+    for turns in range(4):
+        node = victim()
+        async with contextlib.AsyncExitStack() as stack:
+            await node.transport.start()
+            client = await stack.enter_async_context(raw_client(node.port))
+            await cycles(turns)
+            await node.transport.close()
+            await client.closed_after()
+    gc.collect()  # what was left open would complain here
 
 
 async def test_a_hello_may_come_with_the_end_of_the_handshake() -> None:

@@ -37,38 +37,71 @@ class Strangers:
         self.greet = True  # whether a greeting is waited for
         self._listener = listener
         self._greeted = greeted
+        self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
+        self._pause: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def start(self) -> None:
         """Accept."""
         self._listener.setblocking(False)
         self._listener.listen(BACKLOG)
-        self._task = asyncio.get_running_loop().create_task(self._accept(), name="syncpoint accept")
+        self._wait()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Accept no more, and send all away."""
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        elif self._listener.fileno() >= 0:
+            with contextlib.suppress(NotImplementedError):
+                self._loop.remove_reader(self._listener)
+        if self._pause is not None:
+            self._pause.cancel()
         self._listener.close()
         self.gate.close()
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
+    def _wait(self) -> None:
+        """Be told of connections. (`sock_accept` loses the one that comes while it is cancelled.)"""
+        try:
+            self._loop.add_reader(self._listener, self._accept)
+        except NotImplementedError:  # a loop of Windows
+            self._task = self._loop.create_task(self._accept_all(), name="syncpoint accept")
+
+    def _accept(self) -> None:
+        """Take one connection; the loop has other things to do before the next."""
+        try:
+            sock, where = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return  # it was here, and is gone
+        except OSError as error:
+            self._loop.remove_reader(self._listener)
+            self._cannot(error)
+            self._pause = self._loop.call_later(ACCEPT_PAUSE_S, self._wait)
+            return
+        self._take(sock, where)
+
+    async def _accept_all(self) -> None:
+        while not self._closed:
             try:
-                sock, where = await loop.sock_accept(self._listener)
+                sock, where = await self._loop.sock_accept(self._listener)
             except OSError as error:
-                log.warning("no link can be taken now: %s", error.strerror)
+                self._cannot(error)
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
-            sock.setblocking(False)
-            stranger = _Stranger(self, sock, where)
-            if not self.greet:
-                self._greeted(sock, where)
-            else:
-                self.gate.enter(stranger, origin_of(where), stranger.close)
-                stranger.wait()
+            self._take(sock, where)
+
+    def _cannot(self, error: OSError) -> None:
+        log.warning("no link can be taken now: %s", error.strerror)
+
+    def _take(self, sock: socket.socket, where: Any) -> None:
+        sock.setblocking(False)
+        if not self.greet:
+            self._greeted(sock, where)
+            return
+        stranger = _Stranger(self, sock, where)
+        self.gate.enter(stranger, origin_of(where), stranger.close)
+        stranger.wait()
 
     def _look(self, stranger: _Stranger) -> None:
         """See what a stranger has said so far."""

@@ -132,7 +132,7 @@ class Transport:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._strangers.close()
+        self._strangers.close()
         self.gate.close()
         links = list(self.links)
         for end in (Link.close, Link.abort):
