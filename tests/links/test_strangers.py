@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import socket
 import ssl
 
@@ -160,19 +159,6 @@ async def test_a_system_that_is_out_of_descriptors_is_asked_again(monkeypatch: p
     async with running(node):
         await honest_link(node)
     assert listening.refusals == 0
-
-
-async def test_who_comes_while_we_close_is_not_left_open() -> None:
-    """The connection is there, and the loop knows of it, when the end comes: nobody may keep its socket."""
-    for turns in range(4):
-        node = victim()
-        async with contextlib.AsyncExitStack() as stack:
-            await node.transport.start()
-            client = await stack.enter_async_context(raw_client(node.port))
-            await cycles(turns)
-            await node.transport.close()
-            await client.closed_after()
-    gc.collect()  # what was left open would complain here
 
 
 async def test_a_hello_may_come_with_the_end_of_the_handshake() -> None:
