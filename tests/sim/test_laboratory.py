@@ -183,7 +183,7 @@ class Scheduled:
         if self._committee is None:
             links = self.cluster.nodes[0].host.open_links
             assert links is not None
-            self._committee = Committee(self.cluster.n, None, links.epoch_id)
+            self._committee = Committee(self.cluster.n, None, links.settings.epoch_id)
         return self._committee
 
     def begin(self, slow: Slow) -> int:
