@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from syncpoint import KeyPublic
-from syncpoint.cli.check import find_faults
+from syncpoint.cli.streams import find_faults
 from syncpoint.cli.cluster import Cluster, Place, WorkerPeer
 
 from .hosts import Hosts, hosts
