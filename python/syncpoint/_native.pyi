@@ -10,7 +10,7 @@ from typing import Final, final
 from .core.config import MachineConfig, Member, Network
 from .core.error import Reject
 from .core.input import Input
-from .core.journal import OwnEvent
+from .core.journal import Record
 from .core.output import Output
 from .core.status import Status
 from .core.values import Item, Parent
@@ -257,7 +257,7 @@ def decode_frontier(frame: bytes, n: int) -> tuple[int, ...] | Reject:
 def decode_evidence(body: bytes) -> list[tuple[bytes, bytes]] | Reject:
     """The two (header, signature) pairs of an EVIDENCE item."""
 
-def decode_record(record: bytes) -> OwnEvent | None:
+def decode_record(record: bytes) -> Record | None:
     """What a record of the journal says, None when it is none."""
 
 def encode_event(event: Event) -> bytes:

@@ -26,7 +26,7 @@ __all__ = ["CORES", "SEAM", "VARIABLE", "Core", "CoreInfo", "core_info", "load_c
 
 CORES = ("auto", "native", "python")
 
-SEAM = 2
+SEAM = 3
 """The number of the seam between the package and a core; a change of what crosses it makes another number."""
 
 VARIABLE = "SYNCPOINT_CORE"

@@ -621,20 +621,49 @@ def make_journal() -> Json:
         *(whole[:length] for length in (0, 1, 4, 5, 6, 40, 41)), b"\0" + whole[1:], b"\2" + whole[1:],
         b"\1\xff\xff\xff\xff", b"\1\xff\xff\xff\xff" + bytes(100),
     ]  # fmt: skip
+    place = journal.encode_place(
+        journal.Place(rng.randrange(2**64), rng.randrange(2**64), rng.randrange(2**64), whole[-32:])
+    )
+    records += [
+        journal.encode_peer_event(b"a frame"), journal.encode_peer_event(b""), place, place[:-1], place + b"x",
+        journal.encode_own_delivered(2**64 - 1), journal.encode_own_delivered(7)[:-1],
+        journal.encode_own_delivered(7) + b"x", b"\5" + whole[1:],
+    ]  # fmt: skip
     said = [(record, journal.decode_record(record)) for record in records]
-    return {"records": [[record.hex(), own and record_of(own)] for record, own in said]}
+    return {"records": [[record.hex(), record_of(decoded)] for record, decoded in said]}
 
 
-def record_of(own: journal.OwnEvent) -> Json:
-    return {"taken_over": [[str(each.round), each.place] for each in own.taken_over], "frame": own.frame.hex()}
+def record_of(record: journal.Record | None) -> Json:
+    match record:
+        case journal.OwnEvent(taken_over, frame):
+            return {"taken_over": [[str(each.round), each.place] for each in taken_over], "frame": frame.hex()}
+        case journal.PeerEvent(frame):
+            return {"frame": frame.hex()}
+        case journal.Place(round, index, consensus_at, order_hash):
+            return {"place": [str(round), str(index), str(consensus_at), order_hash.hex()]}
+        case journal.OwnDelivered(round):
+            return {"delivered": str(round)}
+    return None
+
+
+def encoded(record: journal.Record) -> bytes:
+    match record:
+        case journal.OwnEvent(taken_over, frame):
+            return journal.encode_own_event(frame, taken_over)
+        case journal.PeerEvent(frame):
+            return journal.encode_peer_event(frame)
+        case journal.Place():
+            return journal.encode_place(record)
+        case journal.OwnDelivered(round):
+            return journal.encode_own_delivered(round)
 
 
 def test_journal(records: Json) -> None:
     for text, expected in records["records"]:
-        own = journal.decode_record(bytes.fromhex(text))
-        assert (own and record_of(own)) == expected, text
-        if own is not None:
-            assert journal.encode_own_event(own.frame, own.taken_over).hex() == text
+        decoded = journal.decode_record(bytes.fromhex(text))
+        assert record_of(decoded) == expected, text
+        if decoded is not None:
+            assert encoded(decoded).hex() == text
 
 
 # -- waits (P3 to P5) -------------------------------------------------------------------------------

@@ -391,17 +391,15 @@ def test_a_restart_with_the_journal_goes_on_without_a_fork(seed: int) -> None:
     assert all(not machine.status().equivocators for machine in cluster.machines)
 
 
-def test_a_lost_journal_halts_the_peer_and_not_the_network() -> None:
+def test_a_lost_journal_halts_nobody() -> None:  # R2
     cluster = Cluster(4)
     cluster.submit(3, b"before")
     cluster.run_until(lambda: cluster.all_have(1))
     cluster.crash(3)
     cluster.restart(3, keep_journal=False)
-    cluster.submit(3, b"never")
-    cluster.run(500 * MS)
-    assert "journal" in cluster.halted[3]
-    cluster.submit(0, b"after")
-    cluster.run_until(lambda: cluster.all_have(2))  # it still follows
+    cluster.submit(3, b"in another life")
+    cluster.run_until(lambda: cluster.all_have(2))
+    assert not cluster.halted
     cluster.check_agreement()
     assert all(not machine.status().equivocators for machine in cluster.machines)
 

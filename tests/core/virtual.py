@@ -14,8 +14,10 @@ from syncpoint.core.crypto import derive
 from syncpoint.core.error import Reject
 from syncpoint.core.input import Connected, Disconnected, Input, Persisted, Received, Start, Submit
 from syncpoint.core.machine import Machine
-from syncpoint.core.output import Broadcast, Deliver, Halted, Persist, Queue, Rejected, Send, Wake
+from syncpoint.core.output import Broadcast, Deliver, Halted, Persist, Queue, Rejected, Send, Wake, Write
 from syncpoint.core.values import Delivered
+
+from .shelf import Shelf
 
 MS = 1_000_000
 EPOCH = 1_700_000_000_000_000_000
@@ -74,6 +76,7 @@ class Cluster:
         self.persist_ns = persist_ns
         self.delay: Delay = delay if callable(delay) else (lambda _from, _to, _frame, ns=delay: ns)
         self.journals: list[list[bytes]] = [[] for _ in range(size)]
+        self.stores = [Shelf() for _ in range(size)]
         self.delivered: list[list[Delivered]] = [[] for _ in range(size)]
         self.counts = [0] * size  # transactions delivered
         self.delivered_at: list[dict[bytes, int]] = [{} for _ in range(size)]
@@ -128,7 +131,10 @@ class Cluster:
             if j != i and (min(i, j), max(i, j)) in self.links:
                 self.cut(i, j)
 
-    def restart(self, i: int, *, keep_journal: bool = True) -> None:
+    def restart(
+        self, i: int, *, keep_journal: bool = True, records: Sequence[bytes] | None = None, whole: bool = True
+    ) -> None:
+        """Start a peer again, with its journal or with these records of its store."""
         self.down.discard(i)
         self._generation[i] += 1
         self._wake[i] = None
@@ -137,7 +143,7 @@ class Cluster:
         if not keep_journal:
             self.journals[i] = []
         self.machines[i] = self._machine(i)
-        self.step(i, Start(tuple(self.journals[i])))
+        self.step(i, Start(tuple(self.journals[i]) if records is None else tuple(records), whole))
         for j in range(self.size):
             if j != i and j not in self.down:
                 self.link(i, j)
@@ -209,8 +215,11 @@ class Cluster:
 
     def _carry_out(self, i: int, output: object) -> None:
         match output:
+            case Write():
+                self.stores[i].records += output.records
             case Persist():
                 self.journals[i] += output.records
+                self.stores[i].records += output.records
                 self._put(self.now + self.persist_ns, i, Persisted(output.token))
             case Send():
                 self.send(i, output.peer, output.frame)
@@ -222,6 +231,7 @@ class Cluster:
                     self.delivered_at[i][done.event.digest] = self.now
                     self.counts[i] += len(done.event.transactions)
                 self.delivered[i] += output.messages
+                self.stores[i].deliver(output.messages)
             case Wake():
                 self._wake[i] = output.at
                 self._put(output.at, i, None)

@@ -20,6 +20,7 @@ EVENT = (
 DELIVERED = ("parents", "index", "consensus_at", "order_hash", "whitened_signature", "closed_by", "submissions")
 OUTPUTS: dict[str, tuple[str, ...]] = {
     "Persist": ("token", "records"),
+    "Write": ("records",),
     "Send": ("peer", "frame"),
     "Broadcast": ("frame",),
     "Deliver": ("messages",),
@@ -109,8 +110,8 @@ def plain(output: Any, exact: bool = True) -> tuple[Any, ...]:
     if name == "Deliver":
         return name, *(_delivered(message, exact) for message in output.messages)
     fields = [getattr(output, field) for field in OUTPUTS[name]]
-    if name == "Persist":
-        fields[1] = tuple(fields[1])  # any sequence will do
+    if name in ("Persist", "Write"):
+        fields[-1] = tuple(fields[-1])  # any sequence will do
     return name, *(map(_plain, fields) if exact else fields)
 
 

@@ -20,8 +20,17 @@ from syncpoint.core.config import MAX_TRANSACTIONS, Local, MachineConfig, Networ
 from syncpoint.core.error import Reject
 from syncpoint.core.fetch import MAX_MISSING
 from syncpoint.core.input import Connected, Disconnected, Input, Received, Start
-from syncpoint.core.journal import Position, decode_record, encode_own_event
+from syncpoint.core.journal import (
+    OwnEvent,
+    PeerEvent,
+    Place,
+    Position,
+    RecordType,
+    decode_record,
+    encode_own_event,
+)
 from syncpoint.core.output import Rejected
+from syncpoint.core.retain import Retention
 from syncpoint.core.values import Event, Parent
 from syncpoint.core.wire import FrameType
 
@@ -33,9 +42,9 @@ SIZES = (1, 2, 3, 4, 4, 4, 4, 4, 4, 5, 5, 7, 7, 10, 13)
 CODES = tuple(Reject)
 # What must happen in a run besides all the reject codes, or the run has seen too little.
 EVENTS = (
-    "restart", "corrupt journal", "halted", "equivocator", "resubmitted", "timeout", "indirect", "direct skip",
-    "garbage", "delivered", "burst", "evicted", "clock jump", "late persist", "flood", "forgotten refusal",
-    "full event", "fast commit", "certified commit", "simulated", "observers", "observers deliver",
+    "restart", "replay", "corrupt journal", "halted", "equivocator", "resubmitted", "timeout", "indirect",
+    "direct skip", "garbage", "delivered", "burst", "evicted", "clock jump", "late persist", "flood",
+    "forgotten refusal", "full event", "fast commit", "certified commit", "simulated", "observers", "observers deliver",
 )  # fmt: skip
 SIMULATED = 0.25  # of the streams have simulated signatures
 OBSERVED = 0.15  # of the streams have observers (Q4)
@@ -153,6 +162,8 @@ class Wild(Cluster):
             factory=self._pair,
         )
         self.down |= self.puppets
+        for store in self.stores:
+            store.strict = False  # more than f may lie
         for i, j in itertools.combinations(range(n + observers), 2):
             if calm or rng.random() < 0.97:
                 self.link(i, j)
@@ -166,6 +177,7 @@ class Wild(Cluster):
             "retain_events": rng.choice((0, 0, 0, 40, 400, 40_000)),
             "retain_bytes": rng.choice((500, 20_000, 10**9)),
             "pool_bytes_per_sender": rng.choice((400, 1500, 10_000, 10**7)),
+            "stores": rng.random() < 0.6,
         }
         if "verify_threads" in Local.__dataclass_fields__:
             local["verify_threads"] = rng.choice((1, 3))
@@ -323,8 +335,30 @@ class Wild(Cluster):
         if i in self.good:
             self.journals[i] = self.good.pop(i)
         self.tally.events["restart"] += 1
-        self.restart(i)
+        if self.locals[i].stores and self.rng.random() < 0.8:
+            self.restart(i, records=self._stored(i), whole=self.rng.random() < 0.7)
+        else:
+            self.restart(i, whole=self.rng.random() < 0.9)
         return i
+
+    def _stored(self, i: int) -> list[bytes]:
+        """What the store of a peer gives at a start, some of it lost, from long ago, or not as it was."""
+        rng, shelf = self.rng, self.stores[i]
+        if rng.random() < 0.2 and shelf.records:
+            shelf.cut(rng.randrange(len(shelf.records)), rng.randrange(len(shelf.delivered) + 1))
+        rounds = Retention(self.network, self.locals[i], self.n).rounds
+        records = shelf.load(self.machines[i].committee.epoch_id, self.network, rounds)
+        self.tally.events["replay"] += bool(records) and records[0][0] == RecordType.PLACE
+        if records and rng.random() < 0.1:
+            at = rng.randrange(len(records))
+            match rng.choice(("lost", "mutate", "double")):
+                case "lost":
+                    del records[at]
+                case "mutate":
+                    records[at] = self._near(mutated(rng, records[at]))
+                case _:
+                    records.insert(rng.randrange(len(records) + 1), records[at])
+        return records
 
     def _answer(self, i: int, liar: int, frame: bytes) -> None:
         """A liar serves what it made, mostly."""
@@ -487,7 +521,7 @@ class Wild(Cluster):
                 records.insert(rng.randrange(len(records) + 1), records[at])
             case "positions":
                 record = decode_record(records[at])
-                assert record is not None
+                assert isinstance(record, OwnEvent)
                 wild = [Position(rng.choice((0, 1, 2, 2**32 - 1)), rng.choice((0, 1, 2**32 - 1))) for _ in range(3)]
                 records[at] = encode_own_event(record.frame, wild)
             case "foreign":
@@ -508,7 +542,9 @@ class Wild(Cluster):
         A journal is believed: neither core looks for parents or a signature in what it wrote itself.
         """
         decoded = decode_record(record)
-        if decoded is not None:
+        if isinstance(decoded, Place) and decoded.round > 5_000:
+            return record[:-1]
+        if isinstance(decoded, OwnEvent | PeerEvent):
             event = wire.decode_event(decoded.frame, self.machines[0].committee.epoch_id, self.network)
             if isinstance(event, Event) and event.round > 5_000:
                 return record[:-1]

@@ -9,8 +9,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from syncpoint import KeyPublic
-from syncpoint.cli.streams import find_faults
 from syncpoint.cli.cluster import Cluster, Place, WorkerPeer
+from syncpoint.cli.streams import find_faults
 
 from .hosts import Hosts, hosts
 

@@ -20,7 +20,7 @@ BUILT_INS = {"open", "input", "print", "id", "exec", "eval", "__import__", "brea
 MODULES = {
     "values", "error", "config", "committee", "crypto", "timer",
     "wire", "verify", "dag", "decide", "order",
-    "propose", "fetch", "journal", "input", "output", "status", "machine",
+    "propose", "fetch", "journal", "recover", "retain", "input", "output", "status", "machine",
 }  # fmt: skip
 PRIVATE = {"__init__", "_blake3"}
 WORD = "simulated"  # the scheme's name

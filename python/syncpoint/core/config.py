@@ -133,6 +133,7 @@ class Local:
     retain_bytes: int = 256 * 1024 * 1024  # ... unless they are larger than this
     pool_bytes_per_sender: int = 4 * 1024 * 1024  # events from one peer that wait for their parents (V7)
     verify_threads: int = 1  # threads that check signatures when many come at once; the Python core uses one
+    stores: bool = False  # whether what is accepted is given out to be written (J2): there is a store to keep it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,6 +66,11 @@ class Dag:
         self._by_digest: dict[bytes, Node] = {}
         self._empty = Row(n)
 
+    def begin(self, floor: int) -> None:
+        """Begin above a round, as if all up to it had been dropped; nothing may be here yet."""
+        assert not self._by_digest, "began twice"
+        self.floor = self.top = floor
+
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._by_digest
 
@@ -81,13 +86,13 @@ class Dag:
         return self.rows.get(round, self._empty)
 
     def insert(self, event: Event) -> Node:
-        """Add an event whose parents are all here; it must be neither here already nor below the floor."""
+        """Add an event whose parents above the floor are all here; it must be neither here already nor below it."""
         assert event.digest not in self._by_digest, "inserted twice"
         assert event.round > self.floor, "inserted below the floor"
         row = self.rows.get(event.round)
         if row is None:
             row = self.rows[event.round] = Row(self.n)
-        parents = tuple(self._by_digest[parent.digest] for parent in event.parents)
+        parents = tuple(self._by_digest[at.digest] for at in event.parents if at.round > self.floor)
         node = Node(event, parents, len(row.nodes))
         for parent in parents:
             if parent.round == node.round - 1:  # D1: a strong parent is a vote

@@ -56,6 +56,10 @@ class Decider:
         self._top = 0  # the highest round with slots
         self._open: dict[int, int] = {}  # round -> number of its slots that are not decided
 
+    def begin(self, round: int) -> None:
+        """Begin above a round that is closed; nothing may have been counted yet."""
+        self.closed = self._top = round
+
     def insert(self, node: Node) -> None:
         """Count a new event and decide what it makes decidable."""
         self.count(node)
@@ -104,6 +108,16 @@ class Decider:
         """What became of a slot."""
         slots = self.slots.get(round)
         return None if slots is None else slots[creator].status
+
+    def snapshot(self) -> bytes:
+        """What is here, and what is known of the slots above the closed rounds: equal bytes, equal state."""
+        parts: list[bytes] = []
+        for round in range(self.dag.floor + 1, self.dag.top + 1):
+            for creator, variants in enumerate(self.dag.row(round).variants):
+                parts += [variant.digest for variant in variants]
+                status = self.status(round, creator)
+                parts.append(status.digest if isinstance(status, Node) else b"?" if status is None else b"-")
+        return b"".join(parts)
 
     def prune(self, floor: int) -> None:
         """Forget the slots of all rounds up to `floor`, which must be closed."""

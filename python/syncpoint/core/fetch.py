@@ -20,6 +20,7 @@ GRAIN_NS = MS  # requests are due at multiples of it: so few wake-ups, however m
 PULL_TIMEOUT_NS = 1_000 * MS  # an unanswered pull no longer stands in the way of another
 PULL_PATIENCE_NS = 100 * MS  # before another peer is pulled from as well
 FIRST_PULL_PAUSE_NS, MAX_PULL_PAUSE_NS = 50 * MS, 5_000 * MS  # after a pull that brought nothing new
+MAX_REFUSED = 4096  # digests of invalid events that are remembered, oldest forgotten first
 MAX_MISSING = 4096  # parents that one sender's waiting events miss; beyond, more of them are not kept
 
 
@@ -69,6 +70,7 @@ class Fetcher:
         self._bytes = [0] * peers  # per sender, in the pool
         self._missing = [0] * peers  # per sender, parents that its waiting events miss
         self._slots: dict[tuple[int, int, int], int] = {}  # (round, creator, sender) -> waiting events
+        self._refused: dict[bytes, None] = {}  # digests
         self._pulls: dict[int, int] = {}  # peer -> until when its pull is under way
         self._max_pulls = committee.f + 1  # from members, so that f liars who do not answer hold up nothing
         self._pause: dict[int, tuple[int, int]] = {}  # peer -> (not before, next pause)
@@ -138,16 +140,27 @@ class Fetcher:
                 ready.append((waiting.event, waiting.sender))
         return ready
 
-    def refused(self, digest: bytes) -> list[tuple[Event, int]]:
-        """An event is invalid: the waiting events, with their senders, that thereby are invalid too."""
-        dropped = []
-        want = self._wants.pop(digest, None)
-        for child in want.children if want is not None else ():
-            waiting = self._waiting.get(child)
-            if waiting is not None:
-                self._drop(waiting)
-                dropped.append((waiting.event, waiting.sender))
-        return dropped
+    def refuse(self, digest: bytes) -> list[int]:
+        """Remember that an event is invalid, and drop what builds on it: who sent that, once for each event."""
+        senders: list[int] = []
+        todo = [digest]
+        while todo:
+            digest = todo.pop()
+            if len(self._refused) >= MAX_REFUSED:
+                del self._refused[next(iter(self._refused))]
+            self._refused[digest] = None
+            want = self._wants.pop(digest, None)
+            for child in want.children if want is not None else ():
+                waiting = self._waiting.get(child)
+                if waiting is not None:
+                    self._drop(waiting)
+                    senders.append(waiting.sender)
+                    todo.append(child)
+        return senders
+
+    def is_refused(self, digest: bytes) -> bool:
+        """Whether an event is known to be invalid."""
+        return digest in self._refused
 
     def forget_below(self, floor: int) -> None:
         """Drop what waits in rounds that are too old to matter."""

@@ -13,9 +13,15 @@ __all__ = ["Connected", "Disconnected", "Input", "Persisted", "Received", "Start
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The first input: the journal's records, oldest first (J1, R1); empty for a new peer."""
+    """The first input: what the store has (J1, J2, R1), nothing for a new peer.
+
+    The records are, if anything was delivered, a place; then events in the order in which they were written, all those
+    of the retained rounds up to the place and above, and own ones from the oldest on that was not delivered; then
+    which own ones were delivered before the place.
+    """
 
     records: Sequence[bytes]
+    whole: bool = True  # False when own events may be missing: lost, from a backup, or damaged (R2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,34 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-__all__ = ["OwnEvent", "Position", "RecordType", "decode_record", "encode_own_event"]
+__all__ = [
+    "OwnDelivered",
+    "OwnEvent",
+    "PeerEvent",
+    "Place",
+    "Position",
+    "Record",
+    "RecordType",
+    "decode_record",
+    "encode_own_delivered",
+    "encode_own_event",
+    "encode_peer_event",
+    "encode_place",
+]
 
 _COUNT = struct.Struct("<I")
 _POSITION = struct.Struct("<QI")
+_PLACE = struct.Struct("<QQQ32s")
+_ROUND = struct.Struct("<Q")
 
 
 class RecordType(IntEnum):
     """The first byte of every record."""
 
     OWN_EVENT = 1
+    PEER_EVENT = 2
+    PLACE = 3
+    OWN_DELIVERED = 4
 
 
 class Position(NamedTuple):
@@ -36,6 +54,30 @@ class OwnEvent(NamedTuple):
     frame: bytes  # its EVENT frame
 
 
+class PeerEvent(NamedTuple):
+    """An event that was accepted from another peer (J2); one of ours among them was made before a recovery (R2)."""
+
+    frame: bytes  # its EVENT frame
+
+
+class Place(NamedTuple):
+    """Where the order stood when a round had closed (R1)."""
+
+    round: int
+    next_index: int  # of the next delivered event
+    consensus_at: int  # ns, of the last one
+    order_hash: bytes  # 32 bytes, after the last one
+
+
+class OwnDelivered(NamedTuple):
+    """Our event of this round was delivered before the place: what it carries is not to be queued again (O11)."""
+
+    of_round: int
+
+
+Record = OwnEvent | PeerEvent | Place | OwnDelivered
+
+
 def encode_own_event(frame: bytes, taken_over: Sequence[Position]) -> bytes:
     """The record of an event that we have signed and will send."""
     parts = [bytes((RecordType.OWN_EVENT,)), _COUNT.pack(len(taken_over))]
@@ -43,14 +85,41 @@ def encode_own_event(frame: bytes, taken_over: Sequence[Position]) -> bytes:
     return b"".join((*parts, frame))
 
 
-def decode_record(record: bytes) -> OwnEvent | None:
+def encode_peer_event(frame: bytes) -> bytes:
+    """The record of an event that we have accepted."""
+    return bytes((RecordType.PEER_EVENT,)) + frame
+
+
+def encode_place(place: Place) -> bytes:
+    """The record of a place in the order."""
+    return bytes((RecordType.PLACE,)) + _PLACE.pack(*place)
+
+
+def encode_own_delivered(round: int) -> bytes:
+    """The record of an own event's delivery."""
+    return bytes((RecordType.OWN_DELIVERED,)) + _ROUND.pack(round)
+
+
+def decode_record(record: bytes) -> Record | None:
     """What a record says, None when it is none: our own store contradicts itself."""
-    if len(record) < 1 + _COUNT.size or record[0] != RecordType.OWN_EVENT:
+    kind, body = record[:1], record[1:]
+    if kind == bytes((RecordType.OWN_EVENT,)):
+        return _decode_own_event(body)
+    if kind == bytes((RecordType.PEER_EVENT,)):
+        return PeerEvent(body)
+    if kind == bytes((RecordType.PLACE,)) and len(body) == _PLACE.size:
+        return Place._make(_PLACE.unpack(body))
+    if kind == bytes((RecordType.OWN_DELIVERED,)) and len(body) == _ROUND.size:
+        return OwnDelivered(*_ROUND.unpack(body))
+    return None
+
+
+def _decode_own_event(body: bytes) -> OwnEvent | None:
+    if len(body) < _COUNT.size:
         return None
-    (count,) = _COUNT.unpack_from(record, 1)
-    start = 1 + _COUNT.size
-    end = start + count * _POSITION.size
-    if len(record) < end:
+    (count,) = _COUNT.unpack_from(body)
+    end = _COUNT.size + count * _POSITION.size
+    if len(body) < end:
         return None
-    positions = tuple(map(Position._make, _POSITION.iter_unpack(record[start:end])))
-    return OwnEvent(positions, record[end:])
+    positions = tuple(map(Position._make, _POSITION.iter_unpack(body[_COUNT.size : end])))
+    return OwnEvent(positions, body[end:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import ArgumentError, CorruptError
@@ -11,15 +11,17 @@ from . import wire
 from .committee import Committee
 from .config import MachineConfig
 from .crypto import Signer, blake3
-from .dag import Dag, Node
+from .dag import Dag
 from .decide import Decider
 from .error import Reject
 from .fetch import Fetcher, Server
 from .input import Connected, Disconnected, Input, Persisted, Received, Start, Submit
-from .journal import decode_record, encode_own_event
+from .journal import encode_own_event, encode_peer_event
 from .order import Orderer
-from .output import Broadcast, Deliver, Halted, Output, Persist, Queue, Rejected, Send, Wake
+from .output import Broadcast, Deliver, Halted, Output, Persist, Queue, Rejected, Send, Wake, Write
 from .propose import Made, Proposer
+from .recover import COPIED, Recovery, read_store
+from .retain import Retention
 from .status import Status
 from .timer import Timer
 from .values import Delivered, Event
@@ -28,10 +30,7 @@ from .wire import FrameType
 
 __all__ = ["Machine"]
 
-MAX_INVALID = 4096  # digests of refused events that are remembered, oldest forgotten first
 PULL_GAP = 3  # rounds above the top: beyond, whole rounds are pulled rather than single parents
-RETAIN_GC_DEPTHS = 2  # rounds retained whatever their events take, in gc_depths
-HOPELESS = 4  # times what is retained: so far behind, or so much held, a peer gives up making events
 STALL_NS = 500_000_000  # without a closed round while something waits, before frontiers are exchanged again
 STALL_HEARTBEATS = 2  # the same while nothing waits
 
@@ -57,17 +56,14 @@ class Machine:
         self._proposer = Proposer(config.network, self.committee, config.local, own, signer, config.entropy, *parts)
         self._fetcher = Fetcher(self.committee, own, config.local.pool_bytes_per_sender)
         self._server = Server(self._dag, self.committee.n + len(self.committee.observers))
-        retain = config.local.retain_events // self.committee.n
-        self._retain_rounds = max(retain, RETAIN_GC_DEPTHS * config.network.gc_depth)
+        self._recovery = Recovery(self.committee, own, self._dag)
+        self._retention = Retention(config.network, config.local, self.committee.n)
         self._outputs: list[Output] = []
-        self._delivered: list[Delivered] = []
+        self._accepted: list[bytes] = []  # records of what others sent
         self._rejects: dict[Reject, int] = {}
-        self._invalid: dict[bytes, None] = {}
         self._equivocators = 0  # bit set over creators
         self._started = False
         self._halted: str | None = None
-        self._heard: set[int] = set()  # members that claim no event of ours that we do not have
-        self._journaled_round = 0  # of our newest journaled event: nothing new before it is in the DAG
         self._persisting: tuple[int, Event] | None = None
         self._token = 0
         self._submitted = False  # since the queue was reported last
@@ -83,9 +79,14 @@ class Machine:
         self._now = now
         for input in inputs:
             self._route(input)
+        if self._accepted:  # to be written before anything that follows from it (J2)
+            self._outputs.append(Write(tuple(self._accepted)))
+            self._accepted = []
         self._close_rounds()
         self._propose()
-        self._wake(self._fetch())
+        due = [at for at in (self._fetch(), self._propose_at) if at is not None]
+        if due:
+            self._outputs.append(Wake(max(min(due), now)))
         outputs, self._outputs = self._outputs, []
         return outputs
 
@@ -99,8 +100,10 @@ class Machine:
             linked=linked,
             has_quorum=sum(map(self._is_member, (*linked, self.own))) >= self.committee.q,
             halted=self._halted,
+            recovering=self._recovery.is_lost,
             own_round=proposer.own_round,
             top_round=self._dag.top,
+            peers_round=self._recovery.peers_round,
             closed_round=decider.closed,
             floor_round=self._dag.floor,
             frontier=tuple(self._dag.frontier),
@@ -128,13 +131,8 @@ class Machine:
 
     def digest(self) -> bytes:
         """A hash of all that the peers must come to agree on, and of what it will be computed from."""
-        parts = [self._orderer.order_hash, struct.pack("<QQ", self._orderer.index, self._decider.closed)]
-        for round in range(self._dag.floor + 1, self._dag.top + 1):
-            for creator, variants in enumerate(self._dag.row(round).variants):
-                parts += [variant.digest for variant in variants]
-                status = self._decider.status(round, creator)
-                parts.append(status.digest if isinstance(status, Node) else b"?" if status is None else b"-")
-        return blake3(b"".join(parts))
+        counts = struct.pack("<QQ", self._orderer.index, self._decider.closed)
+        return blake3(self._orderer.order_hash + counts + self._decider.snapshot())
 
     # -- inputs -------------------------------------------------------------------------------------
 
@@ -158,25 +156,39 @@ class Machine:
                 self._fetcher.disconnected(input.peer)
                 self._timer.linked &= ~(1 << input.peer)
             case Start():
-                self._start(input.records)
+                self._start(input)
 
-    def _start(self, records: Iterable[bytes]) -> None:
-        """Take up the journal: our own events are in the DAG again as soon as their parents are (R1)."""
+    def _start(self, start: Start) -> None:
+        """Take up the store: what was in the DAG is in it again, and nothing is delivered twice (R1)."""
         assert not self._started, "started twice"
         self._started = True
         self._quiet_since = self._now
-        for record in records:
-            decoded = decode_record(record)
-            if decoded is None:
-                raise CorruptError(f"the journal holds a record that is none: {record[:16].hex()}...")
-            event = wire.decode_event(decoded.frame, self.committee.epoch_id, self.config.network)
-            if isinstance(event, Reject) or event.creator != self.own or self._observes:
-                raise CorruptError("the journal holds an event that is not ours: another key or network")
-            self._journaled_round = max(self._journaled_round, event.round)
-            self._proposer.restore(event, decoded.taken_over)
-            reject = self._take(event, self.own)
-            if reject is not None:
-                raise CorruptError(f"the journal holds two events of ours for round {event.round}")
+        past = read_store(start.records, self.own, self.committee, self.config.network)
+        self._recovery.start(start.whole)
+        if past.place is not None:  # rounds up to there will close once more, and nothing comes of it
+            floor = max(0, past.place.round - self._retention.rounds)
+            self._dag.begin(floor)
+            self._decider.begin(floor)
+            self._orderer.begin(floor, past.place)
+        for event, taken_over in past.events:
+            if taken_over is not None:
+                self._recovery.journaled(event)
+                self._proposer.restore(event, taken_over)
+            self._restore(event)
+        for round in past.delivered:
+            self._proposer.was_delivered(round)
+
+    def _restore(self, event: Event) -> None:
+        """Put an event of the store where it was; it was checked before it was stored."""
+        floor = self._dag.floor
+        if event.round <= floor or event.digest in self._dag or event.digest in self._fetcher:
+            return
+        if any(parent.round > floor and parent.digest not in self._dag for parent in event.parents):
+            self._take(event, self.own)  # what it builds on is to be fetched
+            return
+        if event.round > self._dag.top + 1:
+            raise CorruptError(f"the journal holds an event of round {event.round} that builds on nothing")
+        self._enter(event)
 
     def _frame(self, peer: int, frame: bytes) -> None:
         kind = frame[0] if frame else None
@@ -203,7 +215,7 @@ class Machine:
             return event
         if event.digest in self._dag or event.digest in self._fetcher:
             return None
-        if event.digest in self._invalid:
+        if self._fetcher.is_refused(event.digest):
             return Reject.INVALID_ANCESTOR
         if self._too_old(event):
             return Reject.TOO_OLD
@@ -214,11 +226,8 @@ class Machine:
         reject = Reject.EQUIVOCATION if spare else check_event(event, self.committee, self.config.network.gc_depth)
         if reject is not None:
             return reject
-        if event.creator == self.own:
-            self._halt(
-                f"an event of round {event.round} carries our signature, but is not in our journal: "
-                "this key signed in another process, or its journal was lost"
-            )
+        if event.creator == self.own and self._recovery.is_copied(event):
+            self._halt(f"an event of round {event.round} carries our signature, and not by us: {COPIED}")
             self._reject(peer, Reject.NOT_OURS)  # R5; taken all the same, as others build on it
         if event.round > self._dag.top + PULL_GAP:
             self._pull(peer)
@@ -239,10 +248,13 @@ class Machine:
             event, sender = ready.pop()
             reject = self._accept(event)
             if reject is None:
+                if sender != self.own and self.config.local.stores:
+                    self._accepted.append(encode_peer_event(wire.encode_event(event)))
                 ready += self._fetcher.accepted(event.digest)
             else:
                 if reject not in (Reject.EQUIVOCATION, Reject.TOO_OLD):
-                    self._refuse(event)
+                    for child_sender in self._fetcher.refuse(event.digest):
+                        self._reject(child_sender, Reject.INVALID_ANCESTOR)
                 self._reject(sender, reject)
         return None
 
@@ -262,6 +274,11 @@ class Machine:
         reject = check_ancestors(event, parents, self._dag, self.config.network.gc_depth)
         if reject is not None:
             return reject
+        self._enter(event)
+        return None
+
+    def _enter(self, event: Event) -> None:
+        """Put an event into the DAG, and tell everybody whom it concerns."""
         node = self._dag.insert(event)
         if not self._observes:  # else nobody waits for anything
             self._timer.accepted(node.round, node.creator, self._now)
@@ -270,8 +287,7 @@ class Machine:
         self._proposer.accept(node)
         self._decider.insert(node)
         if self._proposer.is_copied:
-            self._halt("there is evidence that our key signed two events for one slot: it signs in another process too")
-        return None
+            self._halt(f"there is evidence that our key signed two events for one slot: {COPIED}")
 
     def _one_variant(self, event: Event, sender: int | None) -> Reject | None:
         """A second variant of a slot is stored only when another event refers to it (F2)."""
@@ -283,20 +299,9 @@ class Machine:
             return None
         return None if self._fetcher.wants(event.digest) else Reject.EQUIVOCATION
 
-    def _refuse(self, event: Event) -> None:
-        """Remember an invalid event, and refuse all that builds on it."""
-        todo = [event]
-        while todo:
-            digest = todo.pop().digest
-            if len(self._invalid) >= MAX_INVALID:
-                del self._invalid[next(iter(self._invalid))]
-            self._invalid[digest] = None
-            for child, sender in self._fetcher.refused(digest):
-                self._reject(sender, Reject.INVALID_ANCESTOR)
-                todo.append(child)
-
-    def _halt(self, reason: str) -> None:
-        if self._halted is None:
+    def _halt(self, reason: str | None) -> None:
+        """Make no more events, if there is a reason and none was given before."""
+        if reason is not None and self._halted is None:
             self._halted = reason
             self._outputs.append(Halted(reason))
 
@@ -304,12 +309,12 @@ class Machine:
 
     def _frontier(self, peer: int, theirs: tuple[int, ...], *, pull: bool) -> Reject | None:
         """Learn how far a peer is; fill whichever side is behind (F3)."""
-        ours = self._dag.frontier
-        counts = self._is_member(peer) and not self._observes  # what observers say of us counts for nothing (Q4)
-        if counts and theirs[self.own] <= max(ours[self.own], self._journaled_round):
-            self._heard.add(peer)  # else it knows more of us than we do, or lies; the pull will tell
+        if self._is_member(peer) and not self._observes:  # what observers say of us counts for nothing (Q4)
+            self._recovery.frontier(peer, theirs)
         if not pull:
             self._fetcher.pulled(peer)
+        floor = self._dag.floor  # what lies so low can no longer be taken (F4)
+        ours = [max(round, floor + self.config.network.gc_depth if floor else 0) for round in self._dag.frontier]
         behind = any(their > our for their, our in zip(theirs, ours, strict=True))
         if behind:
             self._pull(peer)
@@ -342,39 +347,32 @@ class Machine:
     def _close_rounds(self) -> None:
         """Order what closed, and let go of what is too old to matter."""
         closing = self._decider.closing()
+        messages: list[Delivered] = []
         for round, committed in closing:
             for done in self._orderer.close(round, committed):
                 if done.event.creator == self.own:
                     done = replace(done, submissions=self._proposer.delivered(done))
-                self._delivered.append(done)
-            self._proposer.expire(self._orderer.floor)  # O11
-        if self._delivered:
-            self._outputs.append(Deliver(tuple(self._delivered)))
-            self._delivered = []
+                messages.append(done)
+            if not self._orderer.replays:
+                self._proposer.expire(self._orderer.floor)  # O11
+        if messages:
+            self._outputs.append(Deliver(tuple(messages)))
         if closing:
-            if self._is_confirmed:  # else it is quiet while we cannot take part, whatever the others do
+            if self._recovery.is_certain:  # else it is quiet while we cannot take part, whatever the others do
                 self._quiet_since = self._now
             self._decider.prune(self._decider.closed)
             self._forget()
 
     def _forget(self) -> None:
         """Drop rounds that neither we nor any peer that keeps up still need (F4)."""
-        depth = self.config.network.gc_depth
-        held, limit = self._dag.bytes, self.config.local.retain_bytes
-        # An observer makes nothing that would have to build on a round of its own (Q4).
-        own_round = self._decider.closed if self._observes else self._proposer.own_round
-        behind = self._decider.closed - own_round
-        if behind > HOPELESS * self._retain_rounds or (held > HOPELESS * limit and behind > RETAIN_GC_DEPTHS * depth):
-            self._halt(
-                f"our newest event is of round {own_round}, and round {self._decider.closed} has closed: "
-                "what the next one would have to build on is too long ago"
-            )
-        floor = self._decider.closed - (RETAIN_GC_DEPTHS * depth if held > limit else self._retain_rounds)
-        if self._halted is None:  # our own rounds have no gaps (P1): the next one builds on the last
-            floor = min(floor, own_round - RETAIN_GC_DEPTHS * depth)
+        # An observer makes nothing that would have to build on a round of its own (Q4), nor does who waits for R2.
+        closed, held = self._decider.closed, self._dag.bytes
+        own_round = closed if self._observes or self._recovery.is_lost else self._proposer.base_round
+        self._halt(self._retention.hopeless(closed, held, own_round))
+        floor = self._retention.floor(closed, held, None if self._halted is not None else own_round)
         if floor > self._dag.floor:
             self._proposer.prune(self._dag.prune(floor))
-            self._fetcher.forget_below(floor + depth)
+            self._fetcher.forget_below(floor + self.config.network.gc_depth)
             self._timer.prune(floor)
 
     def _propose(self) -> None:
@@ -384,6 +382,7 @@ class Machine:
             next_event = self._proposer.poll(self._now)
             if isinstance(next_event, Made):
                 self._token += 1
+                self._recovery.signed()
                 self._persisting = (self._token, next_event.event)
                 record = encode_own_event(wire.encode_event(next_event.event), next_event.taken_over)
                 self._outputs.append(Persist(self._token, (record,)))
@@ -395,13 +394,12 @@ class Machine:
             self._outputs.append(Queue(*queued))
 
     def _may_propose(self) -> bool:
-        may = self._started and not self._observes and self._halted is None and self._persisting is None
-        return may and self._is_confirmed and self._proposer.own_round >= self._journaled_round
-
-    @property
-    def _is_confirmed(self) -> bool:
-        """Whether q peers, ourselves among them, say that our journal is complete (R2, R5); an observer has none."""
-        return self._observes or len(self._heard) + 1 >= self.committee.q
+        if not self._started or self._observes or self._halted is not None or self._persisting is not None:
+            return False
+        self._halt(self._recovery.settle())
+        self._proposer.resume_round = self._recovery.resume_round
+        may = self._recovery.is_certain and not self._orderer.replays
+        return may and self._proposer.base_round >= self._recovery.journaled_round
 
     def _persisted(self, token: int) -> None:
         assert self._persisting is not None, "nothing was being persisted"
@@ -409,7 +407,7 @@ class Machine:
         event, self._persisting = self._persisting[1], None
         if self._halted is not None:  # R5: another copy of us may have signed this slot as well
             return
-        self._journaled_round = event.round
+        self._recovery.journaled(event)
         self._take(event, self.own)
         assert event.digest in self._dag, "our own event was refused"
         self._outputs.append(Broadcast(wire.encode_event(event)))
@@ -424,21 +422,16 @@ class Machine:
         stall = STALL_NS if busy else STALL_HEARTBEATS * self.config.local.heartbeat_ns
         if self._now >= self._quiet_since + stall:  # frames were lost, or too few peers are linked
             self._quiet_since = self._now
-            if self._is_confirmed or self._halted is not None:
+            if self._recovery.is_certain or self._halted is not None:
                 self._outputs.append(Broadcast(wire.encode_frontier(FrameType.FRONTIER, self._dag.frontier)))
             else:
-                for peer in sorted(filter(self._is_member, self._fetcher.linked.keys() - self._heard)):
-                    self._send_frontier(FrameType.PULL, peer)  # whoever is pulled from says how far it is
+                for peer in sorted(filter(self._is_member, self._fetcher.linked)):
+                    if not self._recovery.is_heard(peer):  # whoever is pulled from says how far it is
+                        self._send_frontier(FrameType.PULL, peer)
         return min(at for at in (due, self._quiet_since + stall) if at is not None)
 
-    def _wake(self, fetch_at: int | None) -> None:
-        times = [at for at in (self._propose_at, fetch_at) if at is not None]
-        if times:
-            self._outputs.append(Wake(max(min(times), self._now)))
-
     def _is_member(self, peer: int) -> bool:
-        """Whether a peer takes part in ordering; observers count for nothing (Q4)."""
-        return peer < self.committee.n
+        return peer < self.committee.n  # observers count for nothing (Q4)
 
     def _reject(self, peer: int, code: Reject) -> None:
         self._rejects[code] = self._rejects.get(code, 0) + 1

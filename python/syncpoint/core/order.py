@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from .committee import Committee
 from .crypto import blake3
 from .dag import Node
+from .journal import Place
 from .values import Delivered, lower_median
 
 __all__ = ["DOMAIN_ORDER", "Orderer", "Sightings"]
@@ -36,15 +37,29 @@ class Orderer:
         self.index = 0  # of the next delivered event
         self.consensus_at = 0  # ns, of the last one
         self.order_hash = blake3(DOMAIN_ORDER + committee.epoch_id)
+        self._place: Place | None = None  # up to which what closes was delivered before the start
         self._waiting: dict[Node, Sightings] = {}  # held, not delivered
         self._held: dict[int, set[Node]] = {}  # round -> held events, delivered or not
         self._taken: dict[int, int] = {}  # round -> bit set of creators with a delivered variant (O7)
         self._carrying: dict[int, set[Node]] = {}  # round -> accepted, undelivered, not empty (P2)
 
     @property
+    def replays(self) -> bool:
+        """Whether what closes was delivered before the start."""
+        return self._place is not None
+
+    @property
     def has_undelivered(self) -> bool:
         """Whether an accepted event that carries something still waits for its place (P2)."""
         return bool(self._carrying)
+
+    def begin(self, floor: int, place: Place) -> None:
+        """Begin above a round, with what comes up to a place delivered before (R1).
+
+        What the closing of a round delivers depends on nothing that lies `gc_depth` rounds below it (O2), nor on what
+        closed before that. Whoever closes 2 `gc_depth` rounds up to the place again stands there as it stood before.
+        """
+        self.floor, self._place = floor, place
 
     def accept(self, node: Node) -> None:
         """Note an accepted event; it counts as undelivered until it is delivered or falls below the floor."""
@@ -76,7 +91,12 @@ class Orderer:
                 continue
             self._taken[node.round] = taken | 1 << node.creator
             batch.append(self._deliver(node, stamps[node], round, signatures))
-        return batch
+        if self._place is None:
+            return batch
+        if round == self._place.round:
+            _, self.index, self.consensus_at, self.order_hash = self._place
+            self._place = None
+        return []
 
     # -- holding and seeing -------------------------------------------------------------------------
 

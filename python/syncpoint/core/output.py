@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .error import Reject
 from .values import Delivered
 
-__all__ = ["Broadcast", "Deliver", "Halted", "Output", "Persist", "Queue", "Rejected", "Send", "Wake"]
+__all__ = ["Broadcast", "Deliver", "Halted", "Output", "Persist", "Queue", "Rejected", "Send", "Wake", "Write"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,13 @@ class Persist:
     """Make these records durable, then answer `Persisted(token)` (J1)."""
 
     token: int
+    records: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Write these records of accepted events, in this order and before what comes after; nothing waits for it (J2)."""
+
     records: Sequence[bytes]
 
 
@@ -74,4 +81,4 @@ class Halted:
     reason: str
 
 
-Output = Persist | Send | Broadcast | Deliver | Queue | Wake | Rejected | Halted
+Output = Persist | Write | Send | Broadcast | Deliver | Queue | Wake | Rejected | Halted

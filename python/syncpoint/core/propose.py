@@ -75,6 +75,7 @@ class Proposer:
         self.local = local
         self.own = own
         self.tip: Node | None = None  # our newest event, once it is in the DAG
+        self.resume_round = 0  # our next event builds on this round at least (R2)
         self.created_at = 0  # ns, when we made it
         self.made = 0
         self.resubmitted = 0
@@ -103,6 +104,11 @@ class Proposer:
         """The round of our newest event, 0 before the first."""
         return self.tip.round if self.tip is not None else 0
 
+    @property
+    def base_round(self) -> int:
+        """The round that our next event builds on: our newest one's (P1), or where a recovery lets us go on (R3)."""
+        return max(self.own_round, self.resume_round)
+
     def submit(self, transactions: Iterable[bytes]) -> None:
         """Queue transactions of our application; they get the next numbers."""
         for transaction in transactions:
@@ -119,6 +125,10 @@ class Proposer:
             placed = self._placed.get(position.round)
             if placed is not None:
                 placed.taken_over.add(position.place)
+
+    def was_delivered(self, round: int) -> None:
+        """Forget an own event of the journal that was delivered before the start."""
+        self._placed.pop(round, None)
 
     def accept(self, node: Node) -> None:
         """Note an event that entered the DAG; an own one becomes the tip."""
@@ -147,7 +157,7 @@ class Proposer:
 
     def poll(self, now: int) -> Made | int | None:
         """Our next event if it is time for it, else when to ask again (None: when something changes)."""
-        round = self.own_round
+        round = self.base_round
         parents = self._strong(round)
         if parents is None:
             return None
@@ -233,6 +243,10 @@ class Proposer:
         lowest = round + 1 - self.network.gc_depth
         for node in [node for node in self._uncovered if node.round < lowest]:
             del self._uncovered[node]  # too old for any event of ours from now on (V3)
+        tip = self.tip
+        if tip is not None and lowest <= tip.round < round and not taken >> self.own & 1:  # V4, after a recovery (R3)
+            best[self.own] = tip
+            taken |= 1 << self.own
         for node in self._uncovered:
             if node.round >= round or taken >> node.creator & 1:
                 continue

@@ -19,8 +19,10 @@ class Status:
     linked: tuple[int, ...]  # numbers of the peers with a live link, observers among them
     has_quorum: bool  # whether the linked peers that order, and we if we do, are at least q
     halted: str | None  # why we make no more events, None while we do
+    recovering: bool  # whether we make no events yet, as our journal may lack some: q others have to answer (R2)
     own_round: int  # of our newest event
     top_round: int  # the highest round with an event
+    peers_round: int  # the highest round that f + 1 of the members say they have, as far as frontiers have told
     closed_round: int  # everything up to here is decided
     floor_round: int  # rounds up to here were dropped
     frontier: tuple[int, ...]  # highest round of each creator

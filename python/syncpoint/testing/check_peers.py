@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from ..core.config import Local
 from ..core.fetch import MAX_MISSING
-from ..core.machine import HOPELESS, RETAIN_GC_DEPTHS
+from ..core.retain import HOPELESS, RETAIN_GC_DEPTHS
 from ..core.status import Status
 from ..core.wire import event_digest, max_frame_bytes
 from ..engine import MAX_UNREAD_MESSAGES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from ..context import Context
 from ..core.config import MachineConfig
@@ -85,7 +86,7 @@ class Host:
 class SimulatedContext(Context):
     """A context whose engines live on a simulated computer; all else is as in `Context`."""
 
-    def __init__(self, host: Host, core: str, local: Mapping[str, int], watch: Callable[[Machine], Machine]) -> None:
+    def __init__(self, host: Host, core: str, local: Mapping[str, Any], watch: Callable[[Machine], Machine]) -> None:
         """`local` replaces fields of `Local`; `watch` gets each machine that is made, and gives the one that runs."""
         super().__init__(core)
         self._world = host

@@ -157,6 +157,8 @@ pub struct Local {
     pub pool_bytes_per_sender: u64,
     /// Threads that check signatures when many come at once; 1 checks them one after the other.
     pub verify_threads: usize,
+    /// Whether what is accepted is given out to be written (J2): there is a store to keep it.
+    pub stores: bool,
 }
 
 impl Default for Local {
@@ -168,6 +170,7 @@ impl Default for Local {
             retain_bytes: 256 * 1024 * 1024,
             pool_bytes_per_sender: 4 * 1024 * 1024,
             verify_threads: 1,
+            stores: false,
         }
     }
 }

@@ -108,6 +108,13 @@ impl Dag {
         }
     }
 
+    /// Begin above a round, as if all up to it had been dropped; nothing may be here yet.
+    pub fn begin(&mut self, floor: u64) {
+        assert!(self.by_digest.is_empty(), "began twice");
+        self.floor = floor;
+        self.top = floor;
+    }
+
     /// Whether an event is here.
     #[must_use]
     pub fn contains(&self, digest: &Digest) -> bool {
@@ -167,7 +174,13 @@ impl Dag {
         event.parents().map(|parent| self.find(&parent)).collect()
     }
 
-    /// Add an event whose parents are all here; it must be neither here already nor below the floor.
+    /// Where the parents above the floor are, in the event's order; None when one is not here.
+    #[must_use]
+    pub(crate) fn parents_above_floor(&self, event: &Event) -> Option<Vec<NodeRef>> {
+        event.parents().filter(|parent| parent.round > self.floor).map(|parent| self.find(&parent)).collect()
+    }
+
+    /// Add an event whose parents above the floor are all here; it must be neither here already nor below it.
     pub fn insert(&mut self, event: Arc<Event>, parents: &[NodeRef]) -> NodeRef {
         assert!(event.round > self.floor, "inserted below the floor");
         let round = event.round;

@@ -99,6 +99,12 @@ impl Decider {
         }
     }
 
+    /// Begin above a round that is closed; nothing may have been counted yet.
+    pub fn begin(&mut self, round: u64) {
+        self.closed = round;
+        self.floor = round;
+    }
+
     /// Count a new event and decide what it makes decidable.
     pub fn insert(&mut self, at: NodeRef, dag: &Dag) {
         self.count(at, dag);
@@ -165,6 +171,26 @@ impl Decider {
     #[must_use]
     pub fn status(&self, round: u64, creator: usize) -> Status {
         self.round(round).map_or(Status::Undecided, |slots| slots.slots[creator].status)
+    }
+
+    /// What is here, and what is known of the slots above the closed rounds: equal bytes, equal state.
+    #[must_use]
+    pub fn snapshot(&self, dag: &Dag) -> Vec<u8> {
+        let mut data = Vec::new();
+        for round in dag.floor + 1..=dag.top {
+            let row = dag.row(round);
+            for creator in 0..self.committee.n {
+                for &index in row.variants(creator) {
+                    data.extend(dag.node(NodeRef { round, index }).digest);
+                }
+                match self.status(round, creator) {
+                    Status::Committed(at) => data.extend(dag.node(at).digest),
+                    Status::Undecided => data.push(b'?'),
+                    Status::Skipped => data.push(b'-'),
+                }
+            }
+        }
+        data
     }
 
     /// Forget the slots of all rounds up to `floor`, which must be closed.

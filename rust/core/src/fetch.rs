@@ -1,7 +1,7 @@
 //! Events that wait for their parents, and how the missing ones are obtained (F1 to F3, V7).
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use crate::committee::Committee;
@@ -27,6 +27,8 @@ pub const PULL_PATIENCE_NS: u64 = 100 * MS;
 pub const FIRST_PULL_PAUSE_NS: u64 = 50 * MS;
 /// After a pull that brought nothing new, at most.
 pub const MAX_PULL_PAUSE_NS: u64 = 5_000 * MS;
+/// Digests of invalid events that are remembered, oldest forgotten first.
+pub const MAX_REFUSED: usize = 4096;
 /// Parents that one sender's waiting events miss; beyond, more of them are not kept.
 pub const MAX_MISSING: usize = 4096;
 
@@ -75,6 +77,7 @@ pub struct Fetcher {
     missing: Vec<usize>,
     /// (round, creator, sender) -> waiting events.
     slots: BTreeMap<(u64, u16, usize), usize>,
+    refused: Refused,
     /// Peer -> until when its pull is under way.
     pulls: BTreeMap<usize, u64>,
     /// From members, so that f liars who do not answer hold up nothing.
@@ -103,6 +106,7 @@ impl Fetcher {
             bytes: vec![0; peers],
             missing: vec![0; peers],
             slots: BTreeMap::new(),
+            refused: Refused::default(),
             pulls: BTreeMap::new(),
             max_pulls: committee.f + 1,
             pause: BTreeMap::new(),
@@ -198,16 +202,27 @@ impl Fetcher {
         ready
     }
 
-    /// An event is invalid: the waiting events, with their senders, that thereby are invalid too.
-    pub fn refused(&mut self, digest: &Digest) -> Vec<(Arc<Event>, usize)> {
-        let mut dropped = Vec::new();
-        let Some(want) = self.wants.remove(digest) else { return dropped };
-        for child in want.children {
-            if self.waiting.contains_key(&child) {
-                dropped.push(self.drop_waiting(&child));
+    /// Remember that an event is invalid, and drop what builds on it: who sent that, once for each event.
+    pub fn refuse(&mut self, digest: Digest) -> Vec<usize> {
+        let mut senders = Vec::new();
+        let mut todo = vec![digest];
+        while let Some(digest) = todo.pop() {
+            self.refused.insert(digest);
+            let Some(want) = self.wants.remove(&digest) else { continue };
+            for child in want.children {
+                if self.waiting.contains_key(&child) {
+                    senders.push(self.drop_waiting(&child).1);
+                    todo.push(child);
+                }
             }
         }
-        dropped
+        senders
+    }
+
+    /// Whether an event is known to be invalid.
+    #[must_use]
+    pub fn is_refused(&self, digest: &Digest) -> bool {
+        self.refused.digests.contains(digest)
     }
 
     /// Drop what waits in rounds that are too old to matter.
@@ -477,5 +492,25 @@ impl Server {
         }
         self.budget[peer] = left;
         if busy { Err(Reject::Busy) } else { Ok(events) }
+    }
+}
+
+/// The newest refused events.
+#[derive(Debug, Default)]
+struct Refused {
+    digests: BTreeSet<Digest>,
+    oldest_first: VecDeque<Digest>,
+}
+
+impl Refused {
+    fn insert(&mut self, digest: Digest) {
+        if self.oldest_first.len() >= MAX_REFUSED
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.digests.remove(&oldest);
+        }
+        if self.digests.insert(digest) {
+            self.oldest_first.push_back(digest);
+        }
     }
 }

@@ -7,10 +7,16 @@ use bytes::Bytes;
 /// One thing that happened.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The first input: the journal's records, oldest first (J1, R1); empty for a new peer.
+    /// The first input: what the store has (J1, J2, R1), nothing for a new peer.
+    ///
+    /// The records are, if anything was delivered, a place; then events in the order in which they were written, all
+    /// those of the retained rounds up to the place and above, and own ones from the oldest on that was not delivered;
+    /// then which own ones were delivered before the place.
     Start {
         /// As they were persisted.
         records: Vec<Bytes>,
+        /// False when own events may be missing: lost, from a backup, or damaged (R2).
+        whole: bool,
     },
     /// Frames from a peer, in the order in which they arrived, without their length prefix.
     Received {

@@ -2,12 +2,20 @@
 
 use bytes::Bytes;
 
+use crate::values::Digest;
+
 /// The first byte of every record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum RecordType {
     /// An [`OwnEvent`].
     OwnEvent = 1,
+    /// A [`PeerEvent`].
+    PeerEvent = 2,
+    /// A [`Place`].
+    Place = 3,
+    /// An [`OwnDelivered`].
+    OwnDelivered = 4,
 }
 
 const COUNT_BYTES: usize = 4;
@@ -33,6 +41,46 @@ pub struct OwnEvent {
     pub frame: Bytes,
 }
 
+/// An event that was accepted from another peer (J2); one of ours among them was made before a recovery (R2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerEvent {
+    /// Its EVENT frame.
+    pub frame: Bytes,
+}
+
+/// Where the order stood when a round had closed (R1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// That had closed.
+    pub round: u64,
+    /// Of the next delivered event.
+    pub next_index: u64,
+    /// ns, of the last one.
+    pub consensus_at: u64,
+    /// After the last one.
+    pub order_hash: Digest,
+}
+
+/// Our event of this round was delivered before the place: what it carries is not to be queued again (O11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnDelivered {
+    /// Of the event.
+    pub of_round: u64,
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// We signed an event.
+    OwnEvent(OwnEvent),
+    /// We accepted an event.
+    PeerEvent(PeerEvent),
+    /// The order stood somewhere.
+    Place(Place),
+    /// An event of ours was delivered.
+    OwnDelivered(OwnDelivered),
+}
+
 /// The record of an event that we have signed and will send.
 #[must_use]
 pub fn encode_own_event(frame: &[u8], taken_over: &[Position]) -> Bytes {
@@ -48,14 +96,52 @@ pub fn encode_own_event(frame: &[u8], taken_over: &[Position]) -> Bytes {
     record.into()
 }
 
+/// The record of an event that we have accepted.
+#[must_use]
+pub fn encode_peer_event(frame: &[u8]) -> Bytes {
+    [&[RecordType::PeerEvent as u8], frame].concat().into()
+}
+
+/// The record of a place in the order.
+#[must_use]
+pub fn encode_place(place: &Place) -> Bytes {
+    let mut record = vec![RecordType::Place as u8];
+    for number in [place.round, place.next_index, place.consensus_at] {
+        record.extend(number.to_le_bytes());
+    }
+    record.extend(place.order_hash);
+    record.into()
+}
+
+/// The record of an own event's delivery.
+#[must_use]
+pub fn encode_own_delivered(round: u64) -> Bytes {
+    [&[RecordType::OwnDelivered as u8], &round.to_le_bytes()[..]].concat().into()
+}
+
 /// What a record says, None when it is none: our own store contradicts itself.
 #[must_use]
-pub fn decode_record(record: &Bytes) -> Option<OwnEvent> {
-    let (&kind, rest) = record.split_first()?;
-    let (count, rest) = rest.split_first_chunk::<COUNT_BYTES>()?;
-    if kind != RecordType::OwnEvent as u8 {
-        return None;
+pub fn decode_record(record: &Bytes) -> Option<Record> {
+    let (&kind, body) = record.split_first()?;
+    match kind {
+        1 => decode_own_event(record, body).map(Record::OwnEvent),
+        2 => Some(Record::PeerEvent(PeerEvent { frame: record.slice_ref(body) })),
+        3 => {
+            let body: &[u8; 56] = body.try_into().ok()?;
+            let number = |at: usize| u64::from_le_bytes(body[at..at + 8].try_into().expect("8 bytes"));
+            let order_hash = body[24..].try_into().expect("32 bytes");
+            Some(Record::Place(Place { round: number(0), next_index: number(8), consensus_at: number(16), order_hash }))
+        }
+        4 => {
+            let of_round = u64::from_le_bytes(body.try_into().ok()?);
+            Some(Record::OwnDelivered(OwnDelivered { of_round }))
+        }
+        _ => None,
     }
+}
+
+fn decode_own_event(record: &Bytes, body: &[u8]) -> Option<OwnEvent> {
+    let (count, rest) = body.split_first_chunk::<COUNT_BYTES>()?;
     let size = (u32::from_le_bytes(*count) as usize).checked_mul(POSITION_BYTES)?;
     let (positions, frame) = rest.split_at_checked(size)?;
     let taken_over = positions.as_chunks::<POSITION_BYTES>().0.iter().map(|position| {

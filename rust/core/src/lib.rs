@@ -19,6 +19,8 @@ pub mod machine;
 pub mod order;
 pub mod output;
 pub mod propose;
+pub mod recover;
+pub mod retain;
 pub mod status;
 pub mod timer;
 pub mod values;

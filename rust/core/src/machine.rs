@@ -10,28 +10,24 @@ use crate::committee::Committee;
 use crate::config::MachineConfig;
 use crate::crypto::{Signer, blake3};
 use crate::dag::{Dag, NodeRef};
-use crate::decide::{self, Decider};
+use crate::decide::Decider;
 use crate::error::{Error, Reject};
 use crate::fetch::{Fetcher, Server};
 use crate::input::Input;
-use crate::journal::{decode_record, encode_own_event};
+use crate::journal::{encode_own_event, encode_peer_event};
 use crate::order::Orderer;
 use crate::output::Output;
 use crate::propose::{Poll, Proposer, View};
+use crate::recover::{COPIED, Recovery, Stored, read_store};
+use crate::retain::Retention;
 use crate::status::Status;
 use crate::timer::Timer;
 use crate::values::{Digest, Event};
 use crate::verify::{PARALLEL_SIGNATURES, check_ancestors, check_form, check_signature, check_signatures};
 use crate::wire::{self, FrameType};
 
-/// Digests of refused events that are remembered, oldest forgotten first.
-pub const MAX_INVALID: usize = 4096;
 /// Rounds above the top: beyond, whole rounds are pulled rather than single parents.
 pub const PULL_GAP: u64 = 3;
-/// Rounds retained whatever their events take, in `gc_depth`s.
-pub const RETAIN_GC_DEPTHS: u64 = 2;
-/// Times what is retained: so far behind, or so much held, a peer gives up making events.
-pub const HOPELESS: u64 = 4;
 /// Without a closed round while something waits, before frontiers are exchanged again.
 pub const STALL_NS: u64 = 500_000_000;
 /// The same while nothing waits.
@@ -53,17 +49,15 @@ pub struct Machine {
     proposer: Proposer,
     fetcher: Fetcher,
     server: Server,
-    retain_rounds: u64,
+    recovery: Recovery,
+    retention: Retention,
     outputs: Vec<Output>,
+    /// Records of what others sent.
+    accepted: Vec<Bytes>,
     rejects: BTreeMap<Reject, u64>,
-    invalid: Invalid,
     equivocators: Creators,
     started: bool,
     halted: Option<String>,
-    /// Members that claim no event of ours that we do not have.
-    heard: Creators,
-    /// Of our newest journaled event: nothing new before it is in the DAG.
-    journaled_round: u64,
     persisting: Option<(u64, Arc<Event>)>,
     token: u64,
     /// Since the queue was reported last.
@@ -99,15 +93,14 @@ impl Machine {
             proposer: Proposer::new(network.clone(), committee.clone(), local.clone(), own, signer, config.entropy),
             fetcher: Fetcher::new(&committee, own, local.pool_bytes_per_sender),
             server: Server::new(n + committee.observers.len()),
-            retain_rounds: (local.retain_events / n as u64).max(RETAIN_GC_DEPTHS * network.gc_depth),
+            recovery: Recovery::new(&committee, own),
+            retention: Retention::new(network, local, n),
             outputs: Vec::new(),
+            accepted: Vec::new(),
             rejects: BTreeMap::new(),
-            invalid: Invalid::default(),
             equivocators: 0,
             started: false,
             halted: None,
-            heard: 0,
-            journaled_round: 0,
             persisting: None,
             token: 0,
             submitted: false,
@@ -132,10 +125,17 @@ impl Machine {
         for input in inputs {
             self.route(input, &mut early)?;
         }
+        if !self.accepted.is_empty() {
+            // To be written before anything that follows from it (J2).
+            let records = std::mem::take(&mut self.accepted);
+            self.outputs.push(Output::Write { records });
+        }
         self.close_rounds();
         self.propose();
-        let fetch_at = self.fetch();
-        self.wake(fetch_at);
+        let due = self.fetch();
+        if let Some(at) = self.propose_at.into_iter().chain(due).min() {
+            self.outputs.push(Output::Wake { at: at.max(self.now) });
+        }
         Ok(std::mem::take(&mut self.outputs))
     }
 
@@ -152,8 +152,10 @@ impl Machine {
                 >= self.committee.q,
             linked,
             halted: self.halted.clone(),
+            recovering: self.recovery.is_lost,
             own_round: proposer.own_round(),
             top_round: self.dag.top,
+            peers_round: self.recovery.peers_round(),
             closed_round: decider.closed,
             floor_round: self.dag.floor,
             frontier: self.dag.frontier.clone(),
@@ -186,19 +188,7 @@ impl Machine {
         let mut data = self.orderer.order_hash.to_vec();
         data.extend(self.orderer.index.to_le_bytes());
         data.extend(self.decider.closed.to_le_bytes());
-        for round in self.dag.floor + 1..=self.dag.top {
-            let row = self.dag.row(round);
-            for creator in 0..self.committee.n {
-                for &index in row.variants(creator) {
-                    data.extend(self.dag.node(NodeRef { round, index }).digest);
-                }
-                match self.decider.status(round, creator) {
-                    decide::Status::Committed(at) => data.extend(self.dag.node(at).digest),
-                    decide::Status::Undecided => data.push(b'?'),
-                    decide::Status::Skipped => data.push(b'-'),
-                }
-            }
-        }
+        data.extend(self.decider.snapshot(&self.dag));
         blake3(&data)
     }
 
@@ -229,35 +219,53 @@ impl Machine {
                 self.fetcher.disconnected(peer);
                 self.timer.linked &= !creator(peer);
             }
-            Input::Start { records } => self.start(&records)?,
+            Input::Start { records, whole } => self.start(&records, whole)?,
         }
         Ok(())
     }
 
-    /// Take up the journal: our own events are in the DAG again as soon as their parents are (R1).
-    fn start(&mut self, records: &[Bytes]) -> Result<(), Error> {
+    /// Take up the store: what was in the DAG is in it again, and nothing is delivered twice (R1).
+    fn start(&mut self, records: &[Bytes], whole: bool) -> Result<(), Error> {
         assert!(!self.started, "started twice");
         self.started = true;
         self.quiet_since = self.now;
-        for record in records {
-            let Some(decoded) = decode_record(record) else {
-                let start: String = record.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-                return Err(Error::Corrupt(format!("the journal holds a record that is none: {start}...")));
-            };
-            let event = wire::decode_event(&decoded.frame, &self.committee.epoch_id, &self.config.network);
-            let is_ours = |event: &Event| event.creator as usize == self.own && !self.observes;
-            let Some(event) = event.ok().filter(is_ours) else {
-                let text = "the journal holds an event that is not ours: another key or network";
-                return Err(Error::Corrupt(text.into()));
-            };
-            self.journaled_round = self.journaled_round.max(event.round);
-            let event = Arc::new(event);
-            self.proposer.restore(&event, &decoded.taken_over);
-            let round = event.round;
-            if self.take(event, self.own).is_err() {
-                return Err(Error::Corrupt(format!("the journal holds two events of ours for round {round}")));
-            }
+        let past = read_store(records, self.own, &self.committee, &self.config.network)?;
+        self.recovery.start(whole);
+        if let Some(place) = past.place {
+            // Rounds up to there will close once more, and nothing comes of it.
+            let floor = place.round.saturating_sub(self.retention.rounds);
+            self.dag.begin(floor);
+            self.decider.begin(floor);
+            self.orderer.begin(floor, place);
         }
+        for Stored { event, taken_over } in past.events {
+            if let Some(taken_over) = taken_over {
+                self.recovery.journaled(&event);
+                self.proposer.restore(&event, &taken_over);
+            }
+            self.restore(event)?;
+        }
+        for round in past.delivered {
+            self.proposer.was_delivered(round);
+        }
+        Ok(())
+    }
+
+    /// Put an event of the store where it was; it was checked before it was stored.
+    fn restore(&mut self, event: Arc<Event>) -> Result<(), Error> {
+        let known = self.dag.contains(&event.digest) || self.fetcher.contains(&event.digest);
+        if event.round <= self.dag.floor || known {
+            return Ok(());
+        }
+        let Some(parents) = self.dag.parents_above_floor(&event) else {
+            let _ = self.take(event, self.own); // what it builds on is to be fetched
+            return Ok(());
+        };
+        if event.round > self.dag.top + 1 {
+            let text = format!("the journal holds an event of round {} that builds on nothing", event.round);
+            return Err(Error::Corrupt(text));
+        }
+        self.enter(&event, &parents);
         Ok(())
     }
 
@@ -285,7 +293,7 @@ impl Machine {
         if self.dag.contains(&event.digest) || self.fetcher.contains(&event.digest) {
             return Ok(());
         }
-        if self.invalid.contains(&event.digest) {
+        if self.fetcher.is_refused(&event.digest) {
             return Err(Reject::InvalidAncestor);
         }
         if self.too_old(&event) {
@@ -302,12 +310,11 @@ impl Machine {
         if !signed.unwrap_or_else(|| check_signature(&event, &self.committee)) {
             return Err(Reject::Signature);
         }
-        if event.creator as usize == self.own {
-            self.halt(format!(
-                "an event of round {} carries our signature, but is not in our journal: \
-                 this key signed in another process, or its journal was lost",
+        if event.creator as usize == self.own && self.recovery.is_copied(&event) {
+            self.halt(Some(format!(
+                "an event of round {} carries our signature, and not by us: {COPIED}",
                 event.round
-            ));
+            )));
             self.reject(peer, Reject::NotOurs); // R5; taken all the same, as others build on it
         }
         if event.round > self.dag.top + PULL_GAP {
@@ -342,7 +349,7 @@ impl Machine {
                 checked.as_ref().and_then(|checked| checked.event.as_ref().ok()).is_some_and(|event| {
                     !self.dag.contains(&event.digest)
                         && !self.fetcher.contains(&event.digest)
-                        && !self.invalid.contains(&event.digest)
+                        && !self.fetcher.is_refused(&event.digest)
                         && !self.too_old(event)
                         && event.round <= self.dag.top + self.config.network.max_ahead
                         && !self.is_spare(event)
@@ -377,10 +384,17 @@ impl Machine {
         let mut ready = vec![(event, sender)];
         while let Some((event, sender)) = ready.pop() {
             match self.accept(&event) {
-                Ok(()) => ready.extend(self.fetcher.accepted(&event.digest)),
+                Ok(()) => {
+                    if sender != self.own && self.config.local.stores {
+                        self.accepted.push(encode_peer_event(event.frame()));
+                    }
+                    ready.extend(self.fetcher.accepted(&event.digest));
+                }
                 Err(reject) => {
                     if !matches!(reject, Reject::Equivocation | Reject::TooOld) {
-                        self.refuse(&event);
+                        for child_sender in self.fetcher.refuse(event.digest) {
+                            self.reject(child_sender, Reject::InvalidAncestor);
+                        }
                     }
                     self.reject(sender, reject);
                 }
@@ -402,7 +416,13 @@ impl Machine {
         // What was here and is dropped is older than the reference says.
         let parents = self.dag.parents_of(event).ok_or(Reject::ParentMismatch)?;
         check_ancestors(event, &parents, &self.dag, self.config.network.gc_depth)?;
-        let at = self.dag.insert(Arc::clone(event), &parents);
+        self.enter(event, &parents);
+        Ok(())
+    }
+
+    /// Put an event into the DAG, and tell everybody whom it concerns.
+    fn enter(&mut self, event: &Arc<Event>, parents: &[NodeRef]) {
+        let at = self.dag.insert(Arc::clone(event), parents);
         if !self.observes {
             // else nobody waits for anything
             self.timer.accepted(at.round, event.creator as usize, self.now);
@@ -414,11 +434,8 @@ impl Machine {
         self.proposer.accept(at, &self.dag);
         self.decider.insert(at, &self.dag);
         if self.proposer.is_copied {
-            self.halt(
-                "there is evidence that our key signed two events for one slot: it signs in another process too".into(),
-            );
+            self.halt(Some(format!("there is evidence that our key signed two events for one slot: {COPIED}")));
         }
-        Ok(())
     }
 
     /// A second variant of a slot is stored only when another event refers to it (F2).
@@ -439,20 +456,11 @@ impl Machine {
         self.proposer.is_spare(event, &self.dag) && !self.fetcher.wants(&event.digest)
     }
 
-    /// Remember an invalid event, and refuse all that builds on it.
-    fn refuse(&mut self, event: &Event) {
-        let mut todo = vec![event.digest];
-        while let Some(digest) = todo.pop() {
-            self.invalid.insert(digest);
-            for (child, sender) in self.fetcher.refused(&digest) {
-                self.reject(sender, Reject::InvalidAncestor);
-                todo.push(child.digest);
-            }
-        }
-    }
-
-    fn halt(&mut self, reason: String) {
-        if self.halted.is_none() {
+    /// Make no more events, if there is a reason and none was given before.
+    fn halt(&mut self, reason: Option<String>) {
+        if self.halted.is_none()
+            && let Some(reason) = reason
+        {
             self.halted = Some(reason.clone());
             self.outputs.push(Output::Halted { reason });
         }
@@ -462,18 +470,17 @@ impl Machine {
 
     /// Learn how far a peer is; fill whichever side is behind (F3).
     fn frontier(&mut self, peer: usize, theirs: &[u64], pull: bool) -> Result<(), Reject> {
-        if !self.observes
-            && self.is_member(peer) // what observers say of us counts for nothing (Q4)
-            && theirs[self.own] <= self.dag.frontier[self.own].max(self.journaled_round)
-        {
-            self.heard |= creator(peer); // else it knows more of us than we do, or lies; the pull will tell
+        if self.is_member(peer) && !self.observes {
+            self.recovery.frontier(peer, theirs, &self.dag); // what observers say of us counts for nothing (Q4)
         }
         if !pull {
             self.fetcher.pulled(peer);
         }
-        let pairs = || theirs.iter().zip(&self.dag.frontier);
-        let behind = pairs().any(|(their, our)| their > our);
-        let ahead = pairs().any(|(their, our)| their < our);
+        // What lies so low can no longer be taken (F4).
+        let floor = if self.dag.floor > 0 { self.dag.floor + self.config.network.gc_depth } else { 0 };
+        let pairs = || theirs.iter().zip(self.dag.frontier.iter().map(|&our| our.max(floor)));
+        let behind = pairs().any(|(&their, our)| their > our);
+        let ahead = pairs().any(|(&their, our)| their < our);
         if behind {
             self.pull(peer);
         }
@@ -522,14 +529,16 @@ impl Machine {
                 }
                 messages.push(done);
             }
-            self.proposer.expire(self.orderer.floor); // O11
+            if !self.orderer.replays() {
+                self.proposer.expire(self.orderer.floor); // O11
+            }
         }
         if !messages.is_empty() {
             self.outputs.push(Output::Deliver { messages });
         }
         if !closing.is_empty() {
             // Else it is quiet as long as we cannot take part, whatever the others do.
-            if self.is_confirmed() {
+            if self.recovery.is_certain() {
                 self.quiet_since = self.now;
             }
             self.decider.prune(self.decider.closed);
@@ -539,30 +548,15 @@ impl Machine {
 
     /// Drop rounds that neither we nor any peer that keeps up still need (F4).
     fn forget(&mut self) {
-        let depth = self.config.network.gc_depth;
-        let (held, limit) = (self.dag.bytes, self.config.local.retain_bytes);
-        let closed = self.decider.closed;
-        // An observer makes nothing that would have to build on a round of its own (Q4).
-        let own_round = if self.observes { closed } else { self.proposer.own_round() };
-        let behind = closed.saturating_sub(own_round);
-        // A retention without end is one that a peer may set for itself.
-        let (rounds, bytes) = (HOPELESS.saturating_mul(self.retain_rounds), HOPELESS.saturating_mul(limit));
-        if behind > rounds || (held > bytes && behind > RETAIN_GC_DEPTHS * depth) {
-            self.halt(format!(
-                "our newest event is of round {own_round}, and round {closed} has closed: \
-                 what the next one would have to build on is too long ago"
-            ));
-        }
-        let keep = if held > limit { RETAIN_GC_DEPTHS * depth } else { self.retain_rounds };
-        let mut floor = closed.saturating_sub(keep);
-        if self.halted.is_none() {
-            // our own rounds have no gaps (P1): the next one builds on the last
-            floor = floor.min(own_round.saturating_sub(RETAIN_GC_DEPTHS * depth));
-        }
+        // An observer makes nothing that would have to build on a round of its own (Q4), nor does who waits for R2.
+        let (closed, held) = (self.decider.closed, self.dag.bytes);
+        let own_round = if self.observes || self.recovery.is_lost { closed } else { self.proposer.base_round() };
+        self.halt(self.retention.hopeless(closed, held, own_round));
+        let floor = self.retention.floor(closed, held, self.halted.is_none().then_some(own_round));
         if floor > self.dag.floor {
             self.dag.prune(floor);
             self.proposer.prune(floor);
-            self.fetcher.forget_below(floor + depth);
+            self.fetcher.forget_below(floor + self.config.network.gc_depth);
             self.timer.prune(floor);
         }
     }
@@ -575,6 +569,7 @@ impl Machine {
             match self.proposer.poll(self.now, view, &mut self.timer) {
                 Poll::Made(made) => {
                     self.token += 1;
+                    self.recovery.signed();
                     let record = encode_own_event(made.event.frame(), &made.taken_over);
                     self.persisting = Some((self.token, made.event));
                     self.outputs.push(Output::Persist { token: self.token, records: vec![record] });
@@ -590,16 +585,15 @@ impl Machine {
         }
     }
 
-    fn may_propose(&self) -> bool {
+    fn may_propose(&mut self) -> bool {
         if !self.started || self.observes || self.halted.is_some() || self.persisting.is_some() {
             return false;
         }
-        self.is_confirmed() && self.proposer.own_round() >= self.journaled_round
-    }
-
-    /// Whether q peers, ourselves among them, say that our journal is complete (R2, R5); an observer has none.
-    fn is_confirmed(&self) -> bool {
-        self.observes || (self.heard.count_ones() as usize) + 1 >= self.committee.q
+        let hopeless = self.recovery.settle(&self.dag);
+        self.halt(hopeless);
+        self.proposer.resume_round = self.recovery.resume_round;
+        let may = self.recovery.is_certain() && !self.orderer.replays();
+        may && self.proposer.base_round() >= self.recovery.journaled_round
     }
 
     fn persisted(&mut self, token: u64) {
@@ -608,7 +602,7 @@ impl Machine {
         if self.halted.is_some() {
             return; // R5: another copy of us may have signed this slot as well
         }
-        self.journaled_round = event.round;
+        self.recovery.journaled(&event);
         let refused = self.take(Arc::clone(&event), self.own).is_err();
         assert!(!refused && self.dag.contains(&event.digest), "our own event was refused");
         self.outputs.push(Output::Broadcast { frame: event.frame().clone() });
@@ -628,12 +622,12 @@ impl Machine {
         if self.now >= self.quiet_since + stall {
             // frames were lost, or too few peers are linked
             self.quiet_since = self.now;
-            if self.is_confirmed() || self.halted.is_some() {
+            if self.recovery.is_certain() || self.halted.is_some() {
                 let frame = wire::encode_frontier(FrameType::Frontier, &self.dag.frontier);
                 self.outputs.push(Output::Broadcast { frame });
             } else {
                 let mut unheard: Vec<usize> = self.fetcher.linked.clone();
-                unheard.retain(|&peer| self.is_member(peer) && self.heard & creator(peer) == 0);
+                unheard.retain(|&peer| self.is_member(peer) && !self.recovery.is_heard(peer, &self.dag));
                 unheard.sort_unstable();
                 for peer in unheard {
                     self.send_frontier(FrameType::Pull, peer); // whoever is pulled from says how far it is
@@ -642,12 +636,6 @@ impl Machine {
         }
         let look_at = self.quiet_since + stall;
         Some(due.map_or(look_at, |due| due.min(look_at)))
-    }
-
-    fn wake(&mut self, fetch_at: Option<u64>) {
-        if let Some(at) = self.propose_at.into_iter().chain(fetch_at).min() {
-            self.outputs.push(Output::Wake { at: at.max(self.now) });
-        }
     }
 
     /// Whether a peer takes part in ordering; observers count for nothing (Q4).
@@ -670,28 +658,4 @@ type Early = VecDeque<Option<Checked>>;
 struct Checked {
     event: Result<Event, Reject>,
     signed: Option<bool>,
-}
-
-/// The newest refused events.
-#[derive(Default)]
-struct Invalid {
-    digests: BTreeSet<Digest>,
-    oldest_first: VecDeque<Digest>,
-}
-
-impl Invalid {
-    fn contains(&self, digest: &Digest) -> bool {
-        self.digests.contains(digest)
-    }
-
-    fn insert(&mut self, digest: Digest) {
-        if self.oldest_first.len() >= MAX_INVALID
-            && let Some(oldest) = self.oldest_first.pop_front()
-        {
-            self.digests.remove(&oldest);
-        }
-        if self.digests.insert(digest) {
-            self.oldest_first.push_back(digest);
-        }
-    }
 }

@@ -8,6 +8,7 @@ use crate::committee::Committee;
 use crate::config::Order;
 use crate::crypto::blake3;
 use crate::dag::{Dag, NodeRef};
+use crate::journal::Place;
 use crate::values::{Delivered, Digest, lower_median};
 
 /// What the rolling hash of the order starts from (O9).
@@ -56,6 +57,8 @@ pub struct Orderer {
     pub consensus_at: u64,
     /// After the last one (O9).
     pub order_hash: Digest,
+    /// Up to which what closes was delivered before the start.
+    place: Option<Place>,
     rows: VecDeque<Row>, // of the rounds from floor + 1
     carrying: usize,     // events
 }
@@ -73,15 +76,31 @@ impl Orderer {
             index: 0,
             consensus_at: 0,
             order_hash,
+            place: None,
             rows: VecDeque::new(),
             carrying: 0,
         }
+    }
+
+    /// Whether what closes was delivered before the start.
+    #[must_use]
+    pub fn replays(&self) -> bool {
+        self.place.is_some()
     }
 
     /// Whether an accepted event that carries something still waits for its place (P2).
     #[must_use]
     pub fn has_undelivered(&self) -> bool {
         self.carrying > 0
+    }
+
+    /// Begin above a round, with what comes up to a place delivered before (R1).
+    ///
+    /// What the closing of a round delivers depends on nothing that lies `gc_depth` rounds below it (O2), nor on what
+    /// closed before that. Whoever closes 2 `gc_depth` rounds up to the place again stands there as it stood before.
+    pub fn begin(&mut self, floor: u64, place: Place) {
+        self.floor = floor;
+        self.place = Some(place);
     }
 
     /// Note an accepted event; it counts as undelivered until it is delivered or falls below the floor.
@@ -144,7 +163,12 @@ impl Orderer {
                 batch.push(self.deliver(at, stamp, round, &signatures, dag));
             }
         }
-        batch
+        let Some(place) = self.place else { return batch };
+        if round == place.round {
+            (self.index, self.consensus_at, self.order_hash) = (place.next_index, place.consensus_at, place.order_hash);
+            self.place = None;
+        }
+        Vec::new()
     }
 
     // -- holding and seeing -----------------------------------------------------------------------

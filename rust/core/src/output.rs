@@ -17,6 +17,11 @@ pub enum Output {
         /// In this order.
         records: Vec<Bytes>,
     },
+    /// Write these records of accepted events, in this order and before what comes after; nothing waits for it (J2).
+    Write {
+        /// In this order.
+        records: Vec<Bytes>,
+    },
     /// Send a frame to a peer, or drop it when its queue is full.
     Send {
         /// Number of the peer.

@@ -83,6 +83,8 @@ pub struct Proposer {
     own: usize,
     /// Our newest event, once it is in the DAG.
     pub tip: Option<Arc<Event>>,
+    /// Our next event builds on this round at least (R2).
+    pub resume_round: u64,
     /// ns, when we made it.
     pub created_at: u64,
     /// Events made since the start.
@@ -124,6 +126,7 @@ impl Proposer {
             local,
             own,
             tip: None,
+            resume_round: 0,
             created_at: 0,
             made: 0,
             resubmitted: 0,
@@ -152,6 +155,12 @@ impl Proposer {
         self.tip.as_ref().map_or(0, |tip| tip.round)
     }
 
+    /// The round that our next event builds on: our newest one's (P1), or where a recovery lets us go on (R3).
+    #[must_use]
+    pub fn base_round(&self) -> u64 {
+        self.own_round().max(self.resume_round)
+    }
+
     /// Queue transactions of our application; they get the next numbers.
     pub fn submit(&mut self, transactions: Vec<Bytes>) {
         for transaction in transactions {
@@ -173,6 +182,11 @@ impl Proposer {
                 placed.taken_over.insert(position.place);
             }
         }
+    }
+
+    /// Forget an own event of the journal that was delivered before the start.
+    pub fn was_delivered(&mut self, round: u64) {
+        self.placed.remove(&round);
     }
 
     /// Note an event that entered the DAG; an own one becomes the tip.
@@ -209,7 +223,7 @@ impl Proposer {
 
     /// Our next event if it is time for it, else when to ask again (None: when something changes).
     pub fn poll(&mut self, now: u64, view: View<'_>, timer: &mut Timer) -> Poll {
-        let round = self.own_round();
+        let round = self.base_round();
         let Some(parents) = self.strong(round, view.dag) else { return Poll::Later(None) };
         let above = view.dag.row(round + 1).creators.count_ones() as usize;
         if self.queue.is_empty() && self.evidence.is_empty() && !view.orderer.has_undelivered() && above == 0 {
@@ -322,6 +336,11 @@ impl Proposer {
         let lowest = (round + 1).saturating_sub(self.network.gc_depth);
         self.uncovered = self.uncovered.split_off(&lowest); // too old for any event of ours from now on (V3)
         let mut best = Vec::new();
+        let tip = self.tip.as_ref().filter(|tip| lowest <= tip.round && tip.round < round);
+        if let Some(at) = tip.filter(|_| taken & creator(self.own) == 0).and_then(|tip| dag.get(&tip.digest)) {
+            best.push(at); // V4, after a recovery (R3)
+            taken |= creator(self.own);
+        }
         for (&below, row) in self.uncovered.range(..round).rev() {
             for index in row.iter() {
                 let at = NodeRef { round: below, index: index as u32 };

@@ -18,10 +18,14 @@ pub struct Status {
     pub has_quorum: bool,
     /// Why we make no more events, None while we do.
     pub halted: Option<String>,
+    /// Whether we make no events yet, as our journal may lack some: q others have to answer (R2).
+    pub recovering: bool,
     /// Of our newest event.
     pub own_round: u64,
     /// The highest round with an event.
     pub top_round: u64,
+    /// The highest round that f + 1 of the members say they have, as far as frontiers have told.
+    pub peers_round: u64,
     /// Everything up to here is decided.
     pub closed_round: u64,
     /// Rounds up to here were dropped.

@@ -14,7 +14,9 @@ use syncpoint_core::crypto::{
 };
 use syncpoint_core::dag::{Dag, NodeRef};
 use syncpoint_core::error::Reject;
-use syncpoint_core::journal::{Position, decode_record, encode_own_event};
+use syncpoint_core::journal::{
+    Position, Record, decode_record, encode_own_delivered, encode_own_event, encode_peer_event, encode_place,
+};
 use syncpoint_core::timer::{Advance, Timer};
 use syncpoint_core::values::{Digest, Event, Item, Parent};
 use syncpoint_core::verify::{
@@ -355,17 +357,42 @@ fn events() {
 fn journal() {
     for each in list(&load("journal/records.json")["records"]) {
         let record: Bytes = bytes(&each[0]).into();
-        let Some(own) = decode_record(&record) else {
-            assert!(each[1].is_null(), "{each}");
-            continue;
+        let said = &each[1];
+        let encoded = match decode_record(&record) {
+            None => {
+                assert!(said.is_null(), "{each}");
+                continue;
+            }
+            Some(Record::OwnEvent(own)) => {
+                let position = |given: &Value| Position {
+                    round: number(&given[0]),
+                    place: u32::try_from(number(&given[1])).expect("u32"),
+                };
+                let expected: Vec<Position> = list(&said["taken_over"]).iter().map(position).collect();
+                assert_eq!(
+                    (own.taken_over.as_slice(), hex(&own.frame).as_str()),
+                    (&expected[..], text(&said["frame"]))
+                );
+                encode_own_event(&own.frame, &own.taken_over)
+            }
+            Some(Record::PeerEvent(event)) => {
+                assert_eq!((hex(&event.frame).as_str(), said.get("taken_over")), (text(&said["frame"]), None));
+                encode_peer_event(&event.frame)
+            }
+            Some(Record::Place(place)) => {
+                let expected = list(&said["place"]);
+                assert_eq!(place.round, number(&expected[0]));
+                assert_eq!(place.next_index, number(&expected[1]));
+                assert_eq!(place.consensus_at, number(&expected[2]));
+                assert_eq!(hex(&place.order_hash), text(&expected[3]));
+                encode_place(&place)
+            }
+            Some(Record::OwnDelivered(done)) => {
+                assert_eq!(done.of_round, number(&said["delivered"]));
+                encode_own_delivered(done.of_round)
+            }
         };
-        let position = |given: &Value| Position {
-            round: number(&given[0]),
-            place: u32::try_from(number(&given[1])).expect("u32"),
-        };
-        let expected: Vec<Position> = list(&each[1]["taken_over"]).iter().map(position).collect();
-        assert_eq!((own.taken_over.as_slice(), hex(&own.frame).as_str()), (&expected[..], text(&each[1]["frame"])));
-        assert_eq!(encode_own_event(&own.frame, &own.taken_over), record);
+        assert_eq!(encoded, record);
     }
 }
 

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use syncpoint_core::committee::Committee;
 use syncpoint_core::config::{MAX_PEERS, Member, Network, Signatures};
 use syncpoint_core::crypto::{DOMAIN_EVENT, Signer, merkle_root};
-use syncpoint_core::journal::{Position, decode_record, encode_own_event};
+use syncpoint_core::journal::{
+    Position, Record, decode_record, encode_own_delivered, encode_own_event, encode_peer_event, encode_place,
+};
 use syncpoint_core::values::{Event, Item, Parent};
 use syncpoint_core::verify::{check_evidence, check_form};
 use syncpoint_core::wire::{self, FrameType};
@@ -151,8 +153,14 @@ impl Peers {
             assert_eq!(data[34..44], [&creator.to_le_bytes()[..], &round.to_le_bytes()[..]].concat());
             taken = true;
         }
-        if let Some(own) = decode_record(data) {
-            assert_eq!(encode_own_event(&own.frame, &own.taken_over), data);
+        if let Some(record) = decode_record(data) {
+            let encoded = match record {
+                Record::OwnEvent(own) => encode_own_event(&own.frame, &own.taken_over),
+                Record::PeerEvent(event) => encode_peer_event(&event.frame),
+                Record::Place(place) => encode_place(&place),
+                Record::OwnDelivered(done) => encode_own_delivered(done.of_round),
+            };
+            assert_eq!(encoded, data);
             taken = true;
         }
         taken

@@ -13,7 +13,7 @@ use syncpoint_core::config::{
 use syncpoint_core::crypto::SEED_BYTES;
 use syncpoint_core::error::Reject;
 use syncpoint_core::input::Input;
-use syncpoint_core::journal::OwnEvent;
+use syncpoint_core::journal::{OwnEvent, Record};
 use syncpoint_core::output::Output;
 use syncpoint_core::status::Status;
 use syncpoint_core::values::{Digest, Item, Parent};
@@ -56,6 +56,7 @@ pub(crate) struct Classes {
     connected: Py<PyType>,
     disconnected: Py<PyType>,
     persist: Py<PyType>,
+    write: Py<PyType>,
     send: Py<PyType>,
     broadcast: Py<PyType>,
     deliver: Py<PyType>,
@@ -68,6 +69,9 @@ pub(crate) struct Classes {
     parent: Py<PyType>,
     position: Py<PyType>,
     own_event: Py<PyType>,
+    peer_event: Py<PyType>,
+    place: Py<PyType>,
+    own_delivered: Py<PyType>,
     rejects: Vec<Option<Py<PyAny>>>, // by code
 }
 
@@ -100,6 +104,7 @@ impl Classes {
             connected: class("input", "Connected")?,
             disconnected: class("input", "Disconnected")?,
             persist: class("output", "Persist")?,
+            write: class("output", "Write")?,
             send: class("output", "Send")?,
             broadcast: class("output", "Broadcast")?,
             deliver: class("output", "Deliver")?,
@@ -112,6 +117,9 @@ impl Classes {
             parent: class("values", "Parent")?,
             position: class("journal", "Position")?,
             own_event: class("journal", "OwnEvent")?,
+            peer_event: class("journal", "PeerEvent")?,
+            place: class("journal", "Place")?,
+            own_delivered: class("journal", "OwnDelivered")?,
             rejects,
         })
     }
@@ -135,7 +143,19 @@ impl Classes {
     }
 
     /// What a record of the journal says.
-    pub(crate) fn own_event<'py>(&self, py: Python<'py>, record: &OwnEvent) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn record<'py>(&self, py: Python<'py>, record: &Record) -> PyResult<Bound<'py, PyAny>> {
+        match record {
+            Record::OwnEvent(record) => self.own_event(py, record),
+            Record::PeerEvent(record) => self.peer_event.bind(py).call1((PyBytes::new(py, &record.frame),)),
+            Record::Place(at) => {
+                let order_hash = PyBytes::new(py, &at.order_hash);
+                self.place.bind(py).call1((at.round, at.next_index, at.consensus_at, order_hash))
+            }
+            Record::OwnDelivered(record) => self.own_delivered.bind(py).call1((record.of_round,)),
+        }
+    }
+
+    fn own_event<'py>(&self, py: Python<'py>, record: &OwnEvent) -> PyResult<Bound<'py, PyAny>> {
         let position = self.position.bind(py);
         let taken_over = record.taken_over.iter().map(|taken| position.call1((taken.round, taken.place)));
         let taken_over = PyTuple::new(py, taken_over.collect::<PyResult<Vec<_>>>()?)?;
@@ -275,6 +295,7 @@ pub(crate) fn machine_config(value: &Bound<'_, PyAny>) -> PyResult<MachineConfig
             retain_bytes: attribute(&local, "Local", "retain_bytes")?,
             pool_bytes_per_sender: attribute(&local, "Local", "pool_bytes_per_sender")?,
             verify_threads: attribute(&local, "Local", "verify_threads")? as usize,
+            stores: local.getattr("stores")?.is_truthy()?,
         },
         signatures: signatures("MachineConfig.signatures", &value.getattr("signatures")?)?,
     })
@@ -317,7 +338,8 @@ fn input(classes: &Classes, value: &Bound<'_, PyAny>, peers: usize) -> PyResult<
         return Ok(Input::Disconnected { peer: peer("Disconnected.peer")? });
     }
     if class.is(&classes.start) {
-        return Ok(Input::Start { records: all_shared("a record", &value.getattr(intern!(py, "records"))?)? });
+        let records = all_shared("a record", &value.getattr(intern!(py, "records"))?)?;
+        return Ok(Input::Start { records, whole: value.getattr(intern!(py, "whole"))?.is_truthy()? });
     }
     let text = format!("an input is a {}: give those of syncpoint.core.input", type_name(value));
     Err(type_error(py, text))
@@ -340,6 +362,10 @@ fn output<'py>(py: Python<'py>, classes: &Classes, output: Output) -> PyResult<B
         Output::Persist { token, records } => {
             let records = PyList::new(py, records.iter().map(|record| PyBytes::new(py, record)))?;
             classes.persist.bind(py).call1((token, records))
+        }
+        Output::Write { records } => {
+            let records = PyList::new(py, records.iter().map(|record| PyBytes::new(py, record)))?;
+            classes.write.bind(py).call1((records,))
         }
         Output::Send { peer, frame } => classes.send.bind(py).call1((peer, PyBytes::new(py, &frame))),
         Output::Broadcast { frame } => classes.broadcast.bind(py).call1((PyBytes::new(py, &frame),)),
@@ -370,8 +396,10 @@ pub(crate) fn status(py: Python<'_>, status: Status) -> PyResult<Bound<'_, PyAny
     fields.set_item("linked", PyTuple::new(py, status.linked)?)?;
     fields.set_item("has_quorum", status.has_quorum)?;
     fields.set_item("halted", status.halted)?;
+    fields.set_item("recovering", status.recovering)?;
     fields.set_item("own_round", status.own_round)?;
     fields.set_item("top_round", status.top_round)?;
+    fields.set_item("peers_round", status.peers_round)?;
     fields.set_item("closed_round", status.closed_round)?;
     fields.set_item("floor_round", status.floor_round)?;
     fields.set_item("frontier", PyTuple::new(py, status.frontier)?)?;

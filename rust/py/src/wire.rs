@@ -69,7 +69,7 @@ pub(crate) fn decode_evidence<'py>(py: Python<'py>, body: &[u8]) -> Any<'py> {
 #[pyfunction]
 pub(crate) fn decode_record<'py>(py: Python<'py>, record: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let record = journal::decode_record(&convert::shared("the record", record)?);
-    record.map(|record| Classes::get(py)?.own_event(py, &record)).transpose()
+    record.map(|record| Classes::get(py)?.record(py, &record)).transpose()
 }
 
 fn answer<'py, T>(py: Python<'py>, decoded: Result<T, Reject>, make: impl FnOnce(T) -> Any<'py>) -> Any<'py> {

@@ -76,7 +76,7 @@ class TwinMachine(Machine):
         self._meeting = False
 
     def _may_propose(self) -> bool:
-        self._heard.update(range(self.committee.n))  # what others know of us need not be ours
+        self._recovery.believe()  # what others know of us need not be ours
         return super()._may_propose()
 
     def _event_frame(self, peer: int, frame: bytes) -> Reject | None:
@@ -86,7 +86,7 @@ class TwinMachine(Machine):
         finally:
             self._meeting = False
 
-    def _halt(self, reason: str) -> None:
+    def _halt(self, reason: str | None) -> None:
         if not self._meeting and not self._proposer.is_copied:
             super()._halt(reason)
 
@@ -118,7 +118,7 @@ class TwinMachine(Machine):
 
     def _forget(self) -> None:
         super()._forget()
-        while len(self._ours) > self._retain_rounds:
+        while len(self._ours) > self._retention.rounds:
             del self._ours[next(iter(self._ours))]
 
 

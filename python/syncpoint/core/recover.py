@@ -1,0 +1,155 @@
+"""What a peer knows of its own past after a restart, and from where it goes on (R1 to R3, R5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ..errors import CorruptError
+from . import wire
+from .committee import Committee
+from .config import Network
+from .dag import Dag
+from .error import Reject
+from .journal import OwnDelivered, OwnEvent, Place, Position, decode_record
+from .values import Event
+
+__all__ = ["COPIED", "Past", "Recovery", "Stored", "read_store"]
+
+COPIED = "this key signs in another process, too"
+
+
+class Stored(NamedTuple):
+    """An event of the store."""
+
+    event: Event
+    taken_over: tuple[Position, ...] | None  # of one that we signed, as the journal says (O11); None of any other
+
+
+class Past(NamedTuple):
+    """What the records of a store say, each kind in the order of the records."""
+
+    place: Place | None
+    events: list[Stored]
+    delivered: list[int]  # rounds of own events
+
+
+def read_store(records: Iterable[bytes], own: int, committee: Committee, network: Network) -> Past:
+    """Decode the records of a start; CorruptError for those that no store of ours can hold."""
+    place: Place | None = None
+    events: list[Stored] = []
+    delivered: list[int] = []
+    own_round = 0
+    for record in records:
+        decoded = decode_record(record)
+        if decoded is None:
+            raise CorruptError(f"the journal holds a record that is none: {record[:16].hex()}...")
+        if isinstance(decoded, Place):
+            place = decoded
+        elif isinstance(decoded, OwnDelivered):
+            delivered.append(decoded.of_round)
+        else:
+            event = wire.decode_event(decoded.frame, committee.epoch_id, network)
+            ours = isinstance(decoded, OwnEvent)
+            if isinstance(event, Reject) or event.creator >= committee.n or (ours and event.creator != own):
+                raise CorruptError("the journal holds an event that is not ours: another key or network")
+            if ours:
+                if event.round == own_round:
+                    raise CorruptError(f"the journal holds two events of ours for round {event.round}")
+                own_round = event.round
+            events.append(Stored(event, decoded.taken_over if isinstance(decoded, OwnEvent) else None))
+    return Past(place, events, delivered)
+
+
+class Recovery:
+    """Whether we may sign: our journal has all that we ever signed, or the others have told how far that went.
+
+    A whole journal needs q peers, ourselves among them, that know no more of us than it does. One that is lost, old or
+    damaged needs the answers of q others. Any event that we may have sent builds on those of q creators of the round
+    before, and among q others is an honest one of these: what it shows to have reaches up to that round. An answer is
+    the first frontier on a link, so nobody can have made it before we asked, and it counts when we have what it names.
+    """
+
+    def __init__(self, committee: Committee, own: int, dag: Dag) -> None:
+        self.journaled_round = 0  # of our newest journaled event: nothing new before it is in the DAG
+        self.resume_round = 0  # what our next event builds on is not below it (R2)
+        self.unknown_round = 0  # up to here the journal may lack events of ours: we made them before a recovery (R3)
+        self.is_lost = False  # the journal may lack events of ours, and we have not gone on yet
+        self._committee = committee
+        self._own = own
+        self._dag = dag
+        self._observes = own >= committee.n  # it has no journal (Q4)
+        self._signs = False  # we have made an event since the start
+        self._heard = 0  # bit set over creators: members that claim no event of ours that we do not have
+        self._tops: dict[int, int] = {}  # member -> the highest round that it says it has
+        self._answers: dict[int, tuple[int, int]] = {}  # member -> the newest round of its own, and of ours, it has
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether we may sign, as far as our past is concerned (R1, R2); an observer has none."""
+        if self._observes:
+            return True
+        return not self.is_lost and self._heard.bit_count() + 1 >= self._committee.q
+
+    @property
+    def peers_round(self) -> int:
+        """The highest round that f + 1 members say they have: one of them at least does not lie."""
+        tops = sorted(self._tops.values(), reverse=True)
+        return tops[self._committee.f] if len(tops) > self._committee.f else 0
+
+    def start(self, whole: bool) -> None:
+        """Begin with a journal that is whole as far as the store can tell, or is not."""
+        self.is_lost = not whole and not self._observes
+
+    def journaled(self, event: Event) -> None:
+        """Note an own event of the journal, or a new one that is durable."""
+        self.journaled_round = max(self.journaled_round, event.round)
+        builds_on = max((parent.round for parent in event.parents if parent.creator == self._own), default=0)
+        if builds_on < event.round - 1:  # R3: it was made after a recovery
+            self.unknown_round = max(self.unknown_round, event.round - 1)
+
+    def frontier(self, peer: int, theirs: Sequence[int]) -> None:
+        """Note how far a member is, and how far we are as it knows."""
+        self._tops[peer] = max(theirs)
+        self._answers.setdefault(peer, (theirs[peer], theirs[self._own]))
+        if theirs[self._own] <= max(self._dag.frontier[self._own], self.journaled_round):
+            self._heard |= 1 << peer  # else it knows more of us than we do, or lies; the pull will tell
+
+    def is_heard(self, peer: int) -> bool:
+        """Whether a member has said what we need to hear from it, and we have what it named."""
+        if not self.is_lost:
+            return bool(self._heard >> peer & 1)
+        its, ours = self._answers.get(peer, (wire.MAX_ROUND, 0))
+        return self._dag.frontier[peer] >= its and self._dag.frontier[self._own] >= ours
+
+    def signed(self) -> None:
+        """Note that an event was made: from now on an unknown one of ours comes from another process (R5)."""
+        self._signs = True
+
+    def is_copied(self, event: Event) -> bool:
+        """Whether an event of ours that the journal lacks can only come from another process (R5)."""
+        if event.round <= self.unknown_round:
+            return False
+        if self._signs or self.resume_round:
+            return True
+        self.is_lost = True  # R2: the store was put back, or lost, without anybody noticing
+        return False
+
+    def believe(self) -> None:
+        """Take what we have for all that there is."""
+        self.is_lost = False
+        self._heard = (1 << self._committee.n) - 1
+
+    def settle(self) -> str | None:
+        """Go on where nothing of ours can be once q others have answered (R2); why that can never be, if so."""
+        committee, top = self._committee, self._dag.top
+        if not self.is_lost:
+            return None
+        if sum(map(self.is_heard, self._answers)) < min(committee.q, committee.n - 1):
+            return None
+        if committee.n > 1 and committee.f == 0 and top > 0:
+            return "our journal is not whole, and this network tolerates no fault: nobody can go on without us (R2)"
+        self.believe()
+        if committee.n > 1 and top > 0:  # else nobody has anything: the network begins
+            self.unknown_round, self.resume_round = top, top + 1
+        return None

@@ -1,0 +1,258 @@
+"""A peer that starts again: with its store as it was (R1), with less than that (R2, R3), or beside a copy (R5)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from syncpoint.core import wire
+from syncpoint.core.committee import Committee
+from syncpoint.core.config import Local, Network
+from syncpoint.core.dag import Node
+from syncpoint.core.input import Connected, Received, Start
+from syncpoint.core.machine import Machine
+from syncpoint.core.output import Deliver
+from syncpoint.core.retain import Retention
+from syncpoint.core.values import Event, Parent
+from syncpoint.core.wire import FrameType
+
+from .shelf import Shelf
+from .virtual import EPOCH, MS, Cluster, jitter, members_of
+
+SHORT = Network(gc_depth=6)
+STORES = Local(stores=True, retain_events=4 * 20)
+LONG = Local(stores=True)  # everything is retained
+CORES = ("python", "native")
+
+
+def has(cluster: Cluster, i: int, transaction: bytes) -> bool:
+    return any(transaction in done.event.transactions for done in cluster.stores[i].delivered)
+
+
+def shelved(cluster: Cluster, i: int, shelf: Shelf | None = None) -> list[bytes]:
+    """The records that a start gets."""
+    network = cluster.network
+    epoch_id = Committee.genesis(network, members_of(cluster.n)).epoch_id
+    rounds = Retention(network, cluster.local, cluster.n).rounds
+    return (shelf or cluster.stores[i]).load(epoch_id, network, rounds)
+
+
+def busy(
+    seed: int,
+    rounds: int = 60,
+    *,
+    core: str | Sequence[str] = "python",
+    n: int = 4,
+    local: Local = STORES,
+    **settings: object,
+) -> Cluster:
+    """Peers with transactions at random times."""
+    rng = random.Random(seed)
+    network = Network(gc_depth=6, **settings)  # type: ignore[arg-type]
+    cluster = Cluster(n, network=network, local=local, delay=jitter(rng, MS // 2, 3 * MS), core=core)
+    sent = 0
+    while min(machine.status().closed_round for machine in cluster.machines) < rounds:
+        cluster.submit(rng.randrange(n), b"%d" % sent)
+        sent += 1
+        cluster.run(rng.randint(MS, 3 * MS))
+    return cluster
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("order", ["fair", "fast"])
+@pytest.mark.parametrize("rule", ["two_step", "three_step"])
+def test_the_same_state_comes_of_the_store(core: str, order: str, rule: str) -> None:  # R1
+    cluster = busy(1, core=core, order=order, rule=rule)
+    cluster.run(3_000 * MS)  # until it rests
+    for i in range(4):
+        before = cluster.machines[i]
+        again = cluster._machine(i)
+        again.step(cluster.now, [Start(shelved(cluster, i))])
+        one, two = before.status(), again.status()
+        assert (one.delivered, one.order_hash, one.consensus_at) == (two.delivered, two.order_hash, two.consensus_at)
+        assert (one.closed_round, one.own_round) == (two.closed_round, two.own_round)
+        third = cluster._machine(i)
+        third.step(cluster.now, [Start(shelved(cluster, i))])
+        assert third.digest() == again.digest()
+        if one.floor_round == two.floor_round:
+            assert before.digest() == again.digest()
+
+
+@pytest.mark.parametrize("order", ["fair", "fast"])
+def test_it_goes_on_from_any_place_in_the_store(order: str) -> None:  # R1, J2
+    """Wherever the store ends, what is delivered from there on is what was delivered before."""
+    cluster = busy(2, rounds=50, order=order)
+    whole = cluster.stores[1]
+    checked = 0
+    for end in range(0, len(whole.delivered), 7):
+        shelf = Shelf()
+        shelf.records, shelf.delivered = list(whole.records), whole.delivered[:end]
+        machine = cluster._machine(1)
+        outputs = machine.step(cluster.now, [Start(shelved(cluster, 1, shelf))])
+        delivered = [done for output in outputs if isinstance(output, Deliver) for done in output.messages]
+        place = shelf.place()
+        first = place.next_index if place is not None else 0
+        assert [done.index for done in delivered] == list(range(first, len(whole.delivered)))
+        for done in delivered:
+            then = whole.delivered[done.index]
+            assert (done.order_hash, done.parents) == (then.order_hash, then.parents)
+            assert done.whitened_signature == then.whitened_signature
+        checked += place is not None
+    assert checked > 10
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_restarts_under_load_lose_and_double_nothing(seed: int) -> None:  # R1, J1, O11
+    rng = random.Random(seed)
+    local = Local(stores=True, retain_events=4 * 12)
+    cluster = Cluster(4, network=SHORT, local=local, delay=jitter(rng, MS // 2, 4 * MS))
+    sent: list[bytes] = []
+    for _ in range(12):
+        for _ in range(rng.randrange(20)):
+            sent.append(b"%d" % len(sent))
+            cluster.submit(rng.randrange(4), sent[-1])
+            cluster.run(rng.randint(0, 2 * MS))
+        victim = rng.randrange(4)
+        cluster.run_until(functools.partial(is_sent, cluster, victim))
+        cluster.run(rng.randint(0, 5 * MS))
+        cluster.crash(victim)
+        cluster.run(rng.randint(0, 15 * MS))
+        cluster.restart(victim, records=shelved(cluster, victim))
+    cluster.run_until(lambda: all(len(received(store)) >= len(sent) for store in cluster.stores), within=20_000 * MS)
+    for store in cluster.stores:
+        assert sorted(received(store)) == sorted(sent)
+    assert not cluster.halted
+    assert len({store.delivered[100].order_hash for store in cluster.stores}) == 1
+    assert all(not machine.status().equivocators for machine in cluster.machines)
+
+
+def is_sent(cluster: Cluster, i: int) -> bool:
+    return not cluster.machines[i].status().queued_transactions
+
+
+def received(shelf: Shelf) -> list[bytes]:
+    return [transaction for done in shelf.delivered for transaction in done.event.transactions]
+
+
+def test_everybody_can_crash_at_once() -> None:  # R1
+    cluster = busy(4, rounds=100)
+    for i in range(4):
+        cluster.crash(i)
+    for i in range(4):
+        cluster.restart(i, records=shelved(cluster, i))
+    cluster.submit(2, b"after")
+    cluster.run_until(lambda: all(has(cluster, i, b"after") for i in range(4)))
+    assert not cluster.halted
+
+
+def test_a_lost_store_is_answered_for_by_the_others() -> None:  # R2, R3
+    for whole in (True, False):
+        cluster = busy(5, local=LONG, rounds=20)
+        cluster.crash(3)
+        cluster.submit(0, b"meanwhile")
+        cluster.run(30 * MS)
+        newest = max(machine.status().frontier[3] for machine in cluster.machines[:3])
+        top = max(machine.status().top_round for machine in cluster.machines[:3])
+        cluster.restart(3, records=(), whole=whole)
+        cluster.submit(3, b"new life")
+        cluster.run_until(functools.partial(has, cluster, 0, b"new life"))
+        assert cluster.machines[3].status().own_round >= max(newest + 2, top)
+        assert not cluster.halted
+        cluster.run(200 * MS)
+        assert all(not machine.status().equivocators for machine in cluster.machines)
+
+
+def test_nothing_is_signed_until_q_others_have_answered() -> None:  # R2
+    cluster = busy(6, local=LONG, rounds=20)
+    cluster.crash(3)
+    cluster.crash(2)
+    cluster.restart(3, records=(), whole=False)
+    cluster.run(5_000 * MS)
+    assert cluster.machines[3].status().own_events == 0
+    assert not cluster.halted
+    cluster.restart(2, records=shelved(cluster, 2))
+    cluster.run_until(lambda: cluster.machines[3].status().own_events > 0)
+
+
+def test_an_answer_counts_when_what_it_names_is_here() -> None:  # R2
+    cluster = Cluster(4, linked=False)
+    machine = cluster._machine(0)
+    machine.step(EPOCH, [Start((), whole=False), *map(Connected, (1, 2, 3))])
+    for peer, frontier in ((1, [0, 0, 0, 0]), (2, [0, 0, 0, 0]), (3, [0, 0, 0, 9])):
+        machine.step(EPOCH, [Received(peer, (wire.encode_frontier(FrameType.FRONTIER, frontier),))])
+    machine.step(EPOCH + 5_000 * MS, [])
+    assert machine.status().own_events == 0  # the third says to have made 9 events, and shows none
+
+
+def test_a_network_that_tolerates_nothing_cannot_bring_back_a_lost_store() -> None:  # R2
+    cluster = busy(7, local=LONG, rounds=10, n=3)
+    cluster.crash(0)
+    cluster.restart(0, records=(), whole=False)
+    cluster.run(1_000 * MS)
+    assert "tolerates no fault" in cluster.halted[0]
+
+
+def test_an_old_store_is_noticed() -> None:  # R2
+    cluster = busy(8, local=LONG, rounds=20)
+    old = shelved(cluster, 3)
+    for number in range(30):
+        cluster.submit(number % 4, b"later %d" % number)
+        cluster.run(3 * MS)
+    cluster.crash(3)
+    cluster.run(20 * MS)
+    cluster.restart(3, records=old)  # it is said to be whole
+    cluster.submit(3, b"new life")
+    cluster.run_until(functools.partial(has, cluster, 0, b"new life"))
+    assert not cluster.halted
+    assert all(not machine.status().equivocators for machine in cluster.machines)
+    again = shelved(cluster, 3)  # with the gap in it (R3)
+    cluster.crash(3)
+    cluster.restart(3, records=again)
+    cluster.submit(3, b"third life")
+    cluster.run_until(functools.partial(has, cluster, 0, b"third life"))
+    assert not cluster.halted
+
+
+def test_two_live_copies_stop_and_say_so() -> None:  # R5
+    """A spare that starts with a copy of the store waits; whoever then sees an event of the other one stops."""
+    cluster = busy(9, local=LONG, rounds=20)
+    copied = shelved(cluster, 3)
+    cluster.submit(0, b"goes on")
+    cluster.run(30 * MS)
+    spare = cluster._machine(3)
+    now = cluster.now
+    spare.step(now, [Start(copied), *map(Connected, (0, 1, 2))])
+    frontier = wire.encode_frontier(FrameType.FRONTIER, cluster.machines[0].status().frontier)
+    spare.step(now, [Received(peer, (frontier,)) for peer in range(3)])
+    assert spare.status().own_events == 0
+    frames = [wire.encode_event(event) for event in events_of(cluster.machines[0])]
+    spare.step(now, [Received(0, frames)])  # events of its own key among them
+    assert spare.status().halted is None
+    for at in range(now, now + 10_000 * MS, 100 * MS):
+        spare.step(at, [])
+    assert spare.status().own_events == 0  # it may not go on below the round that the others have not reached
+    cluster.now = now + 10_000 * MS
+    for number in range(20):
+        cluster.submit(number % 4, b"later %d" % number)
+        cluster.run(3 * MS)
+    frames = [wire.encode_event(event) for event in events_of(cluster.machines[0])]
+    spare.step(cluster.now, [Received(0, frames)])
+    assert "another process" in str(spare.status().halted)
+
+
+def events_of(machine: Machine) -> list[Event]:
+    """All that are in its DAG, parents first."""
+    rows = sorted(machine._dag.rows.items())
+    return [
+        dataclasses.replace(node.event, parents=tuple(map(reference, node.parents)))
+        for _, row in rows
+        for node in row.nodes
+    ]
+
+
+def reference(node: Node) -> Parent:
+    return Parent(node.creator, node.round, node.digest)
