@@ -21,6 +21,7 @@ from rich.console import Console
 from syncpoint.backend import core_info
 from syncpoint.cli.simulate_view import summary_of
 from syncpoint.testing.campaign import Campaign, Settings, missing, repeat
+from syncpoint.testing.liars import ONLY_BY_NAME
 from syncpoint.testing.shrink import shrink
 from syncpoint.testing.simulation import simulate
 
@@ -37,8 +38,10 @@ class Part(NamedTuple):
 def parts(core: str) -> dict[str, tuple[Part, ...]]:
     """All campaigns by name, with the number of seeds that each part has by default."""
 
-    def settings(profile: str, size: float, core: str = core, peers: int | None = None) -> Settings:
-        return Settings(profile=profile, core=core, size=size, peers=peers)
+    def settings(
+        profile: str, size: float, core: str = core, peers: int | None = None, kinds: tuple[str, ...] = ()
+    ) -> Settings:
+        return Settings(profile=profile, core=core, size=size, peers=peers, kinds=kinds)
 
     gate = (
         Part(settings("chaos", 0.3), 1_250),
@@ -48,6 +51,7 @@ def parts(core: str) -> dict[str, tuple[Part, ...]]:
         Part(settings("lan", 0.3), 100),
         Part(settings("beyond", 0.3), 100),
         Part(settings("chaos", 0.3, "mixed"), 60),
+        Part(settings("chaos", 0.3, kinds=tuple(ONLY_BY_NAME)), 40),
     )
     plain = tuple(Part(settings(profile, 0.2), 30) for profile in ("chaos", "twins", "wan", "lan", "beyond"))
     return {

@@ -635,6 +635,48 @@ def test_parents_and_items_belong_to_what_was_signed(bench: Bench) -> None:
         checker.made(bench.nodes[1], 1, 2, BEGIN_NS, frame_of(1, 2, **parts))
 
 
+def test_nobody_builds_on_an_invalid_event(bench: Bench) -> None:
+    bench.start_all()
+    parents = tuple(Parent(creator, 1, bytes((creator,)) * 32) for creator in range(3))
+    bench.checkers.broadcast(1, frame_of(1, 2, parents=parents))
+    bench.cluster.invalid[bytes(31)] = "too short"
+    bench.checkers.broadcast(2, frame_of(2, 2, parents=parents))
+    assert bench.caught == []
+    bench.cluster.invalid[parents[2].digest] = "an event with a flaw"
+    bench.checkers.broadcast(3, frame_of(3, 2, parents=parents))
+    with pytest.raises(Violation, match=r"NoInvalid .* peer 3: its event of round 2 has as a parent an event with a f"):
+        bench.checkers.check()
+
+
+def test_nobody_hands_on_an_invalid_event(bench: Bench) -> None:
+    bench.start_all()
+    frame = frame_of(3, 2, parents=(Parent(2, 1, bytes(32)),), items=(Item(9, b"one"),))
+    bench.checkers.handed(0, frame)
+    bench.cluster.invalid[event_digest(frame[1:-64])] = "an event with a flaw"
+    bench.checkers.handed(1, b"\x11" + frame[1:])
+    assert bench.caught == []
+    bench.cluster.internet.watch_sent(2, frame)  # type: ignore[misc]
+    with pytest.raises(Violation, match=r"NoInvalid .* peer 2: it hands on an event with a flaw"):
+        bench.checkers.check()
+
+
+def test_nobody_orders_an_invalid_event(bench: Bench) -> None:
+    bench.start_all()
+    bench.receive_all(0, 2)
+    bench.cluster.invalid[bench.event(2).hash] = "an event with a flaw"
+    bench.receive(0, bench.event(2))
+    assert bench.caught == ["NoInvalid"]
+
+
+def test_what_a_peer_sends_to_one_other_is_seen(core: str) -> None:
+    with Cluster(4, seed=2, core=core) as cluster:
+        seen: list[tuple[int, bytes]] = []
+        cluster.internet.watch_sent = lambda host, frame: seen.append((host, frame))
+        cluster.start()
+        cluster.run(0.1)
+        assert {host for host, _ in seen} == set(range(4))
+
+
 def test_nobody_broadcasts_what_is_of_others(bench: Bench) -> None:
     bench.start_all()
     bench.checkers.broadcast(1, frame_of(2, 1))

@@ -12,6 +12,7 @@ import pytest
 
 from syncpoint.core.config import Network
 from syncpoint.core.error import Reject
+from syncpoint.core.verify import check_event
 from syncpoint.errors import ArgumentError
 from syncpoint.message import Event
 from syncpoint.testing.cluster import Cluster, Node
@@ -328,6 +329,40 @@ def test_a_liar_that_never_lies_is_a_good_peer(kind: str) -> None:
         liar = party.cluster.secrets[1].public()
         assert 4 * sum(message.creator == liar for message in party.streams[0]) > 0.8 * len(party.streams[0])
         party.check()
+
+
+def test_what_a_rule_breaker_calls_invalid_is_just_that() -> None:
+    """Each of its events breaks the rule that it says and no other: the codes are those of the checks of the core."""
+    codes = {
+        "V2: too few strong parents": Reject.NO_QUORUM,
+        "V3: a parent that is too old": Reject.PARENT_ROUND,
+        "V3: two parents of one creator": Reject.PARENT_ORDER,
+        "V3: a parent of another round": Reject.PARENT_MISMATCH,
+        "V4: no self-parent": Reject.SELF_PARENT,
+        "V4: no self-parent, and kept back until that is dropped": Reject.SELF_PARENT,
+        "V4: a self-parent that is not the latest": Reject.SELF_PARENT,
+        "V5: no later than its self-parent": Reject.TIME,
+    }
+    found: dict[str, set[Reject | None]] = {}
+    kept_back = 0
+    for seed in range(4):
+        spec, network = LiarSpec(kind="rule_breaker", creator=1), Network(gc_depth=6)
+        with Party(4, [spec], core="auto", seed=seed, network=network, local={"retain_events": 0}) as party:
+            (liar,) = party.liars
+            assert isinstance(liar, Forger)
+            for _ in range(30):
+                party.run(0.05)
+                for digest, event in list(liar.aside.items()):
+                    alone = check_event(event, liar.committee, network.gc_depth)
+                    how = party.cluster.invalid[digest].partition("(")[2].removesuffix(")")
+                    if alone is not None or event.round > liar.dag.floor + network.gc_depth + 1:
+                        found.setdefault(how, set()).add(alone or liar.known.enter(event))
+            kept_back += liar.counters.get("late events", 0)
+            statuses = [party.cluster.nodes[peer].status() for peer in party.honest]
+            assert all(1 not in status.equivocators for status in statuses if status is not None)
+            party.check()
+    assert found == {how: {code} for how, code in codes.items()}
+    assert kept_back, "nobody was shown an event that it could not check"
 
 
 def test_a_liar_forgets_what_is_long_ago() -> None:

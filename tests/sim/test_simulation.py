@@ -23,7 +23,7 @@ from syncpoint.testing.delays import Delays
 from syncpoint.testing.draw import PROFILES, draw
 from syncpoint.testing.faults import FAULTS, Crash, CrashWhenFinal, Partition
 from syncpoint.testing.features import MINIMUMS
-from syncpoint.testing.liars import LIARS, LiarSpec
+from syncpoint.testing.liars import LIARS, ONLY_BY_NAME, LiarSpec
 from syncpoint.testing.scenario import Load, Scenario
 from syncpoint.testing.shrink import shrink
 from syncpoint.testing.simulation import Simulation, simulate
@@ -89,10 +89,12 @@ def test_every_kind_of_fault_and_liar_is_drawn() -> None:
     for number in range(400):
         scenario = draw(number, "chaos")
         kinds |= {fault.kind for fault in scenario.faults} | {liar.kind for liar in scenario.liars}
-    assert kinds == {*FAULTS, *LIARS}
+    assert kinds == {*FAULTS, *LIARS} - ONLY_BY_NAME
     only = draw(3, "chaos", kinds=("partition",))
     assert {fault.kind for fault in only.faults} <= {"partition"}
     assert not only.liars
+    named = [liar.kind for number in range(20) for liar in draw(number, "chaos", kinds=tuple(ONLY_BY_NAME)).liars]
+    assert set(named) == ONLY_BY_NAME
 
 
 def test_a_drawn_network_is_one_that_can_come_through() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import struct
 from asyncio import CancelledError
 from collections.abc import Iterable, Mapping
 
@@ -16,6 +15,7 @@ from ..core.wire import event_digest, max_frame_bytes
 from ..engine import MAX_UNREAD_MESSAGES
 from ..errors import EngineStopped, QueueFull
 from ..message import Event
+from .check_events import header_of
 from .check_order import Agreement, NoLoss
 from .checker import Checker, Observed
 from .cluster import Node
@@ -24,9 +24,6 @@ from .loop import Process, _running
 
 __all__ = ["ApiHistory", "BoundedMemory", "NoSelfFork", "Progress", "QuietLogs"]
 
-_COUNTS, _COUNTS_AT = struct.Struct("<HH"), 97  # of parents and items, in an EVENT frame
-_PARENTS_AT, _PARENT_BYTES = 101, 42
-_ITEM = struct.Struct("<HI")
 _SeenEvent = tuple[bytes, int, int]  # digest, which start broadcast it (0: it was ordered), virtual ns
 _HOST = re.compile(r"host (\d+)")  # how a process is called
 
@@ -47,11 +44,7 @@ class NoSelfFork(Checker):
             raise self.violated(node.number, f"it broadcasts an event of round {round} by creator {creator}")
         if creator not in self.observed.faithful:
             return
-        parents, items = _COUNTS.unpack_from(frame, _COUNTS_AT)
-        end = _PARENTS_AT + _PARENT_BYTES * parents
-        for _ in range(items):
-            end += _ITEM.size + _ITEM.unpack_from(frame, end)[1]
-        self._compare(creator, round, (event_digest(frame[1:end]), node.host.starts, self.cluster.now_ns))
+        self._compare(creator, round, (event_digest(header_of(frame)), node.host.starts, self.cluster.now_ns))
 
     def ordered(self, place: Place) -> None:
         """An event that was never broadcast is taken note of: its creator died before, and had it in its journal."""

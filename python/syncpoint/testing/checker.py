@@ -96,6 +96,9 @@ class Checker:
     def made(self, node: Node, creator: int, round: int, created_at: int, frame: bytes) -> None:
         """A peer broadcasts an event, which says of itself that it is of this creator."""
 
+    def handed(self, node: Node, frame: bytes) -> None:
+        """A peer sends a frame to one other: an answer, or a question."""
+
     def sample(self, statuses: Mapping[int, Status]) -> None:
         """A look at what the running peers say of themselves, by number of the host."""
 

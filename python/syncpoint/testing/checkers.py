@@ -11,6 +11,7 @@ from ..core.wire import FrameType
 from ..engine import Engine
 from ..errors import EngineStopped
 from ..message import Event
+from .check_events import NoInvalid
 from .check_order import Agreement, Causality, NoDuplicates, NoLoss, TotalOrder
 from .check_peers import ApiHistory, BoundedMemory, NoSelfFork, Progress, QuietLogs
 from .check_time import ConsensusTime
@@ -64,6 +65,7 @@ class Checkers:
             ConsensusTime(self.observed),
             no_loss,
             NoSelfFork(self.observed),
+            NoInvalid(self.observed),
             ApiHistory(self.observed),
             BoundedMemory(self.observed),
             self.quiet_logs,
@@ -76,6 +78,7 @@ class Checkers:
         self._confirmed = [each.confirmed for each in self.all if _has(each, "confirmed")]
         self._over = [each.ended for each in self.all if _has(each, "ended")]
         self._made = [each.made for each in self.all if _has(each, "made")]
+        self._handed = [each.handed for each in self.all if _has(each, "handed")]
         self._unconfirmed: dict[int, list[Sent]] = {}  # index -> what has a receipt for it
         self._honest = {node.number for node in self.observed.nodes()}
         self._probes = False  # whether peers are given something to send
@@ -83,6 +86,7 @@ class Checkers:
         cluster.received = self.received
         cluster.ended = self.ended
         cluster.internet.watch = self.broadcast
+        cluster.internet.watch_sent = self.handed
 
     # -- what happens -------------------------------------------------------------------------------
 
@@ -124,6 +128,12 @@ class Checkers:
                 check(node, creator, round, created_at, frame)
             except Violation as violation:
                 self._keep(violation)
+
+    def handed(self, host: int, frame: bytes) -> None:
+        """A host sends a frame to one peer: what `cluster.internet.watch_sent` calls."""
+        if host in self._honest:
+            for check in self._handed:
+                self._try(check, self.cluster.nodes[host], frame)
 
     # -- looking ------------------------------------------------------------------------------------
 

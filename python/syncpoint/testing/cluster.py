@@ -173,6 +173,7 @@ class Cluster:
         self.crash_when_final: dict[int, list[object]] = {}  # peer -> who kills it when a transaction of its is final
         self.faults: list[object] = []  # those that last, and have begun and not ended
         self.happened: Counter[str] = Counter()
+        self.invalid: dict[bytes, str] = {}  # digest -> what is wrong, of events that liars made against the rules
         self.received: Callable[[Node, Event], None] | None = None  # sees every message, before the application
         self.ended: Callable[[Node], None] | None = None  # told when an application got its last message, or is over
         self.stepped: Callable[[Node, Sequence[Input], list[Output]], None] | None = None

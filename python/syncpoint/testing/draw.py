@@ -32,7 +32,7 @@ from .faults import (
     SlowDisk,
     SlowPeer,
 )
-from .liars import LIARS, LiarSpec
+from .liars import LIARS, ONLY_BY_NAME, LiarSpec
 from .regions import one_way_ns
 from .scenario import Load, Scenario
 from .storage import Store
@@ -85,7 +85,7 @@ class Draw:
 
     def wants(self, kind: str) -> bool:
         """Whether this kind of fault or liar may be drawn."""
-        return not self.kinds or kind in self.kinds
+        return kind in self.kinds if self.kinds else kind not in ONLY_BY_NAME
 
     def count_of_peers(self, choices: tuple[int, ...]) -> int:
         """How many peers."""

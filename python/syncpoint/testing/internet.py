@@ -70,6 +70,7 @@ class Internet:
         self.cut_off = 0  # packets that a cut swallowed
         self.pauses = 0  # times that a process stopped to read, as its application did
         self.watch: Callable[[int, bytes], None] | None = None  # sees every frame that a host broadcasts
+        self.watch_sent: Callable[[int, bytes], None] | None = None  # sees every other one that a host sends
         self.cut: dict[tuple[int, int], str] = {}  # (from host, to host) -> "hold" or "drop": nothing gets through
         self._cuts: dict[tuple[int, int], dict[object, str]] = {}  # the same, by who cut it
         self.extra_ns: dict[int, int] = {}  # host -> ns that all takes longer from and to it

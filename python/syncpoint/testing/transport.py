@@ -60,6 +60,8 @@ class SimulatedLinks:
 
     def send(self, peer: int, frame: bytes) -> None:
         """Queue a frame."""
+        if self._internet.watch_sent is not None:
+            self._internet.watch_sent(self.host, frame)
         wire = self._wires.get(peer)
         if wire is not None:
             self._queue(wire, frame)

@@ -10,16 +10,32 @@ from .base import Liar, LiarSpec
 from .forks import Equivocator, ForkBomb
 from .hiding import Silent, Stale, Withholder
 from .noise import FarFuture, Junk
+from .rules import RuleBreaker
 from .times import TimeLiar
 from .twins import HotSpare, Twin
 
-__all__ = ["LIARS", "Liar", "LiarSpec", "liar_from"]
+__all__ = ["LIARS", "ONLY_BY_NAME", "Liar", "LiarSpec", "liar_from"]
 
 LIARS: dict[str, type[Liar]] = {
     each.kind: each
-    for each in (Equivocator, ForkBomb, Withholder, Silent, TimeLiar, Stale, Junk, FarFuture, Twin, HotSpare)
+    for each in (
+        Equivocator,
+        ForkBomb,
+        Withholder,
+        Silent,
+        TimeLiar,
+        Stale,
+        Junk,
+        FarFuture,
+        Twin,
+        HotSpare,
+        RuleBreaker,
+    )
 }
 """Every kind of liar by its name."""
+
+ONLY_BY_NAME = frozenset({"rule_breaker"})
+"""Kinds that are drawn only if they are asked for, so that the scenarios of all seeds so far stay what they are."""
 
 
 def liar_from(data: Mapping[str, Any]) -> LiarSpec:
