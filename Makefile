@@ -47,11 +47,12 @@ bench: $(VENV)/.bench-$(CORE)
 bench-rust:
 	cargo bench --quiet --locked --package syncpoint-core --bench core
 
-# Format, lint and types; what .ci/run does first.
+# Format, lint, types, and whether every test can be imported; what .ci/run does first.
 check: $(VENV)/.dev-$(CORE)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest --collect-only -qq --assert=plain
 ifeq ($(CORE),native)
 	cargo fmt --all --check
 	PYO3_PYTHON=$(abspath $(BIN))/python cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
