@@ -57,9 +57,9 @@ def parts(core: str) -> dict[str, tuple[Part, ...]]:
     return {
         "gate": gate,
         "plain": plain,  # without a native core
-        "chaos": (Part(settings("chaos", 0.05, peers=4), 80_000), Part(settings("chaos", 0.1), 20_000)),
+        "chaos": (Part(settings("chaos", 0.05, peers=4), 90_000), Part(settings("chaos", 0.1), 10_000)),
         "kills": (Part(settings("kills", 0.3, peers=4), 1_000),),
-        "twins": (Part(settings("twins", 0.05, peers=4), 80_000), Part(settings("twins", 0.05, peers=7), 20_000)),
+        "twins": (Part(settings("twins", 0.05, peers=4), 95_000), Part(settings("twins", 0.05, peers=7), 5_000)),
     }
 
 
@@ -81,11 +81,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("name", choices=parts("native"))
     parser.add_argument("--seeds", metavar="A:B", help="instead of the first ones")
+    parser.add_argument("--part", type=int, help="one of the parts only, from 0")
     parser.add_argument("--processes", type=int)
     arguments = parser.parse_args()
     core = core_info().name
     name = "plain" if arguments.name == "gate" and core != "native" else arguments.name
-    done = [_run(part, arguments.seeds, arguments.processes) for part in parts(core)[name]]
+    chosen = parts(core)[name] if arguments.part is None else (parts(core)[name][arguments.part],)
+    done = [_run(part, arguments.seeds, arguments.processes) for part in chosen]
     scenarios, deliveries = sum(each.done for each in done), sum(each.deliveries for each in done)
     faults = sum(len(each.failures) for each in done)
     print(f"{name}: {scenarios:,} scenarios, {deliveries:,} deliveries, {sum(each.cpu_s for each in done):,.0f} s")
