@@ -109,15 +109,15 @@ BUGS = [
     Bug(
         "Q4 observers confirm a journal",
         "machine.py",
-        "counts = self._is_member(peer) and not self._observes",
-        "counts = not self._observes",
+        "if self._is_member(peer) and not self._observes:",
+        "if not self._observes:",
         f"{OBSERVERS}::test_what_observers_say_does_not_confirm_a_journal",
     ),
     Bug(
         "Q4 an observer keeps all that it ever had",
         "machine.py",
-        "own_round = self._decider.closed if self._observes else self._proposer.own_round",
-        "own_round = self._proposer.own_round",
+        "own_round = closed if self._observes or self._recovery.is_lost else self._proposer.base_round",
+        "own_round = self._proposer.base_round",
         f"{OBSERVERS}::test_an_observer_prunes_with_the_rounds_that_it_closed",
     ),
     Bug(

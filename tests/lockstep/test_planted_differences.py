@@ -182,7 +182,22 @@ PLANTS = [
         "creator=self.own",
         seed=20,
     ),
-    Plant("a refusal more is remembered", "machine.py", "MAX_INVALID = 4096", "MAX_INVALID = 4097", seed=94),
+    Plant("a refusal more is remembered", "fetch.py", "MAX_REFUSED = 4096", "MAX_REFUSED = 4097", seed=94),
+    Plant(
+        "a round less is retained",
+        "retain.py",
+        "RETAIN_GC_DEPTHS * network.gc_depth)\n",
+        "RETAIN_GC_DEPTHS * network.gc_depth) - 1\n",
+    ),
+    Plant(
+        "an answer less is enough",
+        "recover.py",
+        "< min(committee.q, committee.n - 1)",
+        "< min(committee.q, committee.n - 1) - 1",
+    ),
+    Plant("it goes on a round too early", "recover.py", "= top, top + 1", "= top, top"),
+    Plant("what was delivered before is queued again", "propose.py", "self._placed.pop(round, None)", "pass"),
+    Plant("the place counts an event more", "order.py", "_, self.index, self", "self.index, _, self"),
     Plant(
         "half a peer less may be missing from a fast commit",
         "committee.py",
