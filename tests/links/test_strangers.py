@@ -10,11 +10,12 @@ import ssl
 import pytest
 from tests.runtime.nodes import Node, cycles, hello_with, key, listener, raw_client, running, seed
 
+from syncpoint.runtime import link as link_module
 from syncpoint.runtime import strangers as strangers_module
 from syncpoint.runtime import transport as transport_module
 from syncpoint.runtime.tls import Tls
 
-from .test_tls import connected, honest_link, until
+from .test_tls import connected, gate_is_empty, honest_link, shake, until
 
 
 def greeting() -> bytes:
@@ -88,6 +89,20 @@ async def test_who_is_silent_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None
         assert await silent.closed_after() == b""
         assert await half.closed_after() == b""
         assert waiting(node) == handshakes(node) == 0
+
+
+@pytest.mark.parametrize("member", [False, True], ids=["after its greeting", "before its HELLO"])
+async def test_who_falls_silent_in_tls_is_cut_off(member: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = victim()
+    async with running(node), raw_client(node.port) as client:
+        monkeypatch.setattr(link_module, "HELLO_TIMEOUT_S", 0.3 if member else 0.05)
+        if member:
+            await shake(client, Tls(seed(0), [key(1)]).session(server=False))
+        else:
+            await client.send(greeting())
+        await client.closed_after()
+        await gate_is_empty(node)
+        assert node.history == []
 
 
 async def test_silent_ones_do_not_keep_a_peer_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,16 +12,18 @@ import subprocess
 import warnings
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from cryptography import x509
 from tests.runtime.nodes import (
     DEADLINE_S,
     Node,
+    Raw,
     hello_with,
     key,
     listener,
+    pair,
     port_of,
     prefixed,
     raw_accept,
@@ -33,12 +35,16 @@ from tests.runtime.nodes import (
 
 from syncpoint.core.config import PROTOCOL_VERSION
 from syncpoint.core.crypto import Signer
+from syncpoint.runtime import link as link_module
 from syncpoint.runtime import tls as tls_module
 from syncpoint.runtime.certificate import anchor_of, certificate_of, key_of
 from syncpoint.runtime.hello import Hello, Refusal, encode_refusal
+from syncpoint.runtime.session import Session
 from syncpoint.runtime.tls import Tls
 
 from .certificates import OUTSIDER, context, forged, genuine, key_pem, pem, self_signed
+
+T = TypeVar("T")
 
 
 def three(**more: Any) -> list[Node]:
@@ -121,8 +127,7 @@ async def test_peers_link_and_exchange_frames() -> None:
                     await other.until(lambda other=other, own=own: len(other.got(own)) == len(frames))  # type: ignore[misc]
                     assert other.got(own) == frames
         for link in nodes[0].transport._links.values():
-            assert link._transport is not None
-            assert link._transport.get_extra_info("ssl_object").version() == "TLSv1.3"
+            assert link._session._tls.version() == "TLSv1.3"
         assert all(not node.transport.refusals and not node.transport.gate for node in nodes)
 
 
@@ -280,22 +285,11 @@ async def test_a_member_that_claims_to_be_another_is_told_so() -> None:
 @pytest.mark.parametrize("server", [False, True], ids=["who dials", "who answers"])
 async def test_a_certificate_without_its_key_is_worth_nothing(server: bool) -> None:
     """What is public anyway, the certificate of a member, shown by somebody with another key."""
-    with warnings.catch_warnings():  # of a module that Python 3.12 no longer has
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from tlslite import handshakesettings
-        from tlslite.api import TLSConnection, X509CertChain, parsePEMKey
-
-    settings = handshakesettings.HandshakeSettings()
-    settings.minVersion = settings.maxVersion = (3, 4)
-    stolen = X509CertChain()
-    stolen.parsePemList(pem(genuine(1 if server else 0)))
-    secret = parsePEMKey(key_pem(OUTSIDER), private=True)
     problems: list[str] = []
 
     def attack(sock: socket.socket) -> None:
-        sock.setblocking(True)
-        sock.settimeout(DEADLINE_S)
-        connection = TLSConnection(sock)
+        settings, connection = tlslite_over(sock)
+        stolen, secret = tlslite_certificate(genuine(1 if server else 0), OUTSIDER)
         try:
             if server:
                 connection.handshakeServer(certChain=stolen, privateKey=secret, settings=settings, reqCert=True)
@@ -457,7 +451,146 @@ async def test_a_slow_reader_does_not_fill_our_memory(monkeypatch: pytest.Monkey
         assert link._outbox_bytes > 15 * 2**20, "it waits with us, where it counts"
 
 
+async def test_new_keys_are_taken() -> None:
+    def speak(connection: Any) -> bytes:
+        for _ in connection.send_keyupdate_request(1):
+            """It is on its way."""
+        connection.sendall(prefixed(b"with new keys"))
+        return bytes(connection.read(min=9, max=9))
+
+    async with linked_with_tlslite(speak) as (node, spoken):
+        await node.until(lambda: node.got(1) == [b"with new keys"])
+        node.transport.send(1, b"of us")
+        node.transport.flush()
+        assert await spoken == prefixed(b"of us")
+
+
+# -- the end ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sender", [0, 1], ids=["the dialler", "the other"])
+@pytest.mark.parametrize("paused", [False, True])
+async def test_close_says_so_after_all_that_is_queued(sender: int, paused: bool) -> None:
+    frames = [bytes([number]) * 90_000 for number in range(50)]
+    nodes = pair(tls=True)
+    here, there = nodes[sender], nodes[1 - sender]
+    async with running(there):
+        async with running(here):
+            await here.until_linked(1 - sender)
+            await there.until_linked(sender)
+            link = there.transport._links[sender]
+            if paused:
+                here.transport.pause()
+            there.transport.send(sender, bytes(90_000))  # what is on its way here must not break the end
+            there.transport.flush()
+            for frame in frames:
+                here.transport.send(1 - sender, frame)
+        await asyncio.wait_for(link.gone, DEADLINE_S)
+        assert [frame[:1] for frame in there.got(sender)] == [frame[:1] for frame in frames]
+        assert link._session.ended
+
+
+async def test_one_who_does_not_close_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "SHUTDOWN_TIMEOUT_S", 0.05)
+    node = Node(1, listener(), {0: 1, 2: 1}, tls=True)
+    session = Tls(seed(0), [key(1)]).session(server=False)
+    async with running(node), raw_client(node.port) as raw:
+        await shake(raw, session)
+        await raw.send(session.seal(prefixed(hello_with(epoch_id=bytes(32)))))
+        assert await hear(raw, session) == prefixed(encode_refusal(Refusal.EPOCH))
+        await gate_is_empty(node)
+
+
+async def test_a_changed_byte_ends_the_link() -> None:
+    node = Node(1, listener(), {0: 1, 2: 1}, tls=True)
+    session = Tls(seed(0), [key(1)]).session(server=False)
+    async with running(node), raw_client(node.port) as raw:
+        await shake(raw, session)
+        await raw.send(session.seal(prefixed(hello_with())))
+        await node.until_linked(0)
+        sealed = session.seal(prefixed(b"pay 5"))
+        await raw.send(sealed[:-1] + bytes([sealed[-1] ^ 1]))
+        with pytest.raises(ssl.SSLError, match="ALERT"):
+            await hear(raw, session)
+        raw.sock.shutdown(socket.SHUT_RDWR)
+        await node.until(lambda: node.history == [("up", 0), ("down", 0)])
+        assert node.got(0) == []
+
+
+async def test_a_server_that_falls_silent_in_tls_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "HELLO_TIMEOUT_S", 0.05)
+    with listener() as server:
+        node = Node(0, listener(), {1: port_of(server)}, tls=True)
+        async with running(node):
+            for _ in range(2):
+                async with raw_accept(server) as raw:
+                    await raw.closed_after()
+            assert "no answer in time" in node.transport.refusals[1]
+            assert node.history == []
+
+
 # -- helpers ---------------------------------------------------------------------------------------------
+
+
+async def shake(raw: Raw, session: Session) -> None:
+    """Get through the handshake, as whoever dials."""
+    session.take(b"")
+    await raw.send(session.words())
+    while not session.established:
+        session.take(await raw.some())
+    await raw.send(session.words())
+
+
+async def hear(raw: Raw, session: Session) -> bytes:
+    """All that is said until the end."""
+    heard = b""
+    while not session.ended:
+        heard += session.take(await raw.some())
+    return heard
+
+
+@contextlib.asynccontextmanager
+async def linked_with_tlslite(speak: Callable[[Any], T]) -> AsyncIterator[tuple[Node, asyncio.Future[T]]]:
+    """Node 0, and as peer 1 another TLS, which can do what Python's cannot; `speak` runs in a thread of its own."""
+
+    def serve(sock: socket.socket) -> T:
+        settings, connection = tlslite_over(sock)
+        chain, secret = tlslite_certificate(genuine(1), 1)
+        connection.handshakeServer(certChain=chain, privateKey=secret, settings=settings, reqCert=True)
+        size = len(prefixed(hello_with()))
+        connection.read(min=size, max=size)
+        connection.sendall(prefixed(hello_with(1, 0)))
+        return speak(connection)
+
+    with listener() as server:
+        node = Node(0, listener(), {1: port_of(server), 2: 1}, tls=True)
+        async with running(node), raw_accept(server) as raw:
+            spoken = asyncio.ensure_future(asyncio.to_thread(serve, raw.sock))
+            yield node, spoken
+            await spoken
+
+
+def tlslite_over(sock: socket.socket) -> tuple[Any, Any]:
+    """Settings of TLS 1.3, and a connection."""
+    with warnings.catch_warnings():  # of a module that Python 3.12 no longer has
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from tlslite import handshakesettings
+        from tlslite.api import TLSConnection
+
+    settings = handshakesettings.HandshakeSettings()
+    settings.minVersion = settings.maxVersion = (3, 4)
+    sock.setblocking(True)
+    sock.settimeout(DEADLINE_S)
+    return settings, TLSConnection(sock)
+
+
+def tlslite_certificate(certificate: bytes, holder: int) -> tuple[Any, Any]:
+    """A certificate and the key of `holder`."""
+    from tlslite.api import X509CertChain, parsePEMKey
+
+    chain = X509CertChain()
+    chain.parsePemList(pem(certificate))
+    return chain, parsePEMKey(key_pem(holder), private=True)
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from syncpoint.core.crypto import derive
 from syncpoint.runtime.hello import Hello
 from syncpoint.runtime.links import LinkPeer, LinkSettings
+from syncpoint.runtime.session import Session
 from syncpoint.runtime.tls import Tls
 from syncpoint.runtime.transport import Transport
 
@@ -45,14 +46,35 @@ class _Anyone(bytes):
     __hash__ = bytes.__hash__
 
 
+class Bare(Session):
+    """No TLS: what is said is what is on the wire, and whoever claims a key has it."""
+
+    established = True
+    key = _Anyone()
+
+    def __init__(self) -> None:
+        """There is nothing to prepare."""
+
+    def take(self, data: bytes | memoryview) -> bytes:
+        return bytes(data)
+
+    def words(self) -> bytes:
+        return b""
+
+    def seal(self, data: bytes) -> bytes:
+        return data
+
+    farewell = words
+
+
 class Plain(Tls):
-    """No TLS: so that tests of frames and limits can speak byte by byte; whoever claims a key has it."""
+    """No TLS: so that tests of frames and limits can speak byte by byte."""
 
     def __init__(self) -> None:
         self.client = self.server = None  # type: ignore[assignment]
 
-    def key_of(self, transport: asyncio.BaseTransport) -> bytes | None:
-        return _Anyone()
+    def session(self, *, server: bool) -> Session:
+        return Bare()
 
 
 def settings_of(
@@ -168,14 +190,11 @@ async def running(*nodes: Node) -> AsyncIterator[None]:
             await node.transport.close()
 
 
-def pair(*, listening: bool = True, max_frame_bytes: int = MAX_FRAME) -> tuple[Node, Node]:
+def pair(*, listening: bool = True, **more: Any) -> tuple[Node, Node]:
     """Two nodes that know each other; node 0 dials."""
     socks = [listener(listening=listening) for _ in range(2)]
     ports = [port_of(sock) for sock in socks]
-    return (
-        Node(0, socks[0], {1: ports[1]}, max_frame_bytes=max_frame_bytes),
-        Node(1, socks[1], {0: ports[0]}, max_frame_bytes=max_frame_bytes),
-    )
+    return Node(0, socks[0], {1: ports[1]}, **more), Node(1, socks[1], {0: ports[0]}, **more)
 
 
 def acceptor() -> Node:
@@ -208,9 +227,13 @@ class Raw:
         """So many bytes."""
         data = b""
         while len(data) < count:
-            more = await asyncio.wait_for(self._loop.sock_recv(self.sock, count - len(data)), DEADLINE_S)
-            assert more, "the other side closed"
-            data += more
+            data += await self.some(count - len(data))
+        return data
+
+    async def some(self, most: int = 65536) -> bytes:
+        """What comes next."""
+        data = await asyncio.wait_for(self._loop.sock_recv(self.sock, most), DEADLINE_S)
+        assert data, "the other side closed"
         return data
 
     async def closed_after(self) -> bytes:

@@ -100,16 +100,19 @@ async def test_frames_cut_at_every_byte_arrive_intact_and_in_order(monkeypatch: 
                 assert receiver.got(1 - to) == frames
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 64])
-async def test_a_link_comes_up_and_carries_frames_in_small_pieces(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_link_comes_up_and_carries_frames_in_small_pieces(
+    size: int, tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = Link.data_received
 
     def in_pieces(link: Link, data: bytes) -> None:
-        for at in range(0, len(data), size):
+        for at in range(0, max(1, len(data)), size):  # nothing at all is how a link begins
             plain(link, data[at : at + size])
 
     monkeypatch.setattr(Link, "data_received", in_pieces)
-    left, right = pair()
+    left, right = pair(tls=tls)
     async with running(left, right):
         await left.until_linked(1)
         await right.until_linked(0)

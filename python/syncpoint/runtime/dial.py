@@ -7,25 +7,21 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from .links import LinkPeer
-from .tls import Tls
 
-__all__ = ["HELLO_TIMEOUT_S", "connect", "explain", "tls_limits"]
+__all__ = ["HELLO_TIMEOUT_S", "connect", "explain"]
 
-HELLO_TIMEOUT_S = 3.0  # for a connection, for its TLS, and for its HELLO
-SHUTDOWN_TIMEOUT_S = 1.0  # for the last words of TLS
+HELLO_TIMEOUT_S = 3.0  # for a connection; then for its TLS and its HELLO
 
 Link = TypeVar("Link", bound=asyncio.BaseProtocol)
 
 
-async def connect(
-    make: Callable[[], Link], peer: LinkPeer, tls: Tls, attempt: int, timeout_s: float | None = None
-) -> Link:
+async def connect(make: Callable[[], Link], peer: LinkPeer, attempt: int, timeout_s: float | None = None) -> Link:
     """Connect to a peer; its name is looked up each time, and each attempt takes the next of its addresses.
 
-    Raises OSError (ssl.SSLError is one) and TimeoutError, that after `HELLO_TIMEOUT_S` if nothing else is given.
+    Raises OSError and TimeoutError, that after `HELLO_TIMEOUT_S` if nothing else is given.
     """
     loop = asyncio.get_running_loop()
     timeout_s = HELLO_TIMEOUT_S if timeout_s is None else timeout_s
@@ -35,23 +31,8 @@ async def connect(
             found = await loop.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
             hosts = list(dict.fromkeys(str(where[0]) for *_, where in found))
         link = make()
-        name = None if tls.client is None else ""  # no name in the clear: the key is what counts
-        await loop.create_connection(
-            lambda: link,
-            hosts[attempt % len(hosts)],
-            peer.port,
-            ssl=tls.client,
-            server_hostname=name,
-            **tls_limits(tls.client, timeout_s),
-        )
+        await loop.create_connection(lambda: link, hosts[attempt % len(hosts)], peer.port)
     return link
-
-
-def tls_limits(context: ssl.SSLContext | None, timeout_s: float) -> dict[str, Any]:
-    """How long TLS may take, in the words of asyncio."""
-    if context is None:
-        return {}
-    return {"ssl_handshake_timeout": timeout_s, "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT_S}
 
 
 def explain(error: BaseException | None) -> str:

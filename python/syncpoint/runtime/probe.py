@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from dataclasses import dataclass
 from typing import cast
@@ -13,6 +14,7 @@ from .dial import connect, explain
 from .hello import MAX_HELLO_BYTES, Purpose, Refusal
 from .link import prefixed
 from .links import LinkPeer, LinkSettings
+from .session import Session
 from .tls import Tls
 
 __all__ = ["Probe", "probe"]
@@ -60,7 +62,7 @@ async def probe(
         async with asyncio.timeout(timeout_s):
             everybody = (*committee.members, *committee.observers)
             tls = Tls(seed, [member.public for member in everybody if member.public != key])
-            link = await connect(lambda: _Question(settings, peer, tls), peer, tls, 0, timeout_s)
+            link = await connect(lambda: _Question(settings, peer, tls.session(server=False)), peer, 0, timeout_s)
             return await link.answer
     except (OSError, TimeoutError) as error:
         return Probe(error=explain(error), address=link.address if link is not None else "")
@@ -72,13 +74,12 @@ async def probe(
 class _Question(asyncio.Protocol):
     """One connection: our HELLO, its answer."""
 
-    def __init__(self, settings: LinkSettings, peer: LinkPeer, tls: Tls) -> None:
+    def __init__(self, settings: LinkSettings, peer: LinkPeer, session: Session) -> None:
         self.answer: asyncio.Future[Probe] = asyncio.get_running_loop().create_future()
         self.address = ""
         self._settings = settings
         self._peer = peer
-        self._tls = tls
-        self._key: bytes | None = None
+        self._session = session
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._asked_at = 0  # ns of the wall clock ...
@@ -89,22 +90,27 @@ class _Question(asyncio.Protocol):
         self._transport = transport
         host, port = transport.get_extra_info("peername")[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._key = self._tls.key_of(transport)
-        if self._key != self._peer.key:
-            self._end(Probe(refusal=Refusal.WRONG_PEER, address=self.address))
-            return
-        self._asked_at, self._asked = self._settings.now(), time.monotonic_ns()
-        transport.write(prefixed(self._settings.hello(self._peer, Purpose.PROBE)))
+        self.data_received(b"")
 
     def data_received(self, data: bytes) -> None:
+        assert self._transport is not None
         now = time.monotonic_ns()
-        self._buffer += data
+        try:
+            self._buffer += self._session.take(data)
+        except ssl.SSLError as error:
+            self._end(Probe(error=explain(error), address=self.address))
+            return
+        finally:
+            self._transport.write(self._session.words())
+        if not self._session.established:
+            return
+        if not self._asked:
+            self._ask()
         length = int.from_bytes(self._buffer[:4], "little")
         if len(self._buffer) >= 4 and not 0 < length <= MAX_HELLO_BYTES:
             self._end(Probe(refusal=Refusal.MALFORMED, address=self.address))
         elif len(self._buffer) >= 4 + length:
-            assert self._key is not None
-            answer = self._settings.judge_answer(bytes(self._buffer[4 : 4 + length]), self._peer, self._key)
+            answer = self._settings.judge_answer(bytes(self._buffer[4 : 4 + length]), self._peer, self._peer.key)
             took = now - self._asked
             if isinstance(answer, Refusal):
                 self._end(Probe(refusal=answer, round_trip_ns=took, address=self.address))
@@ -119,6 +125,15 @@ class _Question(asyncio.Protocol):
     def close(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+    def _ask(self) -> None:
+        """Whoever answers holds a key: say HELLO, if it is the right one."""
+        assert self._transport is not None
+        if self._session.key != self._peer.key:
+            self._end(Probe(refusal=Refusal.WRONG_PEER, address=self.address))
+            return
+        self._asked_at, self._asked = self._settings.now(), time.monotonic_ns()
+        self._transport.write(self._session.seal(prefixed(self._settings.hello(self._peer, Purpose.PROBE))))
 
     def _end(self, result: Probe) -> None:
         if not self.answer.done():

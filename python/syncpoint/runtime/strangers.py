@@ -27,7 +27,7 @@ _HANDSHAKE, _MAJOR_VERSION, _RECORD_HEADER_BYTES = 22, 3, 5
 class Strangers:
     """Accepts connections, one in each turn of the loop, and hands on those that greet as TLS does.
 
-    What TLS needs for a connection is a third of a megabyte and a millisecond, far more than an open socket. Whoever
+    What TLS needs for a connection is some twenty kilobytes and a millisecond, far more than an open socket. Whoever
     is silent, or lets the greeting trickle in, is not worth it. The greeting is only looked at, not taken.
     """
 

@@ -7,11 +7,11 @@ import contextlib
 import os
 import ssl
 import tempfile
-from asyncio import BaseTransport
 from collections.abc import Iterable, Iterator
 
 from ..core.crypto import Signer
-from .certificate import anchor_of, certificate_of, key_of, secret_der
+from .certificate import anchor_of, certificate_of, secret_der
+from .session import Session
 
 __all__ = ["Tls"]
 
@@ -30,16 +30,9 @@ class Tls:
         self.client = _context(ssl.PROTOCOL_TLS_CLIENT, chain, secret, trusted)
         self.server = _context(ssl.PROTOCOL_TLS_SERVER, chain, secret, trusted)
 
-    def key_of(self, transport: BaseTransport) -> bytes | None:
-        """Whose key the other end of a link has shown to hold, 32 bytes; None when its certificate is not ours.
-
-        TLS has checked that the certificate was signed by a trusted key and that the other end holds the key in
-        it. That both are one key, and that nothing else stands in it, is checked here: so a member's certificate
-        for somebody else is worth nothing.
-        """
-        session = transport.get_extra_info("ssl_object")
-        certificate = None if session is None else session.getpeercert(binary_form=True)
-        return None if certificate is None else key_of(certificate)
+    def session(self, *, server: bool) -> Session:
+        """Our end of a new connection; `server` is the side that was called."""
+        return Session(self.server if server else self.client, server=server)
 
 
 def _context(protocol: int, chain: bytes, secret: bytes, trusted: bytes) -> ssl.SSLContext:

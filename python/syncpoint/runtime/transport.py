@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.error import Reject
-from .dial import HELLO_TIMEOUT_S, connect, explain, tls_limits
+from .dial import connect, explain
 from .gate import Gate, origin_of
 from .link import READ_BYTES, Link, prefixed
 from .links import LinkPeer, LinkSettings, LinkUser
@@ -226,12 +226,10 @@ class Transport:
         self.gate.enter(link, origin_of(where), end)
 
     async def _take(self, sock: socket.socket, link: Link) -> None:
-        """Find out with TLS who calls."""
+        """Answer the call; the link finds out who it is."""
         # asyncio leaves accepted sockets to Nagle's algorithm, which costs 40 ms at times.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: link, sock, ssl=self.tls.server, **tls_limits(self.tls.server, HELLO_TIMEOUT_S)
-        )
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: link, sock)
 
     def _taken(self, task: asyncio.Task[None], sock: socket.socket, link: Link) -> None:
         """The call was answered, or was not: then nothing may be left of it."""
@@ -265,7 +263,7 @@ class Transport:
                 return made[-1]
 
             try:
-                link = await connect(make, peer, self.tls, attempt)
+                link = await connect(make, peer, attempt)
             except (OSError, TimeoutError) as error:
                 self._unreachable(peer, error)
             else:
