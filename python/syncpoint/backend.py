@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from ._version import CHECKOUT, UNKNOWN, __version__, python_form
-from .core.config import MachineConfig
+from .core.config import MachineConfig, Network
+from .core.error import Reject
+from .core.values import Event
 from .errors import ArgumentError, CoreUnavailable
 from .runtime import driver
 
@@ -56,6 +58,11 @@ class Core(Protocol):
     @property
     def Machine(self) -> Callable[[MachineConfig], driver.Machine]:  # noqa: N802
         """Makes a machine."""
+        ...
+
+    @property
+    def decode_event(self) -> Callable[[bytes, bytes, Network], Event | Reject]:
+        """Makes an event of an EVENT frame of an epoch; the native core's has the same fields."""
         ...
 
     @property

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from .backend import CoreInfo, core_info, make_machine
-from .core.config import MachineConfig
-from .errors import ArgumentError, ContextError
+from .backend import CoreInfo, core_info, load_core, make_machine
+from .core.config import Local, MachineConfig
+from .core.retain import Retention
+from .errors import ArgumentError, ArgumentTypeError, ContextError
 from .runtime.driver import Machine
+from .runtime.rows import Identity
+from .runtime.storage import StorageSettings
+from .runtime.tip import DURABILITIES
 from .runtime.world import RealWorld, World
 
 if TYPE_CHECKING:
@@ -18,23 +24,52 @@ if TYPE_CHECKING:
 
 __all__ = ["Context"]
 
+MIN_RETAIN_BYTES = 1024 * 1024  # a lower limit would be below what a store takes anyway
+
 
 class Context:
-    """The choice of the core, and the owner of sockets and engines: leaving it stops them all.
+    """The choice of the core and of the store, and the owner of sockets and engines: leaving it stops them all.
 
-    `core` is "auto", "native" or "python"; `storage` is None (nothing outlives the process), for now the
-    only choice. Use it as `async with Context() as context:`; without `async with`, call `close` yourself.
-    Any number of contexts, and of engines in one context, can live in one process and one event loop.
-    Raises ArgumentError or CoreUnavailable at construction.
+    `core` is "auto", "native" or "python". Use it as `async with Context() as context:`; without `async with`, call
+    `close` yourself. Any number of contexts, and of engines in one context, can live in one process and one event loop.
+
+    `storage` is the path of a folder, which is made if need be; each engine has a file there, named by its key. None:
+    nothing outlives the process. What `durability` promises of our own events, and so of our transactions in them,
+    which are on disk before anybody else sees them:
+
+    - "full": nothing is lost when the process dies or the computer loses its power.
+    - "normal": nothing is lost when the process dies. When the computer does, the newest ones may be.
+    - "memory": they are written soon after they were sent. The newest ones are lost with the process unless it stops
+      the engine.
+
+    Where own events may be lost, and when the disk is, the peer notices at its start and signs nothing until the
+    others have told it how far it was; so it never contradicts itself. What others have made is fetched again.
+
+    The store keeps the stream for `retain_rounds` rounds (0 or more), or about as much as fits into `retain_bytes`
+    (1 MiB or more); None sets no limit. What a start needs it always keeps (docs/storage.md).
+    Raises ArgumentError, ArgumentTypeError or CoreUnavailable at construction.
     """
 
-    def __init__(self, core: str = "auto", storage: None = None) -> None:
+    def __init__(
+        self,
+        core: str = "auto",
+        storage: str | os.PathLike[str] | None = None,
+        *,
+        durability: str = "full",
+        retain_rounds: int | None = None,
+        retain_bytes: int | None = None,
+    ) -> None:
         self.core: CoreInfo = core_info(core)
-        if storage is not None:
-            raise ArgumentError(
-                f"Context(storage={storage!r}): durable storage is not part of this version: leave storage out"
-            )
-        self._world: World = RealWorld()
+        if storage is not None and not isinstance(storage, str | os.PathLike):
+            raise ArgumentTypeError(f"Context(storage={storage!r}): give the path of a folder, or None")
+        if durability not in DURABILITIES:
+            raise ArgumentError(f"Context(durability={durability!r}): give one of {', '.join(DURABILITIES)}")
+        _check_limit("retain_rounds", retain_rounds, 0)
+        _check_limit("retain_bytes", retain_bytes, MIN_RETAIN_BYTES)
+        self._durability = durability
+        self._retain_rounds = retain_rounds
+        self._retain_bytes = retain_bytes
+        self._world: World = RealWorld(None if storage is None else Path(storage))
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._owned: dict[Engine | Socket, None] = {}
@@ -72,8 +107,31 @@ class Context:
         """A machine of the core that was chosen."""
         return make_machine(config, self.core.name)
 
+    def _storage_settings(self, identity: Identity, local: Local, joining: bool) -> StorageSettings:
+        """What the store of one of our engines is told."""
+        decode = load_core(self.core.name).decode_event
+        members = sum(member.orders for member in identity.members)
+        return StorageSettings(
+            identity=identity,
+            decode=lambda frame: decode(frame, identity.network_id, identity.network),
+            keep_rounds=Retention(identity.network, local, members).rounds,
+            durability=self._durability,
+            retain_rounds=self._retain_rounds,
+            retain_bytes=self._retain_bytes,
+            joining=joining,
+        )
+
     def _own(self, thing: Engine | Socket) -> None:
         self._owned[thing] = None
 
     def _disown(self, thing: Engine | Socket) -> None:
         self._owned.pop(thing, None)
+
+
+def _check_limit(name: str, value: object, low: int) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ArgumentTypeError(f"Context({name}={value!r}): give an integer, or None for no limit")
+    if value < low:
+        raise ArgumentError(f"Context({name}={value}): give {low} or more, or None for no limit")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 
@@ -18,21 +17,22 @@ from .core.values import Delivered
 from .core.wire import max_frame_bytes
 from .errors import ArgumentError, ArgumentTypeError, EngineStopped, ObserverError, QueueFull, TransactionTooLarge
 from .keys import KeyPublic, KeySecret
-from .message import Event, Message, Receipt
+from .message import Message, Receipt
 from .options import Options
 from .peers import PeerCapabilities, Peers
 from .runtime.driver import Driver, Machine
 from .runtime.line import Line
 from .runtime.links import LinkPeer, LinkSettings
+from .runtime.rows import Identity
+from .runtime.storage import Storage
 from .socket import Socket
 from .status import EngineStatus
+from .stream import Stream, check_resume
 
 __all__ = ["Engine"]
 
 log = logging.getLogger("syncpoint.engine")
 
-MAX_UNREAD_MESSAGES = 65_536  # delivered, not received by the application; beyond, the engine stands still
-MAX_UNREAD_BYTES = 256 * 1024 * 1024  # the same, in bytes of transactions
 ACTIVE_ROUNDS = 16  # a creator is active while its newest event is at most so far below the top round
 
 BytesLike = bytes | bytearray | memoryview
@@ -46,24 +46,22 @@ class Engine:
     cancelled `submit` has sent its transaction and only no longer waits for it.
     """
 
-    _max_unread_messages: int | None = None  # instead of MAX_UNREAD_MESSAGES, where a simulation lowers it
-
     def __init__(
         self,
         context: Context,
         machine: Machine,
         network: Network,
         options: Options,
+        storage: Storage,
         keys: Sequence[KeyPublic],
         own: int,
         capabilities: PeerCapabilities,
     ) -> None:
         """Use `Engine.start`."""
         self._context = context
-        world = context._world
-        self._driver = Driver(
-            machine, world.clock(), world.storage(), self._deliver, self._queue_changed, self._halted, self._failed
-        )
+        clock = context._world.clock()
+        self._driver = Driver(machine, clock, storage, self._deliver, self._queue_changed, self._halted, self._failed)
+        self._stream = Stream(storage, self._driver, keys, self._failed)
         self._network = network
         self._options = options
         self._keys = tuple(keys)
@@ -73,9 +71,6 @@ class Engine:
         self._stopping: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
         self._halt_reason: str | None = None
-        self._messages: deque[Event] = deque()
-        self._unread_bytes = 0
-        self._readers = Line()
         self._senders = Line()
         self._submitted = 0  # transactions given to the machine, which numbers them alike
         self._waiting_transactions = 0  # of these, in no event yet
@@ -94,14 +89,19 @@ class Engine:
         joining_running_session: bool = False,
         *,
         network: Network | None = None,
+        resume_after: int | None = None,
     ) -> Engine:
         """Start a peer; it links up with the others by itself, in whatever order they start.
 
         `peers` holds every peer of the network, this one among them, and is the same everywhere; so is
-        `network` (name, decision rule, order, limits; default `Network()`). `joining_running_session` is
-        accepted for compatibility: a new peer finds out by itself what there is to catch up with.
+        `network` (name, decision rule, order, limits; default `Network()`). With `Context(storage=...)` the peer
+        goes on where its store ends, and the application gets the stream from index `resume_after + 1` on (default:
+        from its beginning), exactly as before: first from the store, then as it goes on. `joining_running_session`
+        says that this key may have signed what the store does not have; a peer that finds that out by itself, or is
+        told so, signs nothing until the others have told it how far it was.
         Raises ArgumentError, ArgumentTypeError or SocketBindError for what cannot work, ContextError for a
-        context that is closed or of another event loop, StorageError when the store cannot be read.
+        context that is closed or of another event loop, StorageError when the store cannot be used: its network or
+        its key is another one, it is in use or damaged, or the disk is in trouble.
         """
         network = Network() if network is None else network
         for name, value, kind in (
@@ -117,6 +117,8 @@ class Engine:
                 # The value is not shown: it may be a secret in the wrong place.
                 raise ArgumentTypeError(f"Engine.start: {name} is a {type(value).__name__}: give a {kind.__name__}")
         context._check()
+        world = context._world
+        check_resume(resume_after, world.stores)
         public = secret.public()
         if public not in peers:
             raise ArgumentError(
@@ -131,7 +133,6 @@ class Engine:
                 f"Engine.start: {error}; set Network(f=...) lower, leave it out, or have more peers that order"
             ) from error
         own = peers.index(public)
-        world = context._world
         others, is_public = [], False
         for creator, peer in enumerate(peers):
             if creator == own:
@@ -150,13 +151,17 @@ class Engine:
                 min_event_interval_ns=options.base_min_event_interval_us * 1000,
                 heartbeat_ns=options.heartbeat_us * 1000,
                 verify_threads=options.max_blocking_verify_threads or world.threads,
+                stores=world.stores,
             ),
             signatures=world.signatures,
         )
         machine = context._machine(config)
         entries = tuple(peers)
         keys = [peer.public for peer in entries]
-        engine = cls(context, machine, network, options, keys, own, entries[own].capabilities)
+        identity = Identity(network_id=committee.epoch_id, public=bytes(public), network=network, members=members)
+        storage = world.storage(context._storage_settings(identity, config.local, joining_running_session))
+        capabilities = entries[own].capabilities
+        engine = cls(context, machine, network, options, storage, keys, own, capabilities)
         driver = engine._driver
         settings = LinkSettings(
             own=own,
@@ -171,7 +176,7 @@ class Engine:
         links = world.links(socket._take(), settings, driver)
         context._own(engine)
         try:
-            await driver.start(links)
+            await driver.start(links, lambda loaded: engine._stream.begin(loaded, resume_after))
             if engine._error is not None:
                 raise engine._error
         except BaseException:  # cancelled, too: nobody else holds the engine
@@ -230,16 +235,9 @@ class Engine:
         Several tasks may wait; each message goes to one of them. Raises EngineStopped when the engine
         failed. Cancelled, it has not taken a message.
         """
-        await self._readers.turn(lambda: bool(self._messages) or self._stopped)
-        if not self._messages:
-            if self._error is not None:
-                raise self._stopped_error("and has no more messages")
-            return None
-        event = self._messages.popleft()
-        self._unread_bytes -= event._payload_bytes
-        limit = self._max_unread_messages or MAX_UNREAD_MESSAGES
-        if len(self._messages) <= limit // 2 and self._unread_bytes <= MAX_UNREAD_BYTES // 2:
-            self._driver.resume()
+        event = await self._stream.receive()
+        if event is None and self._error is not None:
+            raise self._stopped_error("and has no more messages")
         return event
 
     def __aiter__(self) -> AsyncIterator[Message]:
@@ -250,6 +248,16 @@ class Engine:
         if message is None:
             raise StopAsyncIteration
         return message
+
+    async def forget(self, until: int) -> None:
+        """Let the store delete the stream up to this index, which the application has received and needs no more.
+
+        What a start needs stays, about `Local.retain_rounds` rounds. It returns when the rest is deleted; the file
+        keeps its size and fills the room anew. Without `Context(storage=...)` nothing is kept, and nothing happens.
+        Raises ArgumentError or ArgumentTypeError for an index that was not received.
+        """
+        self._stream.check_forget(until)
+        await self._driver.storage.forget(until)
 
     # -- looking and stopping -----------------------------------------------------------------------
 
@@ -276,10 +284,11 @@ class Engine:
             linked=tuple(self._keys[creator] for creator in consensus.linked),
             refusals={self._keys[creator]: why for creator, why in transport.refusals.items()},
             rejects=rejects,
-            unread_messages=len(self._messages),
+            unread_messages=self._stream.unread,
             unacknowledged_bytes=self._unacknowledged_bytes,
             dropped_frames=transport.dropped_frames,
             stopped=self._stopped,
+            storage=self._driver.storage.trouble,
         )
 
     def active_creators(self) -> tuple[KeyPublic, ...]:
@@ -359,16 +368,8 @@ class Engine:
     def _deliver(self, messages: Sequence[Delivered]) -> None:
         for done in messages:
             self._acknowledge(done)
-            if self._capabilities.no_logic:  # nobody reads here, so nothing may pile up
-                continue
-            event = Event._of(done, self._keys[done.event.creator])
-            self._messages.append(event)
-            self._unread_bytes += event._payload_bytes
-        self._readers.call()
-        limit = self._max_unread_messages or MAX_UNREAD_MESSAGES
-        if len(self._messages) > limit or self._unread_bytes > MAX_UNREAD_BYTES:
-            log.warning("%d messages are unread: the engine stands still until they are received", len(self._messages))
-            self._driver.pause()
+        if not self._capabilities.no_logic:  # else nobody reads here, so nothing may pile up
+            self._stream.deliver(messages)
 
     def _acknowledge(self, done: Delivered) -> None:
         """Our own transactions in it are final."""
@@ -409,6 +410,7 @@ class Engine:
 
     async def _stop(self) -> None:
         self._end()
+        await self._stream.close()
         await self._driver.stop()
         self._context._disown(self)  # not before: the context waits for engines that are still stopping
 
@@ -417,7 +419,7 @@ class Engine:
 
     def _end(self) -> None:
         self._stopped = True
-        self._readers.call()
+        self._stream.end()
         self._end_waits()
 
     def _end_waits(self) -> None:

@@ -43,3 +43,6 @@ class EngineStatus:
 
     stopped: bool
     """Whether the engine was stopped or has failed."""
+
+    storage: str | None = None
+    """Why nothing can be stored at the moment, and so no event be made; None when all is well."""

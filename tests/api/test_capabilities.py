@@ -22,7 +22,7 @@ from syncpoint import (
     QueueFull,
     Socket,
 )
-from syncpoint import engine as engine_module
+from syncpoint import stream as stream_module
 
 from .cluster import DEADLINE_S, cycles, read_transactions, transactions, until
 
@@ -121,7 +121,7 @@ async def test_a_network_that_cannot_order_is_an_error_at_the_start(
 
 
 async def test_a_peer_without_logic_never_stands_still_and_gets_receipts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "MAX_UNREAD_MESSAGES", 5)
+    monkeypatch.setattr(stream_module, "MAX_UNREAD_MESSAGES", 5)
     async with network(SILENT) as engines:
         engine = engines[0]
         waiting = asyncio.create_task(engine.recv_message())
@@ -141,7 +141,7 @@ async def test_a_peer_without_logic_never_stands_still_and_gets_receipts(monkeyp
 
 
 async def test_a_peer_without_logic_takes_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "MAX_UNREAD_MESSAGES", 5)
+    monkeypatch.setattr(stream_module, "MAX_UNREAD_MESSAGES", 5)
     async with network(PeerCapabilities(), SILENT, SILENT, PeerCapabilities()) as engines:
         await engines[1].send_transaction(b"from one without")
         with contextlib.suppress(QueueFull):

@@ -31,12 +31,13 @@ from syncpoint import (
     Transaction,
     TransactionTooLarge,
 )
-from syncpoint import engine as engine_module
+from syncpoint import stream as stream_module
 from syncpoint.core.crypto import blake3
 from syncpoint.core.input import Persisted
 from syncpoint.core.output import Halted
 from syncpoint.core.wire import FrameType
 from syncpoint.runtime import world as world_module
+from syncpoint.runtime.storage import Loaded, MemoryStorage, StorageUser
 
 from .cluster import DEADLINE_S, cluster, cycles, read, read_transactions, transactions, until
 
@@ -696,15 +697,9 @@ async def test_an_event_that_was_not_sent_to_a_peer_is_fetched_from_others() -> 
 async def test_an_event_is_sent_when_it_is_durable_and_no_sooner(monkeypatch: pytest.MonkeyPatch) -> None:  # P7, J1
     waiting: list[Callable[[], None]] = []
 
-    class Slow:
-        def load(self) -> Sequence[bytes]:
-            return ()
-
-        def append(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
+    class Slow(MemoryStorage):
+        def persist(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
             waiting.append(durable)
-
-        def close(self) -> None:
-            pass
 
     async with cluster(4, 3) as net:
         monkeypatch.setattr(world_module, "MemoryStorage", Slow)
@@ -717,7 +712,7 @@ async def test_an_event_is_sent_when_it_is_durable_and_no_sooner(monkeypatch: py
             assert slow.public not in {event.creator for event in await read_transactions(engine, 20)}
             assert engine.status().consensus.frontier[net.peers.index(slow.public)] == 0
         assert slow.status().consensus.own_round == 0
-        monkeypatch.setattr(Slow, "append", lambda self, records, durable: durable())
+        monkeypatch.setattr(Slow, "persist", lambda self, records, durable: durable())
         waiting.pop()()
         await asyncio.wait_for(pending, DEADLINE_S)
 
@@ -726,7 +721,7 @@ async def test_an_event_is_sent_when_it_is_durable_and_no_sooner(monkeypatch: py
 
 
 async def test_who_does_not_read_stands_still_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "MAX_UNREAD_MESSAGES", 10)
+    monkeypatch.setattr(stream_module, "MAX_UNREAD_MESSAGES", 10)
     async with cluster(4) as net:
         lazy, *diligent = net.engines
         total = 60
@@ -766,7 +761,7 @@ async def read_while(engine: Engine, wait: Any) -> None:
 
 
 async def test_large_messages_count_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "MAX_UNREAD_BYTES", 10_000)
+    monkeypatch.setattr(stream_module, "MAX_UNREAD_BYTES", 10_000)
     async with cluster(1) as net:
         (engine,) = net.engines
         sent = [bytes([number]) * 3000 for number in range(20)]
@@ -776,38 +771,38 @@ async def test_large_messages_count_by_their_bytes(monkeypatch: pytest.MonkeyPat
         await until(engine, lambda: engine._driver._paused)
         assert engine.status().unread_messages > 0
         assert transactions(await read_transactions(engine, 20)) == sent
-        assert engine._unread_bytes == 0
+        assert engine._stream._live_bytes == 0
         await engine.submit(b"goes on")
 
 
 # Failing
 
 
-class Failing:
+class Failing(MemoryStorage):
     """A store that fails where it is told to."""
 
     def __init__(self, where: str, error: Exception, after: int = 0) -> None:
         self.where, self.error, self.after = where, error, after
-        self.appends = 0
+        self.persists = 0
 
-    def load(self) -> Sequence[bytes]:
+    async def load(self, user: StorageUser) -> Loaded:
         if self.where == "load":
             raise self.error
-        return [b"no record"] if self.where == "record" else ()
+        return Loaded(records=[b"no record"] if self.where == "record" else ())
 
-    def append(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
-        self.appends += 1
-        if self.where == "append" and self.appends > self.after:
+    def persist(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
+        self.persists += 1
+        if self.where == "persist" and self.persists > self.after:
             raise self.error
         durable()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         if self.where == "close":
             raise self.error
 
 
 def with_store(monkeypatch: pytest.MonkeyPatch, store: Failing) -> None:
-    monkeypatch.setattr(world_module, "MemoryStorage", lambda: store)
+    monkeypatch.setattr(world_module, "MemoryStorage", lambda settings: store)
 
 
 async def test_a_store_that_fails_stops_the_engine_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -815,7 +810,7 @@ async def test_a_store_that_fails_stops_the_engine_and_says_why(monkeypatch: pyt
     async with cluster(4, 0) as net:
         for number in range(3):
             await net.start(number)
-        with_store(monkeypatch, Failing("append", error, after=5))
+        with_store(monkeypatch, Failing("persist", error, after=5))
         engine = await net.start(3)
         reader = asyncio.ensure_future(read(engine, lambda _: False))
 
@@ -838,7 +833,7 @@ async def test_a_store_that_fails_stops_the_engine_and_says_why(monkeypatch: pyt
 
 
 async def test_messages_before_a_failure_can_still_be_received(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_store(monkeypatch, Failing("append", StorageError("full"), after=20))
+    with_store(monkeypatch, Failing("persist", StorageError("full"), after=20))
     async with cluster(1) as net:
         (engine,) = net.engines
         got: list[bytes] = []

@@ -102,10 +102,19 @@ def test_a_core_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
             make("native")
 
 
-def test_storage_is_not_here() -> None:
-    storage: Any = "folder"
-    with pytest.raises(ArgumentError, match=r"storage='folder'.*not part of this version: leave storage out"):
-        Context(storage=storage)
+@pytest.mark.parametrize(
+    ("settings", "kind", "message"),
+    [
+        ({"storage": 5}, ArgumentTypeError, r"storage=5.*give the path of a folder, or None"),
+        ({"durability": "some"}, ArgumentError, r"durability='some'.*full, normal, memory"),
+        ({"retain_rounds": -1}, ArgumentError, r"retain_rounds=-1.*0 or more"),
+        ({"retain_rounds": True}, ArgumentTypeError, r"retain_rounds=True.*an integer"),
+        ({"retain_bytes": 1000}, ArgumentError, r"retain_bytes=1000.*1048576 or more"),
+    ],
+)
+def test_a_context_says_what_is_wrong_with_a_store(settings: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        Context(**settings)
 
 
 # Sockets

@@ -12,8 +12,10 @@ from typing import Any, cast
 from syncpoint.core.input import Input
 from syncpoint.core.output import Output
 from syncpoint.core.status import Status
+from syncpoint.core.values import Delivered
 from syncpoint.runtime.clock import Clock
 from syncpoint.runtime.driver import Driver
+from syncpoint.runtime.storage import Loaded, Storage, StorageUser
 from syncpoint.runtime.transport import Transport
 
 
@@ -122,20 +124,27 @@ class FakeStorage:
     def __init__(self, log: list[Any]) -> None:
         self.log = log
         self.records: Sequence[bytes] = ()
+        self.whole = True
         self.at_once = False
         self.waiting: deque[Callable[[], None]] = deque()
 
-    def load(self) -> Sequence[bytes]:
-        return self.records
+    async def load(self, user: StorageUser) -> Loaded:
+        return Loaded(records=self.records, whole=self.whole)
 
-    def append(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
-        self.log.append(("append", *records))
+    def write(self, records: Sequence[bytes]) -> None:
+        self.log.append(("write", *records))
+
+    def deliver(self, messages: Sequence[Delivered]) -> None:
+        self.log.append(("store", *messages))
+
+    def persist(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
+        self.log.append(("persist", *records))
         if self.at_once:
             durable()
         else:
             self.waiting.append(durable)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.log.append("closed")
 
 
@@ -180,7 +189,7 @@ class Bench:
         self.driver = Driver(
             self.machine,
             clock or LoopClock(self.loop),
-            self.storage,
+            cast(Storage, self.storage),
             lambda messages: self.log.append(("deliver", *messages)),
             lambda queue: self.log.append(queue),
             lambda reason: self.log.append(("halted", reason)),

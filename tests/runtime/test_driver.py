@@ -19,6 +19,7 @@ from syncpoint.core.output import (
     Rejected,
     Send,
     Wake,
+    Write,
 )
 from syncpoint.core.values import Delivered
 from syncpoint.errors import StorageError
@@ -96,6 +97,7 @@ async def test_outputs_are_carried_out_in_order_and_written_once() -> None:
     assert bench.log == [
         ("broadcast", b"1"),
         ("send", 2, b"2"),
+        ("store", "3", "4"),
         ("deliver", "3", "4"),
         ("drop", 1),
         Queue(5, 55),
@@ -134,7 +136,7 @@ async def test_nothing_is_sent_before_it_is_durable() -> None:
     bench.loop.advance(10 * SECOND)
     bench.driver.received(1, [b"x"])
     bench.loop.advance(10 * SECOND)
-    assert bench.log == [("append", b"record"), "flush", "flush"]
+    assert bench.log == [("persist", b"record"), "flush", "flush"]
     assert not any(isinstance(input, Persisted) for inputs in bench.machine.inputs for input in inputs)
     bench.storage.waiting.popleft()()
     bench.loop.run()
@@ -153,11 +155,29 @@ async def test_what_is_durable_at_once_is_sent_in_the_same_write() -> None:
     assert bench.machine.inputs == [[Submit((b"tx",))], [Persisted(7)]]
     assert bench.log == [
         ("send", 1, b"before"),
-        ("append", b"record"),
+        ("persist", b"record"),
         ("send", 1, b"after"),
         ("broadcast", b"event 7"),
         "flush",
     ]
+
+
+async def test_what_was_accepted_and_delivered_is_stored_in_order() -> None:  # J2
+    bench = Bench()
+    await bench.start()
+    bench.machine.script.append([Write((b"a", b"b")), Deliver((delivered("c"),)), Persist(1, (b"d",)), Write((b"e",))])
+    bench.driver.connected(1)
+    bench.loop.run()
+    order = [("write", b"a", b"b"), ("store", "c"), ("deliver", "c"), ("persist", b"d"), ("write", b"e"), "flush"]
+    assert bench.log == order
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_the_machine_is_told_whether_its_journal_is_whole(whole: bool) -> None:  # R2
+    bench = Bench()
+    bench.storage.whole = whole
+    await bench.driver.start(cast(Transport, bench.transport))
+    assert bench.machine.inputs == [[Start((), whole)]]
 
 
 async def test_each_record_is_answered_with_its_own_token() -> None:
@@ -166,7 +186,7 @@ async def test_each_record_is_answered_with_its_own_token() -> None:
     bench.machine.script.append([Persist(1, (b"a",)), Persist(2, (b"b", b"c"))])
     bench.driver.post(Submit(()))
     bench.loop.run()
-    assert bench.log == [("append", b"a"), ("append", b"b", b"c"), "flush"]
+    assert bench.log == [("persist", b"a"), ("persist", b"b", b"c"), "flush"]
     second, first = bench.storage.waiting.pop(), bench.storage.waiting.pop()
     second()
     first()
@@ -273,23 +293,23 @@ async def test_a_pause_in_a_step_lets_the_step_end_and_loses_nothing() -> None:
     bench.storage.at_once = True
 
     def pause(now: int, inputs: Any) -> list[Output]:
-        bench.driver.pause()
+        bench.driver.pause("unread")
         return [Deliver((delivered("a"),)), Persist(1, (b"record",)), Send(1, b"b"), Wake(now + MS)]
 
     bench.machine.script.append(pause)
     bench.driver.connected(1)
     bench.loop.run()
-    assert bench.log == ["pause", ("deliver", "a"), ("append", b"record"), ("send", 1, b"b"), "flush"]
+    assert bench.log == ["pause", ("store", "a"), ("deliver", "a"), ("persist", b"record"), ("send", 1, b"b"), "flush"]
     bench.driver.post(Submit((b"1",)))
     bench.loop.advance(SECOND)
     bench.driver.received(1, [b"2"])
     bench.loop.advance(SECOND)
     assert len(bench.machine.steps) == 1, "stepped while it stood still"
-    bench.driver.resume()
+    bench.driver.resume("unread")
     assert len(bench.machine.steps) == 1, "stepped inside of resume"
     bench.loop.run()
     assert bench.machine.inputs[1:] == [[Persisted(1), Submit((b"1",)), Received(1, [b"2"])]]
-    assert bench.log[5:] == ["resume", "flush"]
+    assert bench.log[6:] == ["resume", "flush"]
 
 
 async def test_a_wake_that_came_in_a_pause_is_made_up_for() -> None:
@@ -298,10 +318,10 @@ async def test_a_wake_that_came_in_a_pause_is_made_up_for() -> None:
     bench.machine.script.append([Wake(bench.loop.now + MS)])
     bench.driver.connected(1)
     bench.loop.run()
-    bench.driver.pause()
+    bench.driver.pause("unread")
     bench.loop.advance(SECOND)
     assert len(bench.machine.steps) == 1
-    bench.driver.resume()
+    bench.driver.resume("unread")
     bench.loop.run()
     assert len(bench.machine.steps) == 2
 
@@ -310,14 +330,41 @@ async def test_pausing_and_resuming_twice_is_once() -> None:
     bench = Bench()
     await bench.start()
     for _ in range(2):
-        bench.driver.resume()
-        bench.driver.pause()
-        bench.driver.pause()
-        bench.driver.resume()
-        bench.driver.resume()
+        bench.driver.resume("unread")
+        bench.driver.pause("unread")
+        bench.driver.pause("unread")
+        bench.driver.resume("unread")
+        bench.driver.resume("unread")
         bench.loop.run()
     assert bench.log == ["pause", "resume", "flush"] * 2
     assert len(bench.machine.steps) == 2
+
+
+async def test_it_goes_on_when_no_reason_is_left_to_stand_still() -> None:
+    bench = Bench()
+    await bench.start()
+    bench.driver.storage_full(True)
+    bench.driver.pause("unread")
+    bench.driver.connected(1)
+    bench.driver.storage_full(False)
+    bench.loop.run()
+    assert bench.log == ["pause"]
+    bench.driver.resume("unread")
+    bench.loop.run()
+    assert bench.log == ["pause", "resume", "flush"]
+    assert len(bench.machine.steps) == 1
+
+
+async def test_a_store_that_fails_ends_everything() -> None:
+    bench = Bench()
+    await bench.start()
+    error = StorageError("it is damaged")
+    bench.driver.storage_failed(error)
+    bench.driver.storage_failed(error)
+    bench.driver.connected(1)
+    bench.loop.advance(SECOND)
+    assert bench.errors == [error]
+    assert not bench.machine.steps
 
 
 # The end
@@ -353,10 +400,10 @@ async def test_outputs_after_a_failing_one_are_not_carried_out() -> None:
     await bench.start()
     error = StorageError("the disk is full")
 
-    def append(*args: object) -> None:
+    def persist(*args: object) -> None:
         raise error
 
-    bench.storage.append = append  # type: ignore[assignment,method-assign]
+    bench.storage.persist = persist  # type: ignore[assignment,method-assign]
     bench.machine.script.append([Send(1, b"a"), Persist(1, (b"r",)), Send(1, b"b"), Deliver(())])
     bench.driver.connected(1)
     bench.loop.run()
@@ -383,11 +430,11 @@ async def test_stop_steps_no_more_and_closes_links_before_the_store() -> None:
     await bench.driver.stop()
     bench.storage.waiting.popleft()()  # the disk was slower than the end
     bench.driver.connected(3)
-    bench.driver.pause()
-    bench.driver.resume()
+    bench.driver.pause("unread")
+    bench.driver.resume("unread")
     bench.loop.advance(SECOND)
     assert len(bench.machine.steps) == 1
-    assert bench.log == [("append", b"r"), "flush", "close", "closed"]
+    assert bench.log == [("persist", b"r"), "flush", "close", "closed"]
 
 
 async def test_the_store_is_closed_even_if_the_links_do_not_close() -> None:
@@ -411,14 +458,14 @@ async def test_every_input_arrives_once_and_in_order_through_random_pauses(seed:
     for number in range(2000):
         match rng.randrange(5):
             case 0:
-                bench.driver.pause()
+                bench.driver.pause("unread")
             case 1:
-                bench.driver.resume()
+                bench.driver.resume("unread")
             case 2:
                 bench.loop.run()
             case _:
                 sent.append(Received(1, [b"%d" % number]))
                 bench.driver.post(sent[-1])
-    bench.driver.resume()
+    bench.driver.resume("unread")
     bench.loop.run()
     assert [input for inputs in bench.machine.inputs for input in inputs] == sent

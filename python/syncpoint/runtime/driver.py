@@ -8,12 +8,12 @@ from typing import Protocol
 
 from ..core.error import Reject
 from ..core.input import Connected, Disconnected, Input, Persisted, Received, Start
-from ..core.output import Broadcast, Deliver, Halted, Output, Persist, Queue, Rejected, Send, Wake
+from ..core.output import Broadcast, Deliver, Halted, Output, Persist, Queue, Rejected, Send, Wake, Write
 from ..core.status import Status
 from ..core.values import Delivered
 from .clock import Clock
 from .links import Links
-from .storage import Storage
+from .storage import Loaded, Storage
 
 __all__ = ["Driver", "Machine"]
 
@@ -54,7 +54,7 @@ class Driver:
         self.machine = machine
         self.transport: Links | None = None
         self._clock = clock
-        self._storage = storage
+        self.storage = storage
         self._deliver = deliver
         self._queue = queue
         self._halted = halted
@@ -64,14 +64,18 @@ class Driver:
         self._scheduled: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at: int | None = None  # ns: when the timer is due
-        self._paused = False
+        self._paused: set[str] = set()  # for what
         self._stopped = False
         self._running = False
 
-    async def start(self, transport: Links) -> None:
-        """Replay the journal, then open the links."""
+    async def start(self, transport: Links, loaded: Callable[[Loaded], None] = lambda loaded: None) -> None:
+        """Take up what the store has, then open the links; `loaded` is told of it first, and may raise."""
         self.transport = transport
-        self.post(Start(self._storage.load()))
+        found = await self.storage.load(self)
+        if self._stopped:
+            return
+        loaded(found)
+        self.post(Start(found.records, found.whole))
         self._run()
         if not self._stopped:
             await transport.start()
@@ -94,17 +98,32 @@ class Driver:
         """A link is gone."""
         self.post(Disconnected(peer))
 
-    def pause(self) -> None:
-        """Stand still, as a peer that is too slow: the application does not keep up."""
-        if not self._paused and not self._stopped:
-            self._paused = True
-            if self.transport is not None:
-                self.transport.pause()
+    def storage_failed(self, error: BaseException) -> None:
+        """Nothing may go on as if it had been written."""
+        if not self._stopped:
+            self._stopped = True
+            self._failed(error)
 
-    def resume(self) -> None:
-        """Go on."""
-        if self._paused and not self._stopped:
-            self._paused = False
+    def storage_full(self, full: bool) -> None:
+        """What is to be written must not grow without end."""
+        if full:
+            self.pause("storage")
+        else:
+            self.resume("storage")
+
+    def pause(self, reason: str) -> None:
+        """Stand still, as a peer that is too slow, for a reason: the application or the store does not keep up."""
+        if not self._stopped:
+            if not self._paused and self.transport is not None:
+                self.transport.pause()
+            self._paused.add(reason)
+
+    def resume(self, reason: str) -> None:
+        """Go on, unless there is another reason to stand still."""
+        if reason in self._paused and not self._stopped:
+            self._paused.remove(reason)
+            if self._paused:
+                return
             if self.transport is not None:
                 self.transport.resume()
             if self._scheduled is None and not self._running:
@@ -120,7 +139,7 @@ class Driver:
             if self.transport is not None:
                 await self.transport.close()
         finally:
-            self._storage.close()
+            await self.storage.close()
 
     def _woken(self) -> None:
         self._timer = self._wake_at = None
@@ -162,8 +181,11 @@ class Driver:
                 transport.send(output.peer, output.frame)
             case Persist():
                 token = output.token
-                self._storage.append(output.records, lambda: self.post(Persisted(token)))
+                self.storage.persist(output.records, lambda: self.post(Persisted(token)))
+            case Write():
+                self.storage.write(output.records)
             case Deliver():
+                self.storage.deliver(output.messages)
                 self._deliver(output.messages)
             case Wake():
                 if output.at == self._wake_at:  # most often: it is a heartbeat or a timeout that did not move

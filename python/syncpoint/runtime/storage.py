@@ -3,27 +3,115 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["MemoryStorage", "Storage"]
+from ..core.error import Reject
+from ..core.values import Delivered, Event
+from ..errors import ArgumentError
+from .rows import Identity
+
+__all__ = ["Loaded", "MemoryStorage", "Storage", "StorageSettings", "StorageUser"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageSettings:
+    """What an engine tells its store of itself."""
+
+    identity: Identity
+    """Whose store it is."""
+
+    decode: Callable[[bytes], Event | Reject]
+    """What makes an event of an EVENT frame; it is called in another thread."""
+
+    keep_rounds: int
+    """Rounds below the last closed one that a machine needs at its start."""
+
+    durability: str = "full"
+    """One of `DURABILITIES`."""
+
+    retain_rounds: int | None = None
+    """Rounds below the last closed one that are kept for the application; None keeps everything."""
+
+    retain_bytes: int | None = None
+    """The store is kept at about so many bytes; None sets no limit."""
+
+    joining: bool = False
+    """Whether own events may be missing, whatever the store says (R2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What a store has when its peer starts."""
+
+    records: Sequence[bytes] = ()
+    """For `Start.records`."""
+
+    whole: bool = True
+    """For `Start.whole`."""
+
+    first: int = 0
+    """The lowest index of the agreed stream that can be read."""
+
+    end: int = 0
+    """The lowest index that is not stored yet."""
+
+
+class StorageUser(Protocol):
+    """Whoever is told of what happens to a store, in the event loop's thread."""
+
+    def storage_failed(self, error: BaseException) -> None:
+        """It contradicts itself, and takes nothing more."""
+        ...
+
+    def storage_full(self, full: bool) -> None:
+        """So much is not written that nothing more should come; or there is room again."""
+        ...
 
 
 class Storage(Protocol):
-    """The journal of one peer; called from the event loop's thread only.
+    """The store of one peer; called from the event loop's thread only.
 
-    Raises StorageError (or CorruptError) from any method when the store fails; the engine then stops.
+    What is given to it is written in that order: when something is durable, all that came before it is as well.
     """
 
-    def load(self) -> Sequence[bytes]:
-        """All records, oldest first; called once, before the first append."""
+    async def load(self, user: StorageUser) -> Loaded:
+        """Open it and read what a start needs; called once, before anything else.
+
+        Raises StorageError when it cannot be opened, CorruptError when it contradicts itself.
+        """
         ...
 
-    def append(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
-        """Take records, and call `durable` in the event loop as soon as they survive a crash (J1)."""
+    def write(self, records: Sequence[bytes]) -> None:
+        """Take records of accepted events; nothing waits for them (J2)."""
         ...
 
-    def close(self) -> None:
-        """Let go of the store; what was appended and not reported durable may be lost."""
+    def persist(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
+        """Take records, and call `durable` in the event loop as soon as they are as durable as was promised (J1)."""
+        ...
+
+    def deliver(self, messages: Sequence[Delivered]) -> None:
+        """Take the places of delivered events (J2); CorruptError when one is at another place than before."""
+        ...
+
+    async def read(self, first: int, end: int) -> list[Delivered]:
+        """Delivered events from index `first` on: at least one, and as many below `end` as make a page (J2).
+
+        Raises CorruptError where they are damaged.
+        """
+        ...
+
+    async def forget(self, until: int) -> None:
+        """Delete what nobody needs who has the stream up to this index; ArgumentError beyond what was delivered."""
+        ...
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written at the moment, None when all is well."""
+        ...
+
+    async def close(self) -> None:
+        """Write what can be written, and let go of it."""
         ...
 
 
@@ -35,13 +123,31 @@ class MemoryStorage:
     has seen before it starts again, nobody can show it. Give such a peer a new key.
     """
 
-    def load(self) -> Sequence[bytes]:
-        """No records: this process has just begun."""
-        return ()
+    trouble: str | None = None
 
-    def append(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
+    def __init__(self, settings: StorageSettings) -> None:
+        self._joining = settings.joining
+
+    async def load(self, user: StorageUser) -> Loaded:
+        """No records: this process has just begun."""
+        return Loaded(whole=not self._joining)
+
+    def write(self, records: Sequence[bytes]) -> None:
+        """Nothing is kept."""
+
+    def persist(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
         """As durable as it will ever be, at once."""
         durable()
 
-    def close(self) -> None:
+    def deliver(self, messages: Sequence[Delivered]) -> None:
+        """Nothing is kept."""
+
+    async def read(self, first: int, end: int) -> list[Delivered]:
+        """There is nothing to read."""
+        raise ArgumentError(f"the stream from index {first} on is not kept: give Context(storage=...) a folder")
+
+    async def forget(self, until: int) -> None:
+        """There is nothing to forget."""
+
+    async def close(self) -> None:
         """Nothing to let go of."""

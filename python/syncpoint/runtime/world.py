@@ -7,14 +7,19 @@ import errno
 import os
 import secrets
 import socket
+from pathlib import Path
 from typing import Protocol
 
+from .. import base58
 from ..errors import SocketBindError
 from .clock import Clock
 from .links import Links, LinkSettings, LinkUser, Listener
-from .storage import MemoryStorage, Storage
+from .sqlite import SqliteFile
+from .storage import MemoryStorage, Storage, StorageSettings
+from .store import Store
 from .strangers import BACKLOG
 from .transport import Transport
+from .worker import ThreadWorker
 
 __all__ = ["RealWorld", "World"]
 
@@ -40,7 +45,12 @@ class World(Protocol):
         """32 bytes that nobody can foresee."""
         ...
 
-    def storage(self) -> Storage:
+    @property
+    def stores(self) -> bool:
+        """Whether `storage` keeps what it is given."""
+        ...
+
+    def storage(self, settings: StorageSettings) -> Storage:
         """The store of the engine that is about to start."""
         ...
 
@@ -50,10 +60,14 @@ class World(Protocol):
 
 
 class RealWorld:
-    """This computer: its clocks, its randomness, its network; and a store that forgets."""
+    """This computer: its clocks, its randomness, its network, and a folder of it for stores."""
 
     signatures = "ed25519"
     threads = os.cpu_count() or 1
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Without a folder nothing outlives the process."""
+        self._folder = folder
 
     async def bind(self, host: str, port: int, address: str) -> Listener:
         """Listen with a TCP socket."""
@@ -81,9 +95,17 @@ class RealWorld:
         """The system's randomness."""
         return secrets.token_bytes(32)
 
-    def storage(self) -> Storage:
-        """A store that forgets."""
-        return MemoryStorage()
+    @property
+    def stores(self) -> bool:
+        """Whether there is a folder for stores."""
+        return self._folder is not None
+
+    def storage(self, settings: StorageSettings) -> Storage:
+        """A file of its own for every key; without a folder a store that forgets."""
+        if self._folder is None:
+            return MemoryStorage(settings)
+        name = f"{base58.encode(settings.identity.public)}.syncpoint"
+        return Store(SqliteFile(self._folder / name), ThreadWorker(), settings)
 
     def links(self, listener: Listener, settings: LinkSettings, user: LinkUser) -> Links:
         """Links over TCP and TLS."""

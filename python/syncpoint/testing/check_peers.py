@@ -12,9 +12,9 @@ from ..core.fetch import MAX_MISSING
 from ..core.retain import HOPELESS, RETAIN_GC_DEPTHS
 from ..core.status import Status
 from ..core.wire import event_digest, max_frame_bytes
-from ..engine import MAX_UNREAD_MESSAGES
 from ..errors import EngineStopped, QueueFull
 from ..message import Event
+from ..stream import MAX_UNREAD_MESSAGES
 from .check_events import header_of
 from .check_order import Agreement, NoLoss
 from .checker import Checker, Observed

@@ -364,7 +364,7 @@ class Cluster:
             socket = await Socket.bind(context, self._address(node))
             secret = self.secrets[node.creator]
             engine = await Engine.start(context, socket, self.options, secret, self.peers, network=self.network)
-            engine._max_unread_messages = self.unread
+            engine._stream.max_messages = self.unread
             node.engine = engine
             if self.app is not None:
                 await self.app(engine)

@@ -6,6 +6,7 @@ import bisect
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
+from ..runtime.storage import Loaded, MemoryStorage, StorageSettings, StorageUser
 from .loop import VirtualLoop
 
 __all__ = ["Disk", "SimulatedStorage", "Store"]
@@ -71,18 +72,19 @@ class Disk:
         self.became_durable(self.synced)
 
 
-class SimulatedStorage:
-    """The store of one process on a simulated disk."""
+class SimulatedStorage(MemoryStorage):
+    """The store of one process on a simulated disk: it keeps our own events, and nothing else."""
 
-    def __init__(self, disk: Disk, alive: Callable[[], bool]) -> None:
+    def __init__(self, disk: Disk, alive: Callable[[], bool], settings: StorageSettings) -> None:
+        super().__init__(settings)
         self._disk = disk
         self._alive = alive
 
-    def load(self) -> Sequence[bytes]:
+    async def load(self, user: StorageUser) -> Loaded:
         """All records, oldest first."""
-        return tuple(self._disk.records)
+        return Loaded(records=tuple(self._disk.records), whole=not self._joining)
 
-    def append(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
+    def persist(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
         """Write records, and say when they are synced."""
         disk = self._disk
         disk.records += map(bytes, records)
@@ -98,6 +100,3 @@ class SimulatedStorage:
                 durable()
 
         disk._loop.call_later(disk.sync_ns / 1e9, synced)
-
-    def close(self) -> None:
-        """Nothing to let go of."""

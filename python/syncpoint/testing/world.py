@@ -12,7 +12,7 @@ from ..core.crypto import blake3
 from ..runtime.clock import Clock
 from ..runtime.driver import Machine
 from ..runtime.links import Links, LinkSettings, LinkUser, Listener
-from ..runtime.storage import Storage
+from ..runtime.storage import Storage, StorageSettings
 from .clock import HostClock
 from .internet import Internet, SimulatedListener
 from .loop import Process, VirtualLoop
@@ -26,6 +26,7 @@ class Host:
     """One simulated computer and the process that runs on it; it is a `World` to that process."""
 
     threads = 1
+    stores = False  # the disk keeps our own events only
 
     def __init__(
         self,
@@ -71,10 +72,10 @@ class Host:
         """Foreseeable, so that a run can be repeated; and never the same."""
         return blake3(b"entropy of host %d at start %d" % (self.number, self.starts))
 
-    def storage(self) -> Storage:
+    def storage(self, settings: StorageSettings) -> Storage:
         """The store on this computer's disk."""
         process = self.process
-        return SimulatedStorage(self.disk, lambda: process.alive)
+        return SimulatedStorage(self.disk, lambda: process.alive, settings)
 
     def links(self, listener: Listener, settings: LinkSettings, user: LinkUser) -> Links:
         """Links in the simulated network."""

@@ -1,0 +1,433 @@
+"""The durable store of one peer: what is written when, what is read again, and what is done in trouble with the disk.
+
+It is the same in both worlds (L3). What differs is the file, and who waits for it: `sqlite` and `worker` here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ..core.error import Reject
+from ..core.journal import OwnEvent, PeerEvent, decode_record
+from ..core.values import Delivered, Event
+from ..errors import ArgumentError, CorruptError, StorageError
+from .forget import Forgetter
+from .reload import MOVE_AWAY, OpenOwn, Reload, check_chain, read_delivered
+from .rows import STATE, Batch, DeliveredRow, EventRow, Identity, MetaRow, State, StoreFile, chain_begin
+from .storage import Loaded, StorageSettings, StorageUser
+from .tip import BOOT_BYTES, DURABILITIES, Tip, doubt
+from .worker import Worker
+
+__all__ = ["Store", "read_meta"]
+
+log = logging.getLogger("syncpoint.store")
+
+MAX_UNWRITTEN_BYTES = 64 * 1024 * 1024  # given, not written; beyond, the engine stands still until half is
+MAX_COMMIT_BYTES = 8 * 1024 * 1024  # in one commit; the rest goes into the next
+MAX_PAGE_BYTES = 4 * 1024 * 1024  # of events in one page of the stream, after which it ends
+PAGE_ROWS = 256  # of the stream that are read at once
+ROW_BYTES = 200  # about what a row takes besides its record
+FIRST_RETRY_S = 1.0  # after a commit that failed; then twice as long
+MAX_RETRY_S = 30.0  # doubling ends here
+
+
+@dataclass(slots=True)
+class _Given:
+    """Something that was given to be written."""
+
+    size: int
+    records: Sequence[bytes] = ()
+    messages: Sequence[Delivered] = ()
+    is_own: bool = False
+    durable: Callable[[], None] | None = None
+
+
+@dataclass(slots=True)
+class _Commit:
+    """What goes into one commit; it may take several attempts."""
+
+    given: list[_Given]
+    batch: Batch | None = None
+    committed: bool = False  # what remains to be done is the tip
+    sync: bool = field(init=False)
+    signed: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.signed = any(given.is_own for given in self.given)
+        self.sync = False
+
+
+class Store:
+    """A `Storage` on a file.
+
+    Whatever comes while a commit runs goes into the next one. A commit is synced if an own event is in it and the
+    durability is "full"; what others have made is durable with the next of these, or is fetched again.
+    """
+
+    def __init__(self, file: StoreFile, worker: Worker, settings: StorageSettings) -> None:
+        self._file = file
+        self._worker = worker
+        self._settings = settings
+        self._user: StorageUser | None = None
+        self._state = State()  # as of the newest batch that was put together; the worker's
+        self._open = OpenOwn()
+        self._top = 0
+        self._is_whole = True  # own events are all there, or one was made since they were found missing (R2)
+        self._forgetter = Forgetter(file, settings)
+        self._again: dict[int, DeliveredRow] = {}  # rows that the machine delivers once more after the start
+        self._end = 0  # the next index that is new
+        self._waiting: deque[_Given] = deque()
+        self._unwritten = 0  # bytes
+        self._is_full = False
+        self._writing: asyncio.Task[None] | None = None
+        self._is_open = False
+        self._closing = False
+        self._failed = False
+        self._trouble: str | None = None
+        self._patience = asyncio.Event()  # set to try again at once
+
+    # -- Storage ----------------------------------------------------------------------------------------
+
+    async def load(self, user: StorageUser) -> Loaded:
+        """Open the file and read what a start needs."""
+        self._user = user
+        loaded = await self._worker.run(self._load)
+        self._end = loaded.end
+        return loaded
+
+    def write(self, records: Sequence[bytes]) -> None:
+        """Take records of accepted events."""
+        self._give(_Given(_bytes(records), records=records))
+
+    def persist(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
+        """Take records of our own, and say when they are durable (J1)."""
+        if self._settings.durability == "memory":
+            self._give(_Given(_bytes(records), records=records, is_own=True))
+            durable()
+        else:
+            self._give(_Given(_bytes(records), records=records, is_own=True, durable=durable))
+
+    def deliver(self, messages: Sequence[Delivered]) -> None:
+        """Take the places of delivered events; those of before the start must be the same again (J2)."""
+        new = [done for done in messages if not self._was_delivered(done)]
+        if new:
+            self._end = new[-1].index + 1
+            self._give(_Given(ROW_BYTES * len(new), messages=new))
+
+    async def read(self, first: int, end: int) -> list[Delivered]:
+        """A page of the stream (J2)."""
+        return await self._worker.run(lambda: self._page(first, end))
+
+    async def forget(self, until: int) -> None:
+        """Delete what is not needed any more, in steps between commits."""
+        if until >= self._end:
+            raise ArgumentError(f"forget(until={until}): delivered so far are the indices below {self._end}")
+        await self._worker.run(lambda: self._forgetter.forget(until, self._state))
+        while True:
+            before = self._state
+            step = asyncio.Event()
+            self._give(_Given(0, durable=step.set))
+            while not step.is_set():
+                if self._writing is None:  # the store is closed, or has failed
+                    return
+                await asyncio.wait((self._writing,))
+            after = self._state
+            if (after.first_event, after.first_index) == (before.first_event, before.first_index):
+                return
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written at the moment."""
+        return self._trouble
+
+    async def close(self) -> None:
+        """Write what can be written, sync it, and let go of the file."""
+        self._closing = True
+        self._patience.set()
+        if self._writing is not None:
+            await self._writing
+        try:
+            await self._worker.run(self._close)
+        finally:
+            self._worker.close()
+
+    # -- giving, in the event loop ------------------------------------------------------------------------
+
+    def _was_delivered(self, done: Delivered) -> bool:
+        if done.index >= self._end:
+            return False
+        before = self._again.pop(done.index, None)
+        if before is None or not before.says_the_same(_row(done)):
+            raise CorruptError(
+                f"{self._file.name}: the event at index {done.index} is another one than before the start: "
+                f"the store is damaged; {MOVE_AWAY}"
+            )
+        return True
+
+    def _give(self, given: _Given) -> None:
+        if self._failed or self._closing:
+            return
+        self._waiting.append(given)
+        self._unwritten += given.size
+        if not self._is_full and self._unwritten > MAX_UNWRITTEN_BYTES:
+            self._is_full = True
+            assert self._user is not None
+            self._user.storage_full(True)
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="syncpoint store")
+
+    async def _write_all(self) -> None:
+        """Commit until nothing waits any more."""
+        try:
+            while self._waiting and not self._failed:
+                commit = self._next()
+                if not await self._commit(commit):
+                    return
+                self._unwritten -= sum(given.size for given in commit.given)
+                for given in commit.given:
+                    if given.durable is not None:
+                        given.durable()
+                if self._is_full and self._unwritten <= MAX_UNWRITTEN_BYTES // 2:
+                    self._is_full = False
+                    assert self._user is not None
+                    self._user.storage_full(False)
+        finally:
+            self._writing = None
+
+    def _next(self) -> _Commit:
+        """As much of what waits as goes into one commit, in order."""
+        given = [self._waiting.popleft()]
+        size = given[0].size
+        while self._waiting and size + self._waiting[0].size <= MAX_COMMIT_BYTES:
+            given.append(self._waiting.popleft())
+            size += given[-1].size
+        return _Commit(given)
+
+    async def _commit(self, commit: _Commit) -> bool:
+        """Try until it is committed; False when that can never be, or nobody waits any more."""
+        pause = FIRST_RETRY_S
+        while True:
+            try:
+                await self._worker.run(lambda: self._attempt(commit))
+            except CorruptError as error:
+                self._fail(error)
+                return False
+            except StorageError as error:
+                if self._closing:
+                    log.error("%s: not everything could be written: %s", self._file.name, _reason(error))
+                    return False
+                self._in_trouble(error)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._patience.wait(), pause)
+                pause = min(MAX_RETRY_S, 2 * pause)
+            except Exception as error:  # a bug: nothing may go on as if it had been written
+                self._fail(error)
+                return False
+            else:
+                if self._trouble is not None:
+                    log.warning("%s can be written again", self._file.name)
+                    self._trouble = None
+                return True
+
+    def _in_trouble(self, error: StorageError) -> None:
+        if self._trouble is None:
+            log.error(
+                "%s cannot be written: %s; this peer makes no events until it can", self._file.name, _reason(error)
+            )
+        self._trouble = f"the store cannot be written: {_reason(error)}"
+
+    def _fail(self, error: BaseException) -> None:
+        self._failed = True
+        self._waiting.clear()
+        assert self._user is not None
+        self._user.storage_failed(error)
+
+    # -- in the worker ------------------------------------------------------------------------------------
+
+    def _load(self) -> Loaded:
+        file, settings = self._file, self._settings
+        existed = file.open()
+        meta = {row.name: row for row in file.meta()}
+        is_new = not meta
+        if not is_new:
+            self._state = read_meta(file, meta, settings.identity)
+        reload = Reload(file, self._state, settings.identity.network_id, settings.decode, settings.keep_rounds)
+        self._open, self._top, self._forgetter.closed = reload.open, reload.top, reload.closed
+        why = doubt(file.read_tip(), existed, self._state.sequence, file.inode(), file.boot()) or reload.doubt
+        if why is None and settings.joining:
+            why = "joining_running_session says so"
+        if why is not None:
+            log.warning("%s: own events may be missing: %s. The others are asked what they have of us", file.name, why)
+        self._is_whole = why is None
+        if is_new:
+            file.commit(Batch(meta=[*settings.identity.rows(), self._state.row()]), sync=True)
+        # From here on a crash is one of this process, on this start of the computer.
+        self._write_tip(clean=False, sync=True)
+        self._again = reload.again
+        self._is_open = True
+        return Loaded(
+            records=reload.records, whole=self._is_whole, first=self._state.first_index, end=self._state.end_index
+        )
+
+    def _attempt(self, commit: _Commit) -> None:
+        if commit.batch is None:
+            commit.batch = self._rows(commit.given)
+            commit.sync = commit.signed and self._settings.durability == "full"
+        if not commit.committed:
+            self._file.commit(commit.batch, commit.sync)
+            commit.committed = True
+        if commit.signed:
+            self._is_whole = True  # whoever makes an event knows where to go on (R2)
+            self._write_tip(clean=False, sync=False)
+
+    def _rows(self, given: list[_Given]) -> Batch:
+        state = self._state
+        events: list[EventRow] = []
+        delivered: list[DeliveredRow] = []
+        for each in given:
+            for record in each.records:
+                events.append(self._event_row(state.end_event + len(events), record))
+            for done in each.messages:
+                assert done.index == state.end_index + len(delivered), "a delivered event is missing"
+                delivered.append(_row(done))
+                self._open.delivered(done.event.round, done.event.digest)
+                self._forgetter.closed = done.closed_by
+        own_round, own_from = self._open.lowest
+        forget_events, forget_delivered = self._forgetter.step(state, own_round, own_from)
+        self._state = State(
+            sequence=state.sequence + 1,
+            first_event=max(state.first_event, forget_events),
+            end_event=state.end_event + len(events),
+            first_index=max(state.first_index, forget_delivered),
+            end_index=state.end_index + len(delivered),
+            own_from=own_from,
+        )
+        return Batch(
+            events=events,
+            delivered=delivered,
+            meta=[self._state.row()],
+            forget_events=forget_events,
+            forget_delivered=forget_delivered,
+        )
+
+    def _event_row(self, id: int, record: bytes) -> EventRow:
+        decoded = decode_record(record)
+        assert isinstance(decoded, OwnEvent | PeerEvent), "a machine wrote a record that is none of an event"
+        event = self._settings.decode(decoded.frame)
+        assert not isinstance(event, Reject), "a machine wrote an event that is none"
+        self._top = max(self._top, event.round)
+        row = EventRow.of(id, event.round, self._top, event.digest, record)
+        if isinstance(decoded, OwnEvent):
+            self._open.add(row, decoded, event.transaction_count)
+        return row
+
+    def _page(self, first: int, end: int) -> list[Delivered]:
+        file, state = self._file, self._state
+        advice = f"start with resume_after={first} or higher to go on behind it, or {MOVE_AWAY}"
+        before = max(state.first_index, first - 1)
+        rows = read_delivered(file, before, min(end, first + PAGE_ROWS), advice)
+        check_chain(file.name, chain_begin(self._settings.identity.network_id) if first == 0 else None, rows, advice)
+        page: list[Delivered] = []
+        size = 0
+        for row in rows[first - before :]:
+            stored = file.event(row.round, row.digest)
+            record = None if stored is None or not stored.is_intact else decode_record(stored.record)
+            event = self._settings.decode(record.frame) if isinstance(record, OwnEvent | PeerEvent) else None
+            if event is None or isinstance(event, Reject) or event.digest != row.digest:
+                if page:  # what comes before it is good
+                    break
+                raise CorruptError(
+                    f"{file.name}: the event with index {row.id} is damaged; "
+                    f"start with resume_after={row.id} to go on behind it, or {MOVE_AWAY}"
+                )
+            page.append(_delivered(row, event))
+            size += event.size
+            if size > MAX_PAGE_BYTES:
+                break
+        return page
+
+    def _close(self) -> None:
+        if self._is_open and not self._failed and self._trouble is None:
+            with contextlib.suppress(StorageError):  # it is in trouble: the next start will know
+                self._file.commit(Batch(meta=[self._state.row()]), sync=True)
+                self._write_tip(clean=True, sync=True)
+        self._file.close()
+
+    def _write_tip(self, *, clean: bool, sync: bool) -> None:
+        tip = Tip(
+            durability=DURABILITIES.index(self._settings.durability),
+            clean=clean,
+            whole=self._is_whole,
+            sequence=self._state.sequence,
+            inode=self._file.inode(),
+            boot=self._file.boot().ljust(BOOT_BYTES, b"\0"),
+        )
+        self._file.write_tip(tip.encode(), sync)
+
+
+def read_meta(file: StoreFile, meta: dict[str, MetaRow], identity: Identity | None = None) -> State:
+    """Where the rows of a file begin and end; StorageError when it belongs to another network or key."""
+    wanted = [row.name for row in identity.rows()] if identity is not None else []
+    for name in (STATE, *wanted):
+        if name not in meta or not meta[name].is_intact:
+            raise CorruptError(f"{file.name} is damaged (its {name} is not what was written); {MOVE_AWAY}")
+    if identity is not None:
+        _check_identity(file, {name: row.value for name, row in meta.items()}, identity)
+    state = State.read(meta[STATE].value)
+    if state is None:
+        raise CorruptError(f"{file.name} is damaged (its state contradicts itself); {MOVE_AWAY}")
+    return state
+
+
+def _check_identity(file: StoreFile, values: dict[str, bytes], identity: Identity) -> None:
+    advice = "give another folder, or move it away"
+    if values["public"] != identity.public:
+        raise StorageError(f"{file.name} belongs to another key, {values['public'].hex()}: {advice}")
+    if values["network_id"] != identity.network_id:
+        try:
+            name = Identity.read(values).network.name
+        except (KeyError, ValueError, TypeError):
+            name = "?"
+        raise StorageError(
+            f"{file.name} belongs to another network, {name!r} with id {values['network_id'].hex()[:16]}..., "
+            f"and this is {identity.network.name!r} with id {identity.network_id.hex()[:16]}...: {advice}"
+        )
+
+
+def _row(done: Delivered) -> DeliveredRow:
+    event = done.event
+    return DeliveredRow.of(
+        done.index,
+        event.round,
+        event.digest,
+        done.consensus_at,
+        done.order_hash,
+        done.whitened_signature,
+        done.closed_by,
+    )
+
+
+def _delivered(row: DeliveredRow, event: Event) -> Delivered:
+    return Delivered(
+        event=event,
+        parents=tuple(parent.digest for parent in event.parents),
+        index=row.id,
+        consensus_at=row.consensus_at,
+        order_hash=row.order_hash,
+        whitened_signature=row.whitened_signature,
+        closed_by=row.closed_by,
+        submissions=(),
+    )
+
+
+def _bytes(records: Sequence[bytes]) -> int:
+    return sum(map(len, records)) + ROW_BYTES * len(records)
+
+
+def _reason(error: StorageError) -> str:
+    return error.strerror or str(error)

@@ -1,0 +1,142 @@
+"""What is given is written in that order, and found again (J1, J2, R1)."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from syncpoint.core.journal import OwnDelivered, OwnEvent, PeerEvent, Place, decode_record
+from syncpoint.errors import CorruptError, StorageError
+
+from .history import OWN, History, User, feed, filled, history, names, read_all, store_at
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "peer.syncpoint"
+
+
+async def test_a_new_store_is_empty_and_whole(path: Path) -> None:
+    store = store_at(path, history(3))
+    loaded = await store.load(User())
+    assert (list(loaded.records), loaded.whole, loaded.first, loaded.end) == ([], True, 0, 0)
+    await store.close()
+
+
+async def test_everything_is_found_again(path: Path) -> None:  # J2
+    made = history(12)
+    await filled(path, made)
+    store = store_at(path, made)
+    loaded = await store.load(User())
+    assert loaded.whole
+    assert loaded.end == len(made.delivered) > 20
+    assert names(await read_all(store, loaded)) == names(made.delivered)
+    await store.close()
+
+
+async def test_the_start_gets_place_events_and_what_was_delivered_of_ours(path: Path) -> None:  # R1
+    made = history(30)
+    await filled(path, made)
+    store = store_at(path, made)
+    loaded = await store.load(User())
+    await store.close()
+    place, *rest = map(decode_record, loaded.records)
+    assert isinstance(place, Place)
+    newest = made.delivered[-1].closed_by
+    before = [done for done in made.delivered if done.closed_by < newest]
+    assert place == Place(newest - 1, len(before), before[-1].consensus_at, before[-1].order_hash)
+    floor = place.round - 8
+    events = [record for record in loaded.records[1:] if isinstance(decode_record(record), OwnEvent | PeerEvent)]
+    assert events == [each.record for each in made.accepted if each.event.round > floor]
+    told = {record.round for record in rest if isinstance(record, OwnDelivered)}
+    assert told == {done.event.round for done in before if done.event.creator == OWN and done.event.round > floor}
+    assert isinstance(rest[-1], OwnDelivered), "after the events"
+
+
+async def test_before_a_round_has_closed_there_is_no_place(path: Path) -> None:
+    made = history(2)
+    await filled(path, made)
+    store = store_at(path, made)
+    loaded = await store.load(User())
+    assert list(loaded.records) == [each.record for each in made.accepted]
+    await store.close()
+
+
+async def test_own_events_that_nobody_delivered_are_found_however_old_they_are(path: Path) -> None:  # O11
+    made = History(30, absent=[(2, OWN)])
+    lost = made.peers.event(OWN, 2, [each.event for each in made.accepted[:4]], transactions=(b"lost",))
+    made.accept(lost)
+    await filled(path, made)
+    store = store_at(path, made)
+    loaded = await store.load(User())
+    await store.close()
+    own = [record for record in map(decode_record, loaded.records) if isinstance(record, OwnEvent)]
+    assert made.accepted[-1].record in loaded.records
+    assert len(own) >= 9
+    made.accept(
+        made.peers.event(OWN, 31, [each.event for each in made.accepted[-5:-1]], transactions=(b"lost",)), [(2, 0)]
+    )
+    store = store_at(path, made)
+    await store.load(User())
+    await feed(store, made.accepted[-1:])
+    await store.close()
+    store = store_at(path, made)
+    loaded = await store.load(User())
+    await store.close()
+    assert made.accepted[-2].record in loaded.records, "it came late, so it lies among the newest"
+
+
+async def test_what_is_delivered_again_must_be_the_same(path: Path) -> None:
+    made = history(12)
+    await filled(path, made)
+    newest = made.delivered[-1].closed_by
+    again = [done for done in made.delivered if done.closed_by == newest]
+    store = store_at(path, made)
+    loaded = await store.load(User())
+    store.deliver(again)
+    assert store._writing is None, "nothing new"
+    await store.close()
+    store = store_at(path, made)
+    await store.load(User())
+    import dataclasses
+
+    with pytest.raises(CorruptError, match=f"index {again[0].index}"):
+        store.deliver([dataclasses.replace(again[0], order_hash=bytes(32))])
+    await store.close()
+    assert loaded.end == len(made.delivered)
+
+
+async def test_another_network_is_refused_by_name(path: Path) -> None:
+    await filled(path, history(3))
+    other = History(3, gc_depth=5)
+    store = store_at(path, other)
+    with pytest.raises(StorageError, match=r"belongs to another network, 'syncpoint'.*move it away") as caught:
+        await store.load(User())
+    assert str(path) in str(caught.value)
+    await store.close()
+
+
+async def test_two_openers_are_told_who_is_first(path: Path) -> None:
+    import os
+
+    store = store_at(path, history(3))
+    await store.load(User())
+    second = store_at(path, history(3))
+    with pytest.raises(StorageError, match=f"in use by process {os.getpid()}"):
+        await second.load(User())
+    await second.close()
+    await store.close()
+    third = store_at(path, history(3))
+    await third.load(User())
+    await third.close()
+
+
+async def test_what_is_no_store_is_refused(path: Path) -> None:
+    path.write_bytes(b"something else" * 100)
+    store = store_at(path, history(3))
+    with pytest.raises(CorruptError, match="not a database"):
+        await store.load(User())
+    await store.close()
+    assert struct.calcsize("<Q") == 8
