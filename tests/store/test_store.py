@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import struct
+import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -100,8 +101,6 @@ async def test_what_is_delivered_again_must_be_the_same(path: Path) -> None:
     await store.close()
     store = store_at(path, made)
     await store.load(User())
-    import dataclasses
-
     with pytest.raises(CorruptError, match=f"index {again[0].index}"):
         store.deliver([dataclasses.replace(again[0], order_hash=bytes(32))])
     await store.close()
@@ -119,8 +118,6 @@ async def test_another_network_is_refused_by_name(path: Path) -> None:
 
 
 async def test_two_openers_are_told_who_is_first(path: Path) -> None:
-    import os
-
     store = store_at(path, history(3))
     await store.load(User())
     second = store_at(path, history(3))
@@ -133,10 +130,15 @@ async def test_two_openers_are_told_who_is_first(path: Path) -> None:
     await third.close()
 
 
-async def test_what_is_no_store_is_refused(path: Path) -> None:
+@pytest.fixture
+def foreign(path: Path) -> Path:
     path.write_bytes(b"something else" * 100)
+    return path
+
+
+async def test_what_is_no_store_is_refused(foreign: Path) -> None:
+    path = foreign
     store = store_at(path, history(3))
     with pytest.raises(CorruptError, match="not a database"):
         await store.load(User())
     await store.close()
-    assert struct.calcsize("<Q") == 8

@@ -1,0 +1,273 @@
+"""When things are committed and synced, and what happens while they cannot be (J1)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from syncpoint.errors import CorruptError, StorageError
+from syncpoint.runtime import store as store_module
+from syncpoint.runtime.rows import Batch
+from syncpoint.runtime.sqlite import SqliteFile
+from syncpoint.runtime.store import Store
+from syncpoint.runtime.tip import Tip
+
+from .history import PAGE_BYTES, Accepted, History, User, feed, history, names, read_all, store_at
+
+Result = TypeVar("Result")
+
+
+class Gate:
+    """A worker that waits for the test before each commit."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        await self.open.wait()
+        return work()
+
+    def close(self) -> None:
+        pass
+
+
+class Watched(SqliteFile):
+    """Notes its commits, and fails where it is told to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, page_bytes=PAGE_BYTES)
+        self.commits: list[tuple[int, int, bool]] = []
+        self.tips: list[int] = []
+        self.error: StorageError | None = None
+
+    def commit(self, batch: Batch, sync: bool) -> None:
+        if self.error is not None:
+            raise self.error
+        super().commit(batch, sync)
+        self.commits.append((len(batch.events), len(batch.delivered), sync))
+
+    def write_tip(self, tip: bytes, sync: bool) -> None:
+        super().write_tip(tip, sync)
+        decoded = Tip.decode(tip)
+        assert decoded is not None
+        self.tips.append(decoded.sequence)
+
+
+class Bench:
+    """A store whose file and whose disk the test holds."""
+
+    def __init__(self, folder: Path, made: History, durability: str = "full") -> None:
+        self.made = made
+        self.file = Watched(folder / "peer.syncpoint")
+        self.gate = Gate()
+        self.user = User()
+        self.store = Store(self.file, self.gate, made.settings(durability=durability))
+        self.durable: list[int] = []
+
+    async def start(self) -> None:
+        await self.store.load(self.user)
+        self.file.commits.clear()
+        self.file.tips.clear()
+
+    def give(self, accepted: list[Accepted]) -> None:
+        for each in accepted:
+            if each.is_own:
+                round = each.event.round
+                self.store.persist([each.record], lambda round=round: self.durable.append(round))  # type: ignore[misc]
+            else:
+                self.store.write([each.record])
+            if each.messages:
+                self.store.deliver(each.messages)
+
+    async def trouble(self) -> None:
+        while self.store.trouble is None:  # noqa: ASYNC110 - nobody is told, it is for people
+            await asyncio.sleep(0)
+
+    async def written(self) -> None:
+        while self.store._writing is not None:
+            await self.store._writing
+
+
+async def test_what_comes_during_a_commit_goes_into_the_next_one(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, history(6))
+    await bench.start()
+    bench.give(bench.made.accepted[:1])
+    await asyncio.sleep(0)
+    bench.gate.open.clear()
+    bench.give(bench.made.accepted[1:2])
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    bench.give(bench.made.accepted[2:])
+    bench.gate.open.set()
+    await bench.written()
+    assert sum(events for events, _, _ in bench.file.commits) == len(bench.made.accepted)
+    assert sum(rows for _, rows, _ in bench.file.commits) == len(bench.made.delivered)
+    assert len(bench.file.commits) == 3
+    assert bench.durable == [1, 2, 3, 4, 5, 6]
+    await bench.store.close()
+
+
+@pytest.mark.parametrize(("durability", "synced"), [("full", True), ("normal", False), ("memory", False)])
+async def test_only_own_events_wait_for_the_disk(tmp_path: Path, durability: str, synced: bool) -> None:  # J1
+    bench = Bench(tmp_path, history(6), durability)
+    await bench.start()
+    for each in bench.made.accepted:
+        commits = len(bench.file.commits)
+        bench.give([each])
+        if each.is_own:
+            assert (each.event.round in bench.durable) == (durability == "memory"), "before it was written"
+        await bench.written()
+        assert [sync for _, _, sync in bench.file.commits[commits:]] == [each.is_own and synced]
+    assert bench.durable == [1, 2, 3, 4, 5, 6]
+    own = [number for number, each in enumerate(bench.made.accepted, 1) if each.is_own]
+    assert bench.file.tips == own, "a tip that is ahead of what is synced would doubt what is whole"
+    await bench.store.close()
+
+
+async def test_a_disk_in_trouble_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "FIRST_RETRY_S", 0.0)
+    caplog.set_level(logging.WARNING, logger="syncpoint.store")
+    bench = Bench(tmp_path, history(6))
+    await bench.start()
+    bench.file.error = StorageError(28, "peer.syncpoint: database or disk is full")
+    bench.give(bench.made.accepted[:9])
+    await bench.trouble()
+    assert bench.store.trouble == "the store cannot be written: peer.syncpoint: database or disk is full"
+    assert bench.durable == []
+    bench.give(bench.made.accepted[9:])
+    bench.file.error = None
+    await bench.written()
+    assert bench.store.trouble is None
+    assert bench.durable == [1, 2, 3, 4, 5, 6]
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+    assert "makes no events until it can" in caplog.records[0].message
+    assert "can be written again" in caplog.records[1].message
+    await bench.store.close()
+    again = store_at(bench.file.path, bench.made)
+    loaded = await again.load(User())
+    assert names(await read_all(again, loaded)) == names(bench.made.delivered)
+    await again.close()
+    assert not bench.user.errors
+
+
+async def test_a_tip_that_cannot_be_written_does_not_commit_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "FIRST_RETRY_S", 0.0)
+    bench = Bench(tmp_path, history(3))
+    await bench.start()
+    plain, failures = bench.file.write_tip, iter([StorageError(5, "no"), StorageError(5, "no")])
+
+    def write_tip(tip: bytes, sync: bool) -> None:
+        for error in failures:
+            raise error
+        plain(tip, sync)
+
+    monkeypatch.setattr(bench.file, "write_tip", write_tip)
+    bench.give(bench.made.accepted)
+    await bench.written()
+    assert bench.durable == [1, 2, 3]
+    assert not bench.user.errors
+    await bench.store.close()
+
+
+async def test_too_much_that_is_not_written_makes_the_engine_stand_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "FIRST_RETRY_S", 0.0)
+    monkeypatch.setattr(store_module, "MAX_UNWRITTEN_BYTES", 5000)
+    bench = Bench(tmp_path, history(6))
+    await bench.start()
+    bench.file.error = StorageError(28, "full")
+    bench.give(bench.made.accepted)
+    assert bench.user.full == [True]
+    bench.file.error = None
+    await bench.written()
+    assert bench.user.full == [True, False]
+    await bench.store.close()
+
+
+async def test_a_store_that_is_closed_in_trouble_says_what_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path, history(3))
+    await bench.start()
+    bench.give(bench.made.accepted[:4])
+    await bench.written()
+    bench.file.error = StorageError(5, "Input/output error")
+    bench.give(bench.made.accepted[4:])
+    await bench.store.close()
+    assert "not everything could be written: Input/output error" in caplog.text
+    again = store_at(bench.file.path, bench.made)
+    loaded = await again.load(User())
+    assert [each.record for each in bench.made.accepted[:4]] == list(loaded.records)
+    assert loaded.whole, "what was not durable was not sent"
+    await again.close()
+
+
+async def test_what_contradicts_itself_ends_the_engine(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, history(3))
+    await bench.start()
+    bench.file.error = CorruptError("it is damaged")
+    bench.give(bench.made.accepted)
+    await bench.written()
+    assert bench.user.errors == [bench.file.error]
+    assert bench.durable == []
+    bench.file.error = None
+    await bench.store.close()
+
+
+async def test_a_file_that_may_not_grow_is_full_until_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "FIRST_RETRY_S", 0.0)
+    made = history(20)
+    bench = Bench(tmp_path, made)
+    await bench.start()
+    pages = bench.file._pragma("page_count")
+    bench.file._db.execute(f"PRAGMA max_page_count = {pages + 10}")
+    for each in made.accepted:
+        bench.give([each])
+        for _ in range(4):
+            await asyncio.sleep(0)
+    await bench.trouble()
+    assert "full" in str(bench.store.trouble)
+    assert len(bench.durable) < 20
+    bench.file._db.execute("PRAGMA max_page_count = 1000000")
+    await bench.written()
+    assert bench.durable == list(range(1, 21))
+    assert bench.store.trouble is None
+    await bench.store.close()
+    again = store_at(bench.file.path, made)
+    loaded = await again.load(User())
+    assert names(await read_all(again, loaded)) == names(made.delivered)
+    await again.close()
+
+
+async def test_a_thread_of_its_own_waits_for_the_disk(tmp_path: Path) -> None:
+    import threading
+
+    from syncpoint.runtime.worker import ThreadWorker
+
+    made = history(6)
+    file = Watched(tmp_path / "peer.syncpoint")
+    threads: set[threading.Thread] = set()
+    plain = file.commit
+
+    def commit(batch: Batch, sync: bool) -> None:
+        threads.add(threading.current_thread())
+        plain(batch, sync)
+
+    file.commit = commit  # type: ignore[method-assign]
+    store = Store(file, ThreadWorker(), made.settings())
+    await store.load(User())
+    await feed(store, made.accepted)
+    await store.close()
+    (thread,) = threads
+    assert thread is not threading.current_thread()
