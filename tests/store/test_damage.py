@@ -99,9 +99,9 @@ class Crashed:
             floor = 0
             for record in records:
                 if isinstance(record, Place):
-                    done = made.delivered[record.index - 1]
+                    done = made.delivered[record.next_index - 1]
                     assert (record.consensus_at, record.order_hash) == (done.consensus_at, done.order_hash)
-                    assert made.delivered[record.index].closed_by == record.round + 1
+                    assert made.delivered[record.next_index].closed_by == record.round + 1
                     floor = record.round - 8
             expected = [each.record for each in made.accepted if each.is_own and each.event.round > floor]
             missing = set(expected) - set(loaded.records)

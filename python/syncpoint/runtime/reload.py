@@ -130,7 +130,7 @@ class Reload:
                 self.open.add(row, record, transactions)
             if is_own or row.round > floor:
                 self.records.append(row.record)
-        self._delivered_own(own, 0 if place is None else place.index)
+        self._delivered_own(own, 0 if place is None else place.next_index)
         self._judge(damaged, own_rounds)
 
     def _first_event(self, floor: int) -> int:
