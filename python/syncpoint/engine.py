@@ -160,8 +160,7 @@ class Engine:
         keys = [peer.public for peer in entries]
         identity = Identity(network_id=committee.epoch_id, public=bytes(public), network=network, members=members)
         storage = world.storage(context._storage_settings(identity, config.local, joining_running_session))
-        capabilities = entries[own].capabilities
-        engine = cls(context, machine, network, options, storage, keys, own, capabilities)
+        engine = cls(context, machine, network, options, storage, keys, own, entries[own].capabilities)
         driver = engine._driver
         settings = LinkSettings(
             own=own,

@@ -1,0 +1,263 @@
+"""Four processes under load, one of which is killed again and again and goes on with its store.
+
+`python -m tests.store.kills --kills 10000` is a campaign; `test_kills` runs a few. What must hold: every transaction
+that was acknowledged is delivered at every peer, once; all streams are one; nobody forks or halts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from syncpoint import Context, Engine, KeySecret, Options, Peers, Socket
+
+N = 4
+DEADLINE_S = 120.0  # of any wait: a run that needs it has failed
+WINDOW = 4  # transactions on their way at each peer
+
+
+@dataclass
+class Peer:
+    """One peer, over all its lives, as its parent sees it."""
+
+    number: int
+    acknowledged: set[str] = field(default_factory=set)
+    delivered: Counter[str] = field(default_factory=Counter)
+    last: int = -1  # index
+    life: int = 0
+    process: asyncio.subprocess.Process | None = None
+    reader: asyncio.Task[None] | None = None
+    spawned_at: float = 0.0
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    working: asyncio.Event = field(default_factory=asyncio.Event)
+    killed: bool = False
+    says: dict[str, Any] = field(default_factory=dict)
+
+
+class Run:
+    """All of them."""
+
+    def __init__(self, folder: Path, core: str, durability: str, seed: int) -> None:
+        self.folder, self.core, self.durability = folder, core, durability
+        self.rng = random.Random(seed)
+        self.peers = [Peer(number) for number in range(N)]
+        self.order: dict[int, str] = {}  # index -> order hash
+        self.start_s: list[float] = []  # until an engine runs
+        self.work_s: list[float] = []  # until something new is final
+        self.changed = asyncio.Event()
+        self.failure: str | None = None
+
+    async def go(self, kills: int) -> None:
+        """Kill so many times, then let them finish; AssertionError for what does not hold."""
+        try:
+            await asyncio.gather(*(self.spawn(peer) for peer in self.peers))
+            for _ in range(kills):
+                victim = self.rng.choice(self.peers)
+                await self.until(victim.working.is_set)
+                await asyncio.sleep(self.rng.random() * 0.2)
+                await self.kill(victim)
+                await self.spawn(victim)
+            await self.until(lambda: all(peer.working.is_set() for peer in self.peers))
+            for peer in self.peers:
+                self.tell(peer, "quiet")
+            await self.until(lambda: all("quiet" in peer.says for peer in self.peers))
+            acknowledged = set().union(*(peer.acknowledged for peer in self.peers))
+            await self.until(lambda: all(acknowledged <= peer.delivered.keys() for peer in self.peers))
+            for peer in self.peers:
+                self.tell(peer, "stop")
+            await asyncio.wait_for(asyncio.gather(*(peer.reader for peer in self.peers if peer.reader)), DEADLINE_S)
+        finally:
+            for peer in self.peers:
+                if peer.process is not None and peer.process.returncode is None:
+                    peer.process.kill()
+                    await peer.process.wait()
+        assert self.failure is None, self.failure
+        for peer in self.peers:
+            twice = [name for name, times in peer.delivered.items() if times > 1]
+            assert not twice, f"peer {peer.number} has twice: {twice[:5]}"
+            assert peer.says["status"] == {"halted": None, "equivocators": []}, (peer.number, peer.says["status"])
+
+    async def spawn(self, peer: Peer) -> None:
+        """Start a peer, behind the last message that we have of it."""
+        peer.life += 1
+        peer.ready.clear()
+        peer.working.clear()
+        peer.killed = False
+        peer.spawned_at = time.monotonic()
+        peer.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.store.kills", "--worker", str(peer.number), "--folder", str(self.folder),
+            "--core", self.core, "--durability", self.durability, "--life", str(peer.life), "--after", str(peer.last),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 24,
+        )  # fmt: skip
+        peer.reader = asyncio.ensure_future(self.read(peer))
+
+    async def kill(self, peer: Peer) -> None:
+        """End it with SIGKILL, and take what it still said."""
+        assert peer.process is not None
+        assert peer.reader is not None
+        peer.killed = True
+        peer.process.kill()
+        await asyncio.wait_for(peer.reader, DEADLINE_S)
+
+    async def read(self, peer: Peer) -> None:
+        process = peer.process
+        assert process is not None
+        assert process.stdout is not None
+        async for line in process.stdout:
+            if line.endswith(b"\n"):  # else it was killed in the middle
+                self.take(peer, json.loads(line))
+                self.changed.set()
+        code = await process.wait()
+        if not peer.killed and code != 0:
+            self.fail(f"peer {peer.number} ended with code {code} in life {peer.life}")
+
+    def take(self, peer: Peer, said: list[Any]) -> None:
+        match said:
+            case ["ready"]:
+                peer.ready.set()
+                self.start_s.append(time.monotonic() - peer.spawned_at)
+            case ["final", name]:
+                peer.acknowledged.add(name)
+                if not peer.working.is_set():
+                    peer.working.set()
+                    self.work_s.append(time.monotonic() - peer.spawned_at)
+            case ["event", index, order_hash, *names]:
+                if index != peer.last + 1:
+                    self.fail(f"peer {peer.number} has index {index} after {peer.last} in life {peer.life}")
+                if self.order.setdefault(index, order_hash) != order_hash:
+                    self.fail(f"peer {peer.number} has another order at index {index}")
+                peer.last = index
+                peer.delivered.update(names)
+            case [kind, value]:
+                peer.says[kind] = value
+
+    def tell(self, peer: Peer, what: str) -> None:
+        assert peer.process is not None
+        assert peer.process.stdin is not None
+        peer.process.stdin.write(what.encode() + b"\n")
+
+    def fail(self, why: str) -> None:
+        self.failure = self.failure or why
+        self.changed.set()
+
+    async def until(self, holds: Any) -> None:
+        """Wait for something that a message of a peer brings about."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not holds():
+                assert self.failure is None, self.failure
+                self.changed.clear()
+                await self.changed.wait()
+        assert self.failure is None, self.failure
+
+
+def prepare(folder: Path) -> None:
+    """Ports that are free now; keys are made anew."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(N)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    (folder / "ports.json").write_text(json.dumps(ports))
+    for number in range(N):
+        KeySecret.generate().save(folder / f"{number}.key")
+
+
+async def work(number: int, folder: Path, core: str, durability: str, life: int, after: int) -> None:
+    """One life of a peer."""
+    secrets = [KeySecret.load(folder / f"{each}.key") for each in range(N)]
+    ports = json.loads((folder / "ports.json").read_text())
+    peers = Peers()
+    for port, secret in zip(ports, secrets, strict=True):
+        peers.insert(f"127.0.0.1:{port}", secret.public())
+    async with Context(core, folder / "stores", durability=durability) as context:
+        tcp = await Socket.bind(context, f"127.0.0.1:{ports[number]}")
+        engine = await Engine.start(context, tcp, Options(), secrets[number], peers, resume_after=after)
+        say("ready")
+        quiet, stop = asyncio.Event(), asyncio.Event()
+
+        async def receive() -> None:
+            async for event in engine:
+                say("event", event.index, event.order_hash.hex(), *(each.decode() for each in event.transactions))
+
+        async def send(lane: int) -> None:
+            count = 0
+            while not quiet.is_set():
+                name = f"{number}/{life}/{lane}/{count}"
+                await engine.submit(name.encode())
+                say("final", name)
+                count += 1
+
+        async def obey() -> None:
+            loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
+            await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+            while line := await reader.readline():
+                {b"quiet\n": quiet, b"stop\n": stop}[line].set()
+            stop.set()
+
+        receiving, obeying = asyncio.ensure_future(receive()), asyncio.ensure_future(obey())
+        sending = asyncio.gather(*(send(lane) for lane in range(WINDOW)))
+        stopping = asyncio.ensure_future(stop.wait())
+        await asyncio.wait((sending, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            await sending
+            say("quiet", True)
+            await stop.wait()
+        status = engine.status().consensus
+        say("status", {"halted": status.halted, "equivocators": list(status.equivocators)})
+        for task in (receiving, obeying, sending):
+            task.cancel()
+        await asyncio.gather(receiving, obeying, sending, return_exceptions=True)
+
+
+def say(*what: object) -> None:
+    """One line in one piece, so that whoever is killed has said it or not."""
+    data = json.dumps(what).encode() + b"\n"
+    while data:
+        data = data[os.write(1, data) :]
+
+
+async def campaign(kills: int, core: str, durability: str, seed: int, folder: Path) -> str:
+    """Run, and say what was seen."""
+    prepare(folder)
+    run = Run(folder, core, durability, seed)
+    await run.go(kills)
+    size = sum(path.stat().st_size for path in (folder / "stores").iterdir())
+    return (
+        f"{kills} kills, {sum(len(peer.acknowledged) for peer in run.peers)} acknowledged transactions, "
+        f"{len(run.order)} events, none lost, doubled or forked; median from the start of the process to a running "
+        f"engine {statistics.median(run.start_s):.2f} s, to a transaction of its own that is final "
+        f"{statistics.median(run.work_s):.2f} s (worst {max(run.work_s):.2f} s); stores {size} bytes"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=25)
+    parser.add_argument("--core", default="native")
+    parser.add_argument("--durability", default="full")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--worker", type=int)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--life", type=int, default=0)
+    parser.add_argument("--after", type=int, default=-1)
+    given = parser.parse_args()
+    if given.worker is not None:
+        asyncio.run(work(given.worker, given.folder, given.core, given.durability, given.life, given.after))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        print(asyncio.run(campaign(given.kills, given.core, given.durability, given.seed, Path(folder))))
+
+
+if __name__ == "__main__":
+    main()
