@@ -189,3 +189,19 @@ def test_the_event_loop_is_the_one_that_was_asked_for() -> None:
 
     assert run_on(Loop.UVLOOP, which()) is uvloop.Loop
     assert run_on(Loop.ASYNCIO, which()).__module__.startswith("asyncio.")
+
+
+def test_a_peer_with_a_store_goes_on_where_it_was(start: Start, network: Network, tmp_path: Path) -> None:
+    ((*files,),) = network(1)
+    store = ["--store", tmp_path / "stores", "--linger", 0]
+    first, err = start("run", *files, *store, "--count", 2).communicate("one\ntwo\n", 60)
+    assert transactions(first) == ["one", "two"], err
+    last = events(first)[-1]["index"]
+    second, err = start("run", *files, *store, "--count", 3).communicate("three\n", 60)
+    assert transactions(second) == ["one", "two", "three"], err
+    assert events(second)[: len(events(first))] == events(first)
+    third, err = start("run", *files, *store, "--count", 2, "--resume-after", last).communicate("four\n", 60)
+    assert transactions(third) == ["three", "four"], err
+    refused = start("run", *files, "--resume-after", 3)
+    assert "nothing is stored" in refused.communicate("", 60)[1]
+    assert refused.returncode == 2

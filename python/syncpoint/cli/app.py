@@ -11,12 +11,15 @@ from .. import __version__
 from ..backend import core_info
 from .check import check
 from .demo import demo
+from .dump import dump
 from .guard import plain_errors
 from .init import init
 from .keygen import keygen
 from .network import app as network
+from .replay import replay
 from .run import run
 from .simulate import simulate_command
+from .verify_store import verify_store
 
 __all__ = ["app"]
 
@@ -54,4 +57,7 @@ app.add_typer(network, name="network")
 app.command()(init)
 app.command()(check)
 app.command()(run)
+app.command()(dump)
+app.command("verify-store")(verify_store)
+app.command()(replay)
 app.command("simulate")(simulate_command)

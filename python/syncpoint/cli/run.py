@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import json
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -19,6 +21,7 @@ from ..context import Context
 from ..engine import Engine
 from ..errors import ArgumentError
 from ..message import Event, Message
+from ..runtime.tip import DURABILITIES
 from ..socket import Socket
 from .files import KeyFile, Listen, NetworkFile, PeerFiles
 from .guard import note, plain_errors
@@ -55,6 +58,17 @@ def run(
         ),
     ] = 1.0,
     everything: Annotated[bool, typer.Option("--all", help="Print events without transactions as well.")] = False,
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", metavar="FOLDER", help="Keep everything there, and go on from it at the next start."),
+    ] = None,
+    durability: Annotated[
+        str, typer.Option("--durability", help=f"What --store promises: {', '.join(DURABILITIES)}.")
+    ] = "full",
+    resume_after: Annotated[
+        int | None,
+        typer.Option("--resume-after", metavar="INDEX", help="With --store: print what comes behind this event."),
+    ] = None,
     core: Annotated[str, typer.Option("--core", help=f"The core that runs: {', '.join(CORES)}.")] = "auto",
     loop: Annotated[
         Loop, typer.Option("--loop", help="The event loop; uvloop needs 'syncpoint[fast]'.")
@@ -71,16 +85,20 @@ def run(
                 raise ArgumentError(f"{name} is {value}: give 0 or more")
         files = PeerFiles.load(network, key, listen)
         logging.basicConfig(format="syncpoint: %(message)s", level=logging.WARNING, stream=sys.stderr)
-        peer = _Peer(files, core, everything)
+        context = functools.partial(Context, core, store, durability=durability)
+        peer = _Peer(files, context, everything, resume_after)
         run_on(loop, peer.run(exit_when_idle, count, linger))
 
 
 class _Peer:
     """One running peer."""
 
-    def __init__(self, files: PeerFiles, core: str, everything: bool) -> None:
+    def __init__(
+        self, files: PeerFiles, context: Callable[[], Context], everything: bool, resume_after: int | None
+    ) -> None:
         self._files = files
-        self._core = core
+        self._context = context
+        self._resume_after = resume_after
         self._everything = everything
         self._input_ended = False
         self._delivered = 0  # transactions
@@ -90,10 +108,16 @@ class _Peer:
     async def run(self, exit_when_idle: float | None, count: int | None, linger: float) -> None:
         """Start, and go on until the first reason to end."""
         genesis = self._files.genesis
-        async with Context(core=self._core) as context:
+        async with self._context() as context:
             socket = await Socket.bind(context, self._files.listen)
             engine = await Engine.start(
-                context, socket, genesis.options, self._files.secret, genesis.peers(), network=genesis.network
+                context,
+                socket,
+                genesis.options,
+                self._files.secret,
+                genesis.peers(),
+                network=genesis.network,
+                resume_after=self._resume_after,
             )
             with _signals_set(self._signalled):
                 note(

@@ -23,6 +23,7 @@ __all__ = [
     "StoreFile",
     "chain",
     "chain_begin",
+    "chain_of",
 ]
 
 DOMAIN_ORDER = b"syncpoint/order/v1"  # as in core/order.py (O9)
@@ -256,7 +257,12 @@ def chain_begin(network_id: bytes) -> bytes:
 
 def chain(before: bytes, row: DeliveredRow) -> bytes:
     """The order hash that follows from the one before and an event's place (O9)."""
-    return blake3(before + _PLACE.pack(row.id, row.digest, row.consensus_at))
+    return chain_of(before, row.id, row.digest, row.consensus_at)
+
+
+def chain_of(before: bytes, index: int, digest: bytes, consensus_at: int) -> bytes:
+    """The same of a place that is in no row."""
+    return blake3(before + _PLACE.pack(index, digest, consensus_at))
 
 
 def _event_checksum(id: int, round: int, top: int, digest: bytes, record: bytes) -> int:

@@ -1,0 +1,79 @@
+"""`syncpoint replay`: the order of a store, computed again from its events."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from ..backend import CORES, core_info, load_core
+from ..core.config import Local
+from ..core.retain import Retention
+from ..errors import ArgumentError, CorruptError
+from ..runtime.rows import DeliveredRow, chain_begin, chain_of
+from .guard import FAILED, note, plain_errors
+from .stores import OpenStore, StoreArgument, opened
+
+__all__ = ["replay"]
+
+CLOSE_EVERY = 256  # events
+
+
+def replay(
+    file: StoreArgument,
+    core: Annotated[str, typer.Option("--core", help=f"The core that computes: {', '.join(CORES)}.")] = "auto",
+) -> None:
+    """Compute the order again from the events alone, and compare every order hash; no key is needed.
+
+    The peer must not be running, and nothing be forgotten. Exit code 1 where the order is another one.
+    """
+    with plain_errors(), opened(file) as store:
+        state = store.state
+        if state.first_event > 1 or state.first_index > 0:
+            raise ArgumentError(
+                f"{file}: it begins with event {state.first_event} and index {state.first_index}: "
+                "an order can only be computed again from its beginning; replay the store of a peer that forgot nothing"
+            )
+        rows = (row for _, row in store.delivered() if row is not None)
+        compared = 0
+        before = chain_begin(store.identity.network_id)
+        for (digest, consensus_at), row in zip(_order(store, core), rows, strict=False):
+            before = chain_of(before, compared, digest, consensus_at)
+            if row.id != compared or before != row.order_hash:
+                note(f"{file}: at index {compared} the store has {_name(row)}, and {digest.hex()[:16]}... comes out")
+                raise typer.Exit(FAILED)
+            compared += 1
+        if compared < state.end_index:
+            note(f"{file}: only {compared} of {state.end_index} indices come out of the events")
+            raise typer.Exit(FAILED)
+        typer.echo(f"{file}: {compared} order hashes compared, all the same ({core_info(core).name} core)")
+
+
+def _order(store: OpenStore, core: str) -> Iterator[tuple[bytes, int]]:
+    """What a core makes of the events: the digest and the consensus time of each delivered one."""
+    identity = store.identity
+    network, n = identity.network, store.committee.n
+    run = load_core(core).DagRun(n, network.f, identity.network_id, network.gc_depth, network.rule, network.order)
+    keep = Retention(network, Local(), n).rounds
+    out: deque[tuple[bytes, int]] = deque()
+    for id, row in store.events():
+        decoded = store.decode(row) if row is not None and row.is_intact else None
+        if decoded is None:
+            raise CorruptError(f"{store.file.name}: event {id} is damaged: see syncpoint verify-store")
+        event = decoded[1]
+        parents = [parent.digest for parent in event.parents]
+        run.insert(event.digest, event.creator, event.round, event.created_at, parents)
+        if id % CLOSE_EVERY == 0:
+            for _, batch in run.close():
+                out += batch
+            run.forget(keep)
+            while out:
+                yield out.popleft()
+    for _, batch in run.close():
+        yield from batch
+
+
+def _name(row: DeliveredRow) -> str:
+    return f"{row.digest.hex()[:16]}..."

@@ -1,0 +1,76 @@
+"""A store file as the commands for operators read it, whole or damaged."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..core.committee import Committee
+from ..core.error import Reject
+from ..core.journal import OwnEvent, PeerEvent, decode_record
+from ..core.values import Event
+from ..core.wire import decode_event
+from ..errors import CorruptError
+from ..runtime.reload import MOVE_AWAY
+from ..runtime.rows import DeliveredRow, EventRow, Identity, State
+from ..runtime.sqlite import SqliteFile
+from ..runtime.store import read_meta
+
+__all__ = ["OpenStore", "StoreArgument", "opened"]
+
+StoreArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A store: KEY.syncpoint in the folder of a peer.")]
+ROWS_AT_ONCE = 256
+
+
+class OpenStore:
+    """What can be read of a store that no process uses."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self.file = file
+        self.state: State = read_meta(file, {row.name: row for row in file.meta()})
+        meta = {row.name: row for row in file.meta() if row.is_intact}
+        try:
+            self.identity = Identity.read({name: row.value for name, row in meta.items()})
+        except (KeyError, ValueError, TypeError):
+            raise CorruptError(f"{file.name} is damaged (it does not say whose it is); {MOVE_AWAY}") from None
+        network = self.identity.network
+        self.committee = Committee.genesis(network, self.identity.members)
+
+    def events(self) -> Iterator[tuple[int, EventRow | None]]:
+        """Every event's number with its row, None where that is missing."""
+        state = self.state
+        for first in range(state.first_event, state.end_event, ROWS_AT_ONCE):
+            end = min(state.end_event, first + ROWS_AT_ONCE)
+            rows = {row.id: row for row in self.file.events(first, end)}
+            yield from ((id, rows.get(id)) for id in range(first, end))
+
+    def delivered(self) -> Iterator[tuple[int, DeliveredRow | None]]:
+        """Every index with its row, None where that is missing."""
+        state = self.state
+        for first in range(state.first_index, state.end_index, ROWS_AT_ONCE):
+            end = min(state.end_index, first + ROWS_AT_ONCE)
+            rows = {row.id: row for row in self.file.delivered(first, end)}
+            yield from ((index, rows.get(index)) for index in range(first, end))
+
+    def decode(self, row: EventRow) -> tuple[OwnEvent | PeerEvent, Event] | None:
+        """The record and the event of a row, None when they are none."""
+        record = decode_record(row.record) if isinstance(row.record, bytes) else None
+        if not isinstance(record, OwnEvent | PeerEvent):
+            return None
+        event = decode_event(record.frame, self.identity.network_id, self.identity.network)
+        return None if isinstance(event, Reject) else (record, event)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[OpenStore]:
+    """The store in a file; StorageError when a process uses it, or when it is none."""
+    file = SqliteFile(path, must_exist=True)
+    file.open()
+    try:
+        yield OpenStore(file)
+    finally:
+        file.close()
