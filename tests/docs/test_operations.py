@@ -177,7 +177,7 @@ def test_every_refusal_is_explained() -> None:
 def logged() -> list[str]:
     """What the library tells its loggers, at levels that a user sees."""
     found = []
-    for path in [PACKAGE / "engine.py", *sorted((PACKAGE / "runtime").glob("*.py"))]:
+    for path in [PACKAGE / "engine.py", PACKAGE / "stream.py", *sorted((PACKAGE / "runtime").glob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("log.warning", "log.error"):
                 found.append(ast.literal_eval(node.args[0]))
