@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -248,6 +250,51 @@ async def test_a_file_that_may_not_grow_is_full_until_it_may(tmp_path: Path, mon
     loaded = await again.load(User())
     assert names(await read_all(again, loaded)) == names(made.delivered)
     await again.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True)
+    if done.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.skipif(shutil.which("mount") is None, reason="there is no mount here")
+async def test_a_full_disk_costs_nothing_but_time(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "FIRST_RETRY_S", 0.0)
+    made = history(80)
+    bench = Bench(small_disk, made)
+    await bench.start()
+    filler = small_disk / "filler"
+    fill(filler, 850_000)
+    for each in made.accepted:
+        bench.give([each])
+        for _ in range(4):
+            await asyncio.sleep(0)
+    await bench.trouble()
+    assert "full" in str(bench.store.trouble)
+    durable = len(bench.durable)
+    assert durable < 80
+    fill(filler, 0)
+    await bench.written()
+    assert bench.durable == list(range(1, 81))
+    await bench.store.close()
+    again = store_at(bench.file.path, made)
+    loaded = await again.load(User())
+    assert loaded.whole
+    assert names(await read_all(again, loaded)) == names(made.delivered)
+    await again.close()
+
+
+def fill(path: Path, size: int) -> None:
+    path.write_bytes(bytes(size))
 
 
 async def test_a_thread_of_its_own_waits_for_the_disk(tmp_path: Path) -> None:
