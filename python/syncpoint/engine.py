@@ -96,9 +96,8 @@ class Engine:
         `peers` holds every peer of the network, this one among them, and is the same everywhere; so is
         `network` (name, decision rule, order, limits; default `Network()`). With `Context(storage=...)` the peer
         goes on where its store ends, and the application gets the stream from index `resume_after + 1` on (default:
-        from its beginning), exactly as before: first from the store, then as it goes on. `joining_running_session`
-        says that this key may have signed what the store does not have; a peer that finds that out by itself, or is
-        told so, signs nothing until the others have told it how far it was.
+        from its beginning), exactly as before. `joining_running_session` says that this key may have signed what the
+        store does not have; such a peer, told or not, signs nothing until the others have said how far it was.
         Raises ArgumentError, ArgumentTypeError or SocketBindError for what cannot work, ContextError for a
         context that is closed or of another event loop, StorageError when the store cannot be used: its network or
         its key is another one, it is in use or damaged, or the disk is in trouble.
@@ -251,10 +250,11 @@ class Engine:
     async def forget(self, until: int) -> None:
         """Let the store delete the stream up to this index, which the application has received and needs no more.
 
-        What a start needs stays, about `Local.retain_rounds` rounds. It returns when the rest is deleted; the file
-        keeps its size and fills the room anew. Without `Context(storage=...)` nothing is kept, and nothing happens.
-        Raises ArgumentError or ArgumentTypeError for an index that was not received.
+        What a start needs stays. It returns when the rest is deleted; the file keeps its size, and the room is used
+        anew. Raises ArgumentError or ArgumentTypeError for an index that was not received, and EngineStopped.
         """
+        if self._stopped:
+            raise self._stopped_error("and forgets nothing more")
         self._stream.check_forget(until)
         await self._driver.storage.forget(until)
 

@@ -159,6 +159,8 @@ async def test_what_is_forgotten_is_gone_and_the_rest_is_not(
         first = store._state.first_index
         assert 16 <= first < before[-1].index
         assert store._state.first_event > 8
+    with pytest.raises(EngineStopped, match="forgets nothing more"):
+        await engine.forget(0)
     with pytest.raises(ArgumentError, match=f"the store begins with index {first}; give resume_after={first - 1}"):
         async with engines(tmp_path, 1, core=core):
             pass
