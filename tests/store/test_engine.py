@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from syncpoint import stream as stream_module
 from syncpoint.core.config import Local
 from syncpoint.runtime import forget as forget_module
 from syncpoint.runtime import store as store_module
+from syncpoint.runtime.rows import Batch
 from syncpoint.runtime.sqlite import SqliteFile
 from syncpoint.runtime.store import Store
 
@@ -233,3 +236,58 @@ async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, core: str) 
     with pytest.raises(StorageError, match=str(blocked)):
         async with engines(blocked / "below", 1, core=core):
             pass
+
+
+async def test_a_peer_whose_store_is_gone_asks_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:  # R2
+    async with engines(tmp_path, 4) as net:
+        await asyncio.gather(*(engine.submit(b"before") for engine in net))
+        signed = net[0].status().consensus.own_round
+    path = tmp_path / f"{SECRETS[0].public()}.syncpoint"
+    os.unlink(path)
+    async with engines(tmp_path, 4) as net:
+        assert "it is gone, and its tip is still there" in caplog.text
+        await asyncio.wait_for(asyncio.gather(*(engine.submit(b"after") for engine in net)), DEADLINE_S)
+        streams = [await read_transactions(engine, 8) for engine in net]
+        for engine, stream in zip(net, streams, strict=True):
+            status = engine.status().consensus
+            assert (status.halted, status.equivocators, status.recovering) == (None, (), False)
+            assert transactions(stream).count(b"before") == transactions(stream).count(b"after") == 4
+            shortest = min(len(stream), len(streams[0]))
+            assert stream[:shortest] == streams[0][:shortest]
+        assert net[0].status().consensus.own_round > signed
+
+
+async def test_a_peer_whose_disk_is_full_follows_and_makes_no_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(store_module, "MAX_RETRY_S", 0.01)
+    full = False
+    plain = SqliteFile.commit
+
+    def commit(file: SqliteFile, batch: Batch, sync: bool) -> None:
+        if full and file.name.endswith(f"{SECRETS[0].public()}.syncpoint"):
+            raise StorageError(errno.ENOSPC, "database or disk is full")
+        plain(file, batch, sync)
+
+    monkeypatch.setattr(SqliteFile, "commit", commit)
+    async with engines(tmp_path, 4) as net:
+        poor, *others = net
+        await asyncio.gather(*(engine.submit(b"before") for engine in net))
+        full = True
+        waiting = asyncio.ensure_future(poor.submit(b"poor"))
+        await asyncio.gather(*(engine.submit(b"meanwhile") for engine in others))
+        followed = await read_transactions(poor, 7)
+        assert transactions(followed).count(b"meanwhile") == 3
+        made = poor.status().consensus.own_round
+        for number in range(5):
+            await asyncio.gather(*(engine.submit(b"%d" % number) for engine in others))
+        assert poor.status().consensus.own_round <= made + 1
+        assert poor.status().storage == "the store cannot be written: database or disk is full"
+        assert not waiting.done()
+        full = False
+        await asyncio.wait_for(waiting, DEADLINE_S)
+        assert poor.status().storage is None
+        assert poor.status().consensus.halted is None
