@@ -95,13 +95,21 @@ def test_a_crashed_peer_starts_again_with_its_journal_and_gets_the_same_stream(c
     assert not any(status.halted for node in cluster.nodes for status in node.statuses())
 
 
-def test_a_peer_whose_store_is_lost_notices_and_makes_no_more_events(cluster: Cluster) -> None:  # R5
+def test_a_peer_whose_store_is_lost_asks_the_others_and_goes_on(cluster: Cluster) -> None:  # R2
     cluster.start()
     cluster.run(0.5)
     cluster.crash(1, silent=True)
     cluster.run(0.1)
+    newest = max(node.status().frontier[1] for node in cluster.running)
     cluster.restart(1, Store.LOST)
-    assert cluster.run_until(lambda: (status := cluster.nodes[1].status()) is not None and bool(status.halted), 10)
+    assert cluster.run_until(lambda: own_round(cluster, 1) > newest + 1, 10)
+    statuses = [node.status() for node in cluster.running]
+    assert not any(status is not None and (status.halted or status.equivocators) for status in statuses)
+
+
+def own_round(cluster: Cluster, number: int) -> int:
+    status = cluster.nodes[number].status()
+    return 0 if status is None else status.own_round
 
 
 @pytest.mark.parametrize("how", ["reset", "hold", "drop"])
