@@ -1,31 +1,51 @@
 """Four processes under load, one of which is killed again and again and goes on with its store.
 
-`python -m tests.store.kills --kills 10000` is a campaign; `test_kills` runs a few. What must hold: every transaction
+`python -m tests.store --kills 10000` is a campaign; `test_kills` runs a few. What must hold: every transaction
 that was acknowledged is delivered at every peer, once; all streams are one; nobody forks or halts.
+
+A peer is a process of its own, forked by a server that has imported what it needs: most of a start is imports, and
+they say nothing about stores.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import multiprocessing
 import os
 import random
 import socket
 import statistics
-import sys
 import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from syncpoint import Context, Engine, KeySecret, Options, Peers, Socket
 
 N = 4
 DEADLINE_S = 120.0  # of any wait: a run that needs it has failed
 WINDOW = 4  # transactions on their way at each peer
+
+
+FORKS = multiprocessing.get_context("forkserver")
+
+
+class Life(NamedTuple):
+    """What a peer is told when it starts; as for `work`."""
+
+    number: int
+    folder: Path
+    core: str
+    durability: str
+    life: int
+    after: int
 
 
 @dataclass
@@ -37,7 +57,8 @@ class Peer:
     delivered: Counter[str] = field(default_factory=Counter)
     last: int = -1  # index
     life: int = 0
-    process: asyncio.subprocess.Process | None = None
+    process: ForkServerProcess | None = None
+    writer: asyncio.StreamWriter | None = None
     reader: asyncio.Task[None] | None = None
     spawned_at: float = 0.0
     ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -80,9 +101,11 @@ class Run:
             await asyncio.wait_for(asyncio.gather(*(peer.reader for peer in self.peers if peer.reader)), DEADLINE_S)
         finally:
             for peer in self.peers:
-                if peer.process is not None and peer.process.returncode is None:
+                if peer.process is not None:
                     peer.process.kill()
-                    await peer.process.wait()
+                    peer.process.join()
+                if peer.writer is not None:
+                    peer.writer.close()
         assert self.failure is None, self.failure
         for peer in self.peers:
             twice = [name for name, times in peer.delivered.items() if times > 1]
@@ -96,12 +119,15 @@ class Run:
         peer.working.clear()
         peer.killed = False
         peer.spawned_at = time.monotonic()
-        peer.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.store.kills", "--worker", str(peer.number), "--folder", str(self.folder),
-            "--core", self.core, "--durability", self.durability, "--life", str(peer.life), "--after", str(peer.last),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 24,
-        )  # fmt: skip
-        peer.reader = asyncio.ensure_future(self.read(peer))
+        ours, theirs = FORKS.Pipe()
+        life = Life(peer.number, self.folder, self.core, self.durability, peer.life, peer.last)
+        peer.process = FORKS.Process(target=live, args=(theirs, life))
+        peer.process.start()
+        theirs.close()
+        with ours:
+            end = socket.socket(fileno=os.dup(ours.fileno()))
+        reader, peer.writer = await asyncio.open_connection(sock=end, limit=1 << 24)
+        peer.reader = asyncio.ensure_future(self.read(peer, reader))
 
     async def kill(self, peer: Peer) -> None:
         """End it with SIGKILL, and take what it still said."""
@@ -111,17 +137,19 @@ class Run:
         peer.process.kill()
         await asyncio.wait_for(peer.reader, DEADLINE_S)
 
-    async def read(self, peer: Peer) -> None:
-        process = peer.process
+    async def read(self, peer: Peer, reader: asyncio.StreamReader) -> None:
+        process, writer = peer.process, peer.writer
         assert process is not None
-        assert process.stdout is not None
-        async for line in process.stdout:
-            if line.endswith(b"\n"):  # else it was killed in the middle
-                self.take(peer, json.loads(line))
-                self.changed.set()
-        code = await process.wait()
-        if not peer.killed and code != 0:
-            self.fail(f"peer {peer.number} ended with code {code} in life {peer.life}")
+        assert writer is not None
+        with contextlib.suppress(ConnectionError):  # what it was told, and did not read any more
+            async for line in reader:
+                if line.endswith(b"\n"):  # else it was killed in the middle
+                    self.take(peer, json.loads(line))
+                    self.changed.set()
+        writer.close()
+        process.join()
+        if not peer.killed and process.exitcode != 0:
+            self.fail(f"peer {peer.number} ended with code {process.exitcode} in life {peer.life}")
 
     def take(self, peer: Peer, said: list[Any]) -> None:
         match said:
@@ -144,9 +172,8 @@ class Run:
                 peer.says[kind] = value
 
     def tell(self, peer: Peer, what: str) -> None:
-        assert peer.process is not None
-        assert peer.process.stdin is not None
-        peer.process.stdin.write(what.encode() + b"\n")
+        assert peer.writer is not None
+        peer.writer.write(what.encode() + b"\n")
 
     def fail(self, why: str) -> None:
         self.failure = self.failure or why
@@ -171,6 +198,13 @@ def prepare(folder: Path) -> None:
     (folder / "ports.json").write_text(json.dumps(ports))
     for number in range(N):
         KeySecret.generate().save(folder / f"{number}.key")
+
+
+def live(ours: Connection, life: Life) -> None:
+    """What the process of a peer does: its standard input and output are the connection to its parent."""
+    for descriptor in (0, 1):
+        os.dup2(ours.fileno(), descriptor)
+    asyncio.run(work(*life))
 
 
 async def work(number: int, folder: Path, core: str, durability: str, life: int, after: int) -> None:
@@ -199,8 +233,7 @@ async def work(number: int, folder: Path, core: str, durability: str, life: int,
                 count += 1
 
         async def obey() -> None:
-            loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
-            await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+            reader, _ = await asyncio.open_connection(sock=socket.socket(fileno=os.dup(0)))
             while line := await reader.readline():
                 {b"quiet\n": quiet, b"stop\n": stop}[line].set()
             stop.set()
@@ -229,6 +262,7 @@ def say(*what: object) -> None:
 
 async def campaign(kills: int, core: str, durability: str, seed: int, folder: Path) -> str:
     """Run, and say what was seen."""
+    FORKS.set_forkserver_preload(["tests.store.kills"])
     prepare(folder)
     run = Run(folder, core, durability, seed)
     await run.go(kills)
@@ -242,22 +276,12 @@ async def campaign(kills: int, core: str, durability: str, seed: int, folder: Pa
 
 
 def main() -> None:
+    """The campaign, from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=25)
     parser.add_argument("--core", default="native")
     parser.add_argument("--durability", default="full")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--worker", type=int)
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("--life", type=int, default=0)
-    parser.add_argument("--after", type=int, default=-1)
     given = parser.parse_args()
-    if given.worker is not None:
-        asyncio.run(work(given.worker, given.folder, given.core, given.durability, given.life, given.after))
-        return
     with tempfile.TemporaryDirectory() as folder:
         print(asyncio.run(campaign(given.kills, given.core, given.durability, given.seed, Path(folder))))
-
-
-if __name__ == "__main__":
-    main()
