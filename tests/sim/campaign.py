@@ -71,6 +71,12 @@ OPEN = {
         1166,
     ): "a peer whose first events are lost is behind what others retain (docs/decisions/0006), by 20 "
     "rounds of 2 ms; it takes the certified state of R4 to bring it back",
+    (
+        "chaos",
+        0.05,
+        68151,
+    ): "a peer that is cut off for 33 rounds of 0.2 ms where 20 are retained catches up, and what it makes "
+    "meanwhile is too old for everybody (docs/decisions/0006, R4)",
 }
 
 GATE_SCENARIOS, GATE_DELIVERIES = 2_000, 10_000_000

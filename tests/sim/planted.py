@@ -34,8 +34,8 @@ Change = tuple[str, str, str]  # a file of the package, what occurs once there, 
 
 # No scenario is long enough for an engine to stand still at its limit: this is not a bug, but a lower one, in silence.
 SOON_FULL: tuple[Change, ...] = (
-    ("engine.py", "MAX_UNREAD_MESSAGES = 65_536", "MAX_UNREAD_MESSAGES = 16"),
-    ("engine.py", 'log.warning("%d messages are unread', 'log.info("%d messages are unread'),
+    ("stream.py", "MAX_UNREAD_MESSAGES = 65_536", "MAX_UNREAD_MESSAGES = 16"),
+    ("stream.py", 'log.warning("%d messages are unread', 'log.info("%d messages are unread'),
 )
 
 # What runs against the copy. Time is the processors', so that whatever else a computer does is not counted.
@@ -630,8 +630,8 @@ BUGS = (
         rule="J1",
         name="the driver says durable when it only wrote",
         file="runtime/driver.py",
-        old="self._storage.append(output.records, lambda: self.post(Persisted(token)))",
-        new=("self._storage.append(output.records, lambda: None)\n                self.post(Persisted(token))"),
+        old="self.storage.persist(output.records, lambda: self.post(Persisted(token)))",
+        new=("self.storage.persist(output.records, lambda: None)\n                self.post(Persisted(token))"),
         peers=4,
         kinds=("crash", "slow_disk"),
         seed=20,
@@ -759,9 +759,9 @@ BUGS = (
     Bug(
         rule="engine",
         name="the newest message is received first",
-        file="engine.py",
-        old="event = self._messages.popleft()",
-        new="event = self._messages.pop()",
+        file="stream.py",
+        old="event = self._live.popleft()",
+        new="event = self._live.pop()",
         peers=4,
         seed=0,
     ),
@@ -823,9 +823,9 @@ BUGS = (
     Bug(
         rule="engine",
         name="the last message before it stands still is lost",
-        file="engine.py",
-        old="            self._driver.pause()",
-        new="            self._driver.pause()\n            self._messages.pop()",
+        file="stream.py",
+        old='            self._brake.pause("unread")',
+        new='            self._brake.pause("unread")\n            self._live.pop()',
         given=SOON_FULL,
         peers=4,
         seed=3,
@@ -833,9 +833,9 @@ BUGS = (
     Bug(
         rule="engine",
         name="it stands still for ever",
-        file="engine.py",
-        old="            self._driver.resume()",
-        new="            pass",
+        file="stream.py",
+        old='                self._brake.resume("unread")',
+        new="                pass",
         given=SOON_FULL,
         peers=4,
         seed=8,
