@@ -14,7 +14,15 @@ from syncpoint.backend import load_core
 from syncpoint.core import wire
 from syncpoint.core.config import Member
 from syncpoint.core.error import Reject
-from syncpoint.core.journal import Position, encode_own_event
+from syncpoint.core.journal import (
+    OwnEvent,
+    Place,
+    Position,
+    encode_own_delivered,
+    encode_own_event,
+    encode_peer_event,
+    encode_place,
+)
 from syncpoint.core.values import Event, Item, Parent
 from syncpoint.core.wire import FrameType
 
@@ -73,6 +81,13 @@ class Bench:
     def _record(self, frame: bytes) -> bytes:
         rng = self.rng
         over = [Position(rng.getrandbits(64), rng.getrandbits(32)) for _ in range(rng.choice((0, 0, 1, 3)))]
+        match self.rng.randrange(4):
+            case 0:
+                return encode_peer_event(frame)
+            case 1:
+                return encode_own_delivered(self.rng.getrandbits(64))
+            case 2:
+                return encode_place(Place(*(self.rng.getrandbits(64) for _ in range(3)), self.rng.randbytes(32)))
         return encode_own_event(frame, over)
 
     def some(self, among: list[bytes]) -> bytes:
@@ -118,7 +133,9 @@ class Bench:
 
         def record(data: bytes) -> Any:
             made = face.decode_record(data)
-            return made if made is None else (tuple(map(tuple, made.taken_over)), made.frame)
+            if isinstance(made, OwnEvent):
+                return type(made).__name__, tuple(map(tuple, made.taken_over)), made.frame
+            return made if made is None else (type(made).__name__, *made)
 
         return {
             "event": event, "request": request, "frontier": frontier, "evidence": evidence, "header": header,

@@ -20,8 +20,8 @@ from .pair import Difference
 from .stream import Tally, stream
 
 STREAMS = int(os.environ.get("SYNCPOINT_LOCKSTEP", "300"))
-FIXED = min(120, STREAMS)  # of them are the same in every run ...
-ENOUGH = 120  # ... and with so many of those, everything has to happen
+FIXED = min(150, STREAMS)  # of them are the same in every run ...
+ENOUGH = 150  # ... and with so many of those, everything has to happen
 PARTS = 4  # tests that share the others, so that a run shows where it is
 
 BOTH = ("python", "native")
