@@ -19,7 +19,7 @@ from syncpoint.runtime.sqlite import SqliteFile
 from syncpoint.runtime.store import Store
 from syncpoint.runtime.tip import Tip
 
-from .history import PAGE_BYTES, Accepted, History, User, feed, history, names, read_all, store_at
+from .history import PAGE_BYTES, Accepted, History, User, feed, filled, history, names, read_all, store_at
 
 Result = TypeVar("Result")
 
@@ -94,6 +94,17 @@ class Bench:
     async def written(self) -> None:
         while self.store._writing is not None:
             await self.store._writing
+
+
+async def test_a_tip_never_says_more_than_what_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was killed may have left commits that the next power failure takes."""
+    made = history(6)
+    await filled(tmp_path / "peer.syncpoint", made)
+    bench = Bench(tmp_path, made)
+    before: list[list[tuple[int, int, bool]]] = []
+    monkeypatch.setattr(bench.file, "write_tip", lambda tip, sync: before.append(list(bench.file.commits)))
+    assert (await bench.store.load(bench.user)).whole
+    assert before == [[(0, 0, True)]]
 
 
 async def test_what_comes_during_a_commit_goes_into_the_next_one(tmp_path: Path) -> None:

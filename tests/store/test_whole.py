@@ -64,6 +64,15 @@ async def test_after_an_own_event_all_is_well_again(path: Path) -> None:
     assert await is_whole(path)
 
 
+async def test_a_store_that_was_killed_while_it_was_made_lacks_nothing(path: Path) -> None:
+    file = SqliteFile(path, page_bytes=PAGE_BYTES)
+    assert not file.open()
+    file.close()
+    assert await is_whole(path)
+    os.unlink(path.with_name(path.name + ".tip"))
+    assert await is_whole(path), "there was no commit yet"
+
+
 @pytest.mark.parametrize("damage", [b"", b"SPT1", bytes(43)])
 async def test_a_tip_that_is_damaged_or_gone_is_no_witness(path: Path, damage: bytes) -> None:
     await filled(path, history(ROUNDS))

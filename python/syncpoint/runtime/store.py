@@ -264,8 +264,9 @@ class Store:
         if why is not None:
             log.warning("%s: own events may be missing: %s. The others are asked what they have of us", file.name, why)
         self._is_whole = why is None
-        if is_new:
-            file.commit(Batch(meta=[*settings.identity.rows(), self._state.row()]), sync=True)
+        identity = settings.identity.rows() if is_new else []
+        # What a killed process wrote without syncing it: the tip must not say that it is there before it stays.
+        file.commit(Batch(meta=[*identity, self._state.row()]), sync=True)
         # From here on a crash is one of this process, on this start of the computer.
         self._write_tip(clean=False, sync=True)
         self._again = reload.again
