@@ -348,7 +348,7 @@ BUGS = (
         peers=4,
         kinds=("junk",),
         size=0.15,
-        seed=1,
+        seed=2,
     ),
     Bug(
         rule="D1",
@@ -634,7 +634,7 @@ BUGS = (
         new=("self.storage.persist(output.records, lambda: None)\n                self.post(Persisted(token))"),
         peers=4,
         kinds=("crash", "slow_disk"),
-        seed=20,
+        seed=45,
     ),
     Bug(
         rule="R1",
@@ -653,7 +653,7 @@ BUGS = (
         old="            self._take(event, self.own)  # what it builds on is to be fetched\n",
         new="",
         peers=4,
-        seed=8,
+        seed=15,
     ),
     Bug(
         rule="O11",

@@ -46,10 +46,11 @@ class Tip(NamedTuple):
 def doubt(data: bytes | None, existed: bool, sequence: int, inode: int, boot: bytes) -> str | None:
     """Why own events may be missing in a store, None when they are all there (R2).
 
-    `data` is what lies beside it; `existed` says whether there was a store, `sequence` which commit was its last.
+    `data` is what lies beside it; `existed` says whether there was a store, `sequence` which commit was its last, 0 if
+    it has none.
     """
-    if data is None:
-        return "the file with its tip is not there" if existed else None
+    if data is None:  # without a commit it was killed while it made the file, before it could sign anything
+        return "the file with its tip is not there" if existed and sequence else None
     tip = Tip.decode(data)
     if tip is None:
         return "the file with its tip is damaged"
