@@ -205,3 +205,13 @@ def test_a_peer_with_a_store_goes_on_where_it_was(start: Start, network: Network
     refused = start("run", *files, "--resume-after", 3)
     assert "nothing is stored" in refused.communicate("", 60)[1]
     assert refused.returncode == 2
+
+
+def test_a_peer_can_be_told_that_its_store_was_lost(start: Start, network: Network, tmp_path: Path) -> None:
+    ((*files,),) = network(1)
+    store = ["--store", tmp_path / "stores", "--linger", 0, "--count", 1]
+    for told in (False, True):
+        options = ["--joining-running-session"] if told else []
+        out, err = start("run", *files, *store, *options).communicate("one\n", 60)
+        assert transactions(out)[0] == "one", err
+        assert ("own events may be missing" in err) == told

@@ -69,6 +69,13 @@ def run(
         int | None,
         typer.Option("--resume-after", metavar="INDEX", help="With --store: print what comes behind this event."),
     ] = None,
+    joining_running_session: Annotated[
+        bool,
+        typer.Option(
+            "--joining-running-session",
+            help="The store was lost or put back: sign nothing until the others have said how far this key was.",
+        ),
+    ] = False,
     core: Annotated[str, typer.Option("--core", help=f"The core that runs: {', '.join(CORES)}.")] = "auto",
     loop: Annotated[
         Loop, typer.Option("--loop", help="The event loop; uvloop needs 'syncpoint[fast]'.")
@@ -86,7 +93,7 @@ def run(
         files = PeerFiles.load(network, key, listen)
         logging.basicConfig(format="syncpoint: %(message)s", level=logging.WARNING, stream=sys.stderr)
         context = functools.partial(Context, core, store, durability=durability)
-        peer = _Peer(files, context, everything, resume_after)
+        peer = _Peer(files, context, everything, resume_after, joining_running_session)
         run_on(loop, peer.run(exit_when_idle, count, linger))
 
 
@@ -94,11 +101,17 @@ class _Peer:
     """One running peer."""
 
     def __init__(
-        self, files: PeerFiles, context: Callable[[], Context], everything: bool, resume_after: int | None
+        self,
+        files: PeerFiles,
+        context: Callable[[], Context],
+        everything: bool,
+        resume_after: int | None,
+        joining_running_session: bool,
     ) -> None:
         self._files = files
         self._context = context
         self._resume_after = resume_after
+        self._joining_running_session = joining_running_session
         self._everything = everything
         self._input_ended = False
         self._delivered = 0  # transactions
@@ -116,6 +129,7 @@ class _Peer:
                 genesis.options,
                 self._files.secret,
                 genesis.peers(),
+                self._joining_running_session,
                 network=genesis.network,
                 resume_after=self._resume_after,
             )
