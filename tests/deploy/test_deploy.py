@@ -131,14 +131,23 @@ def test_containers_read_what_is_mounted() -> None:
     network, key = str(image_run["network"]), str(image_run["key"])
     assert (network, key) == ("/etc/syncpoint/network.toml", "/run/syncpoint/key.pem")
     for service, settings in compose()["services"].items():
-        assert settings["volumes"] == [f"./net/network.toml:{network}:ro", f"./net/{service}/key.pem:{key}:ro"]
+        assert settings["volumes"] == [
+            f"./net/network.toml:{network}:ro",
+            f"./net/{service}/key.pem:{key}:ro",
+            f"./net/{service}/state:/var/lib/syncpoint",
+        ]
+        assert f"net/{service}/state" in preparations(COMPOSE), "docker would make it for root"
         assert settings["image"] == "syncpoint"
         assert settings["build"] == {"context": "..", "dockerfile": "deploy/Containerfile"}
     (peer,), (init,) = pod()["containers"], pod()["initContainers"]
     arguments = parse(peer["args"])
     assert (str(arguments["network"]), str(arguments["key"])) == (network, key)
     mounts = {each["name"]: each["mountPath"] for each in peer["volumeMounts"]}
-    assert mounts == {"network": str(Path(network).parent), "key": str(Path(key).parent)}
+    assert mounts == {
+        "network": str(Path(network).parent),
+        "key": str(Path(key).parent),
+        "store": str(Path(arguments["store"]).parent),
+    }
     from_secret = {each["name"]: each for each in init["volumeMounts"]}
     assert init["command"] == ["install", "-m", "0600", from_secret["keys"]["mountPath"], key]
     assert from_secret["keys"]["subPathExpr"] == "$(POD_NAME).pem"
@@ -162,21 +171,49 @@ def test_there_is_one_port() -> None:
         ]
 
 
-def test_nobody_is_root_and_no_peer_is_started_again() -> None:
+def test_a_peer_that_is_started_again_has_its_store() -> None:
+    runs = {where: parse(arguments) for where, arguments in LINES if arguments[0] == "run"}
+    stores = {where: str(each["store"]) for where, each in runs.items()}
+    assert stores == {
+        f"{UNIT} ExecStart": f"/var/lib/{unit()['StateDirectory'][0]}",
+        IMAGE: "/var/lib/syncpoint/store",
+        KUBERNETES: "/var/lib/syncpoint/store",
+    }
+    for each in runs.values():  # a log lacks nothing, and no start says each time that the store was lost
+        assert (each["durability"], each["resume_after"], each["joining_running_session"]) == ("full", None, False)
+    assert unit()["StateDirectory"] == ["syncpoint/%i"]
+    assert unit()["StateDirectoryMode"] == ["0700"]
+    assert unit()["Restart"] == ["on-failure"]
+    # The limit has to be reached when every start fails at once, else it is none.
+    pause, starts, within = (
+        int(unit()[name][0]) for name in ("RestartSec", "StartLimitBurst", "StartLimitIntervalSec")
+    )
+    assert 0 < pause * starts < within
+    uid, _, gid = image("USER").partition(":")
+    assert image("RUN") == f"install -d -o {uid} -g {gid} -m 0700 /var/lib/syncpoint"
+    for settings in compose()["services"].values():
+        assert settings["restart"] == "unless-stopped"
+    stateful = kubernetes()["StatefulSet"]["spec"]
+    assert stateful["updateStrategy"] == {"type": "RollingUpdate"}
+    assert stateful["minReadySeconds"] > 0
+    assert set(stateful["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
+    assert pod()["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
+    (claim,) = stateful["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] in {each["name"] for each in pod()["containers"][0]["volumeMounts"]}
+    assert claim["metadata"]["name"] not in {each["name"] for each in pod()["volumes"]}
+
+
+def test_nobody_is_root() -> None:
     uid, _, gid = image("USER").partition(":")
     user = pod()["securityContext"]
     assert (user["runAsUser"], user["runAsGroup"], user["fsGroup"]) == (int(uid), int(gid), int(gid)) != (0, 0, 0)
     assert user["runAsNonRoot"] is True
     assert unit()["User"] == ["syncpoint"]
-    assert unit()["Restart"] == ["no"]
     for settings in compose()["services"].values():
-        assert settings["restart"] == "no"
         assert settings["user"].startswith("${SYNCPOINT_USER:?")
         assert settings["cap_drop"] == ["ALL"]
         assert settings["read_only"] is True
-    stateful = kubernetes()["StatefulSet"]["spec"]
-    assert stateful["updateStrategy"] == {"type": "OnDelete"}
-    assert stateful["podManagementPolicy"] == "Parallel"
+    assert kubernetes()["StatefulSet"]["spec"]["podManagementPolicy"] == "Parallel"
     for container in [*pod()["containers"], *pod()["initContainers"]]:
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
