@@ -6,6 +6,8 @@ import ast
 import contextlib
 import json
 import re
+import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -30,7 +32,10 @@ PACKAGE = ROOT / "python/syncpoint"
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of the document: what kind, and for whom (`each`, `once`, `run`, `no-run`, a file's name)."""
+    """A piece of the document: what kind, and for whom (`each`, `once`, `no-run`, a file's name), or when.
+
+    `run` starts all peers, `restart` one after the other once more, `lost` the last one, which has lost its store.
+    """
 
     language: str
     words: tuple[str, ...]
@@ -86,6 +91,24 @@ class Machines:
                 for name, folder in self.folders.items():
                     self.running.append(self.start(self.on_loopback(block.text, name), folder))
                 return []
+            case "sh", ("restart",):
+                for number, (name, folder) in enumerate(self.folders.items()):
+                    last = assert_they_order(self.running, f"before {name} goes")
+                    self.stop(number)
+                    assert_they_order([each for each in self.running if each.poll() is None], f"without {name}")
+                    command = self.on_loopback(block.text, name).replace("LAST", str(last))
+                    again = self.running[number] = self.start(command, folder)
+                    assert again.stdout is not None
+                    assert json.loads(again.stdout.readline())["transactions"] == [f"without {name}"]
+                    assert_they_order([again, *self.running], f"with {name} again")
+                return []
+            case "sh", ("lost",):
+                *others, folder = self.folders.values()
+                self.stop(len(others))
+                shutil.rmtree(folder / "store")
+                self.running[-1] = self.start(self.on_loopback(block.text, MACHINES[-1]), folder)
+                assert_they_order(self.running[::-1], "what the one without a disk sends")
+                return []
             case "sh", ("no-run",):
                 assert not re.search("^syncpoint ", block.text, flags=re.MULTILINE), "commands of ours are to be run"
                 return []
@@ -99,6 +122,12 @@ class Machines:
                 return []
             case other:
                 raise AssertionError(f"nobody knows what to do with {other}")
+
+    def stop(self, number: int) -> None:
+        """Stop a peer in good order."""
+        self.running[number].send_signal(signal.SIGTERM)
+        _, err = self.running[number].communicate()
+        assert self.running[number].returncode == 0, err
 
     def start(self, command: str, folder: Path) -> subprocess.Popen[str]:
         """Start a peer with pipes."""
@@ -135,7 +164,7 @@ def test_what_it_says_leads_to_a_running_network(machines: Machines) -> None:
                 made = (machines.folders["a"] / "network.toml").read_bytes()
                 (machines.folders[name] / "network.toml").write_bytes(made)
         if block.words == ("run",):
-            assert_they_order(machines.running)
+            assert_they_order(machines.running, "hello")
     keygen = said["syncpoint keygen key.pem\n"]
     assert len({PeerRecord.parse(each) for each in keygen}) == 4
     shown = said["syncpoint network show network.toml\n"]
@@ -147,17 +176,23 @@ def test_what_it_says_leads_to_a_running_network(machines: Machines) -> None:
         assert "3 of 3 others would take a link" in checked
 
 
-def assert_they_order(processes: list[subprocess.Popen[str]]) -> None:
+def assert_they_order(processes: list[subprocess.Popen[str]], line: str) -> int:
+    """The first of them sends a line, and all of them print it; its index."""
     stdin = processes[0].stdin
     assert stdin is not None
-    stdin.write("hello\n")
+    stdin.write(f"{line}\n")
     stdin.flush()
     events = []
-    for process in processes:
+    for process in dict.fromkeys(processes):
         assert process.stdout is not None
-        events.append(json.loads(process.stdout.readline()))
-    assert events[0]["transactions"] == ["hello"]
-    assert events == [events[0]] * 4
+        while True:
+            event = json.loads(process.stdout.readline())
+            if event["transactions"] == [line]:
+                break
+        events.append(event)
+    assert events == [events[0]] * len(events)
+    index: int = events[0]["index"]
+    return index
 
 
 def names(header: str) -> list[str]:

@@ -118,9 +118,9 @@ class Storage(Protocol):
 class MemoryStorage:
     """Promises nothing beyond the life of the process, so it need not keep anything.
 
-    A peer that loses its process loses its journal, and could then sign a second event for a slot. It
-    notices as soon as another peer shows it an event of its own, and makes no more (R5); but what nobody
-    has seen before it starts again, nobody can show it. Give such a peer a new key.
+    A peer that loses its process loses its journal, and could then sign a second event for a slot. As soon as
+    another peer shows it an event of its own, it asks the others how far it was (R2); but what none of those who
+    answer has seen, nobody can show it, unless it is told that it joins a running session.
     """
 
     trouble: str | None = None
