@@ -142,13 +142,6 @@ PLANTS = [
         seed=23,
     ),
     Plant(
-        "of equally far rounds what came last is evicted",
-        "fetch.py",
-        "farther.sort(key=lambda w: (w.event.round, w.event.digest))",
-        "farther.sort(key=lambda w: w.event.round)",
-        seed=184,
-    ),
-    Plant(
         "positions with the widths swapped",
         "journal.py",
         '_POSITION = struct.Struct("<QI")',
