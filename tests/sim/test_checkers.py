@@ -21,8 +21,9 @@ from syncpoint.core.output import Broadcast, Send
 from syncpoint.core.status import Status
 from syncpoint.core.values import Item, Parent
 from syncpoint.core.wire import encode_header, event_digest
-from syncpoint.engine import MAX_UNREAD_MESSAGES, Engine
+from syncpoint.engine import Engine
 from syncpoint.errors import EngineStopped, QueueFull
+from syncpoint.stream import MAX_UNREAD_MESSAGES
 from syncpoint.testing.checkers import Checkers, Violation
 from syncpoint.testing.cluster import Cluster, Node
 from syncpoint.testing.history import History
@@ -113,8 +114,9 @@ def status_of(creator: int, **fields: Any) -> Status:
     return Status(
         **{
             "creator": creator, "peers": 4, "linked": tuple({0, 1, 2, 3} - {creator}), "has_quorum": True,
-            "halted": None, "own_round": 100, "top_round": 100, "closed_round": 99, "floor_round": 0,
-            "frontier": (100,) * 4, "events": 400, "delivered": 0, "order_hash": b"", "consensus_at": 0,
+            "halted": None, "recovering": False, "own_round": 100, "top_round": 100, "peers_round": 100,
+            "closed_round": 99, "floor_round": 0, "frontier": (100,) * 4, "events": 400, "delivered": 0,
+            "order_hash": b"", "consensus_at": 0,
             "queued_transactions": 0, "queued_bytes": 0, "undelivered": False, "waiting_events": 0,
             "waiting_bytes": 0, "wanted_events": 0, "timely": (0, 1, 2, 3), "equivocators": (),
             "soft_wait_ns": 0, "round_timeout_ns": 0, "timeouts": 0, "own_events": 100, "resubmitted": 0,

@@ -33,6 +33,11 @@ class Streams:
         return [event.order_hash for event in self.of.get((number, start), [])]
 
 
+def own_round(cluster: Cluster, number: int) -> int:
+    status = cluster.nodes[number].status()
+    return 0 if status is None else status.own_round
+
+
 @pytest.fixture
 def cluster(core: str) -> Iterator[Cluster]:
     with Cluster(4, seed=3, core=core, delays=FIXED) as made:
@@ -95,21 +100,54 @@ def test_a_crashed_peer_starts_again_with_its_journal_and_gets_the_same_stream(c
     assert not any(status.halted for node in cluster.nodes for status in node.statuses())
 
 
-def test_a_peer_whose_store_is_lost_asks_the_others_and_goes_on(cluster: Cluster) -> None:  # R2
+def test_a_peer_whose_store_is_lost_asks_the_others_and_goes_on_above(cluster: Cluster) -> None:  # R2
     cluster.start()
     cluster.run(0.5)
+    before = own_round(cluster, 1)
     cluster.crash(1, silent=True)
     cluster.run(0.1)
-    newest = max(node.status().frontier[1] for node in cluster.running)
     cluster.restart(1, Store.LOST)
-    assert cluster.run_until(lambda: own_round(cluster, 1) > newest + 1, 10)
-    statuses = [node.status() for node in cluster.running]
-    assert not any(status is not None and (status.halted or status.equivocators) for status in statuses)
+    assert cluster.run_until(lambda: own_round(cluster, 1) > before, 10)
+    assert not any(status.halted for node in cluster.nodes for status in node.statuses())
 
 
-def own_round(cluster: Cluster, number: int) -> int:
-    status = cluster.nodes[number].status()
-    return 0 if status is None else status.own_round
+def test_an_application_goes_on_where_it_was(cluster: Cluster) -> None:
+    streams = Streams(cluster)
+    cluster.start()
+    cluster.run(0.05)
+    for number in range(20):
+        cluster.send(number % 4, b"%d" % number)
+        cluster.run(0.01)
+    before = streams.hashes(2)
+    for resume_after in (-1, 3, len(before) - 1, len(before) + 1):  # one that is ahead of its store as well
+        cluster.crash(2)
+        cluster.restart(2, resume_after=resume_after)
+        start = cluster.nodes[2].host.starts
+        cluster.send(0, b"after %d" % resume_after)
+        assert cluster.run_until(lambda start=start: bool(streams.of.get((2, start))), 5)  # type: ignore[misc]
+        cluster.run(0.5)
+        whole = streams.hashes(0)
+        assert streams.hashes(2, start) == whole[resume_after + 1 : resume_after + 1 + len(streams.hashes(2, start))]
+        assert len(whole) - len(before) >= 4
+
+
+def test_a_store_keeps_no_more_than_it_is_told(core: str) -> None:
+    network, local = Network(gc_depth=10), {"retain_events": 0}
+    with Cluster(4, seed=3, core=core, delays=FIXED, network=network, local=local, retain_rounds=30) as cluster:
+        streams = Streams(cluster)
+        cluster.start()
+        cluster.run(0.05)
+        for number in range(400):
+            cluster.send(number % 4, b"%d" % number)
+            cluster.run(0.005)
+        disk = cluster.nodes[1].host.disk
+        assert disk.now.first_event > 256
+        first = disk.now.first_index
+        assert first > 256
+        cluster.crash(1)
+        cluster.restart(1, resume_after=first - 1)
+        cluster.run(0.2)
+        assert streams.hashes(1, 2)[0] == streams.hashes(0)[first]
 
 
 @pytest.mark.parametrize("how", ["reset", "hold", "drop"])

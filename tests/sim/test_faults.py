@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import functools
+import random
+from collections.abc import Callable, Iterator
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 from syncpoint.cli.app import app
 from syncpoint.cli.simulate import _checker
 from syncpoint.errors import ArgumentError
+from syncpoint.runtime.rows import Batch, EventRow, MetaRow
 from syncpoint.testing.campaign import Campaign, Settings, missing
 from syncpoint.testing.cluster import Cluster
 from syncpoint.testing.delays import Delays
@@ -32,7 +35,7 @@ from syncpoint.testing.faults import (
 from syncpoint.testing.liars import LiarSpec
 from syncpoint.testing.scenario import Load, Scenario
 from syncpoint.testing.simulation import Outcome, Simulation, simulate
-from syncpoint.testing.storage import Disk, SimulatedStorage, Store
+from syncpoint.testing.storage import Disk, SimulatedFile, SimulatedWorker, Store
 
 MS = 1_000_000
 FIXED = Delays(kind="fixed", low_ns=2 * MS)
@@ -48,7 +51,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def records(cluster: Cluster, number: int) -> int:
-    return len(cluster.nodes[number].host.disk.records)
+    return len(cluster.nodes[number].host.disk.events)
 
 
 # -- those that meet -------------------------------------------------------------------------------------
@@ -64,7 +67,7 @@ def test_a_crash_restarts_only_what_it_killed(cluster: Cluster) -> None:
         assert not cluster.nodes[1].up
     long.end(cluster)
     assert cluster.nodes[1].up
-    assert not cluster.nodes[1].host.disk.records, "with the store of the crash that killed it"
+    assert not records(cluster, 1), "with the store of the crash that killed it"
     assert cluster.happened == {"fault crash": 1, "restarts lost": 1}
 
 
@@ -143,20 +146,121 @@ def test_noise_adds_to_what_links_do_anyway() -> None:
 # -- stores ----------------------------------------------------------------------------------------------
 
 
+class Written:
+    """A disk with commits 10 ms apart, each of one event and followed by its tip; the odd ones are synced."""
+
+    def __init__(self, cluster: Cluster, sync_ns: int = 0) -> None:
+        self.cluster = cluster
+        self.disk = Disk(cluster.loop, sync_ns, random.Random(1))
+        self.file = SimulatedFile(self.disk, "a file")
+        self.begin = cluster.loop.now_ns
+        self.file.open()
+        self.inode = self.file.inode()
+        for _ in range(6):
+            self.commit()
+            cluster.run(0.01)
+
+    def commit(self) -> None:
+        id = self.disk.now.end_event
+        row = EventRow.of(id, id, id, bytes([id]) * 32, b"record %d" % id)
+        self.file.commit(Batch(events=[row], meta=[MetaRow.of("state", b"%d" % id)]), id % 2 == 1)
+        self.file.write_tip(b"tip %d" % id, False)
+
+    def what(self) -> tuple[int, bytes | None]:
+        """Events, of which each must be found again, and the tip."""
+        rows = self.file.events(0, 100)
+        assert [row.id for row in rows] == list(range(1, len(rows) + 1))
+        assert all(self.file.event(row.round, row.digest) == row for row in rows)
+        assert self.file.event(len(rows) + 1, bytes([len(rows) + 1]) * 32) is None
+        assert [row.value for row in self.file.meta()] == [b"%d" % len(rows)] * bool(rows)
+        return len(rows), self.file.read_tip()
+
+
 def test_an_old_store_is_a_backup_from_before_the_crash(cluster: Cluster) -> None:
-    disk = Disk(cluster.loop)
-    storage = SimulatedStorage(disk, lambda: True)
-    begin = cluster.loop.now_ns
-    for number in range(5):
-        storage.append([b"%d" % number], lambda: None)
-        cluster.run(0.01)
-    disk.crashed(Store.OLD, begin + 25 * MS)
-    assert disk.records == [b"0", b"1", b"2"]
-    storage.append([b"3"], lambda: None)
-    disk.crashed(Store.OLD)
-    assert disk.records == [b"0", b"1", b"2", b"3"]
-    disk.crashed(Store.OLD, begin)
-    assert disk.records == [b"0"]
+    made = Written(cluster)
+    now = made.disk._loop.now_ns
+    made.disk.crashed(Store.OLD, backup_ns=now - made.begin - 25 * MS)
+    assert made.what() == (3, b"tip 3")
+    assert made.file.inode() == made.inode, "nothing shows it"
+    made.commit()
+    made.disk.crashed(Store.OLD)
+    assert made.what() == (4, b"tip 4")
+    made.disk.crashed(Store.OLD, backup_ns=now)
+    assert made.what() == (0, None)
+    assert not made.file.open()
+
+
+def test_an_old_or_lost_store_can_show_that_it_is(cluster: Cluster) -> None:
+    seen = set()
+    for seed in range(20):
+        made = Written(cluster)
+        made.disk._rng.seed(seed)
+        made.disk.crashed(Store.OLD, backup_ns=35 * MS, traces=True)
+        count, tip = made.what()
+        assert count == 3
+        seen.add((tip, made.file.inode() == made.inode))
+    assert seen == {(b"tip 6", True), (b"tip 3", False)}
+    made = Written(cluster)
+    made.disk.crashed(Store.LOST, traces=True)
+    assert made.what() == (0, b"tip 6")
+    assert not made.file.open()
+
+
+def test_a_process_that_is_killed_leaves_all_that_was_written(cluster: Cluster) -> None:
+    made = Written(cluster, 10 * MS)
+    boot = made.file.boot()
+    made.commit()  # synced after 10 ms, and written after one
+    cluster.run(0.001)
+    made.disk.crashed(Store.KEPT)
+    assert made.what() == (7, b"tip 6")
+    made.commit()
+    cluster.run(0.0009)
+    made.disk.crashed(Store.KEPT)
+    assert made.what() == (7, b"tip 6"), "a commit that was not finished is gone"
+    assert made.file.boot() == boot
+    made.disk.crashed(Store.UNSYNCED_LOST)
+    assert made.what()[0] == 5, "what was written is not synced"
+    assert made.file.boot() != boot
+
+
+def test_a_power_failure_leaves_what_was_synced_and_any_tip(cluster: Cluster) -> None:
+    left: set[tuple[int, bytes | None]] = set()
+    torn: set[tuple[int, bytes | None]] = set()
+    for seed in range(40):
+        for store, found in ((Store.UNSYNCED_LOST, left), (Store.TORN, torn)):
+            made = Written(cluster)
+            made.disk._rng.seed(seed)
+            made.disk.crashed(store)
+            found.add(made.what())
+            assert made.disk.unsynced_lost == 6 - made.what()[0]
+            assert made.disk.torn == (store is Store.TORN and made.what()[0] == 5)
+    assert {count for count, _ in left} == {5}
+    assert {count for count, _ in torn} == {5, 6}
+    assert len({tip for _, tip in left}) == 6
+
+
+def test_a_disk_does_one_thing_after_the_other(cluster: Cluster) -> None:
+    made = Written(cluster, 10 * MS)
+    worker = SimulatedWorker(made.disk, cluster.nodes[0].host.process)
+    done: list[tuple[int, str]] = []
+    begin = cluster.now_ns
+
+    async def job(name: str, work: Callable[[], object]) -> None:
+        try:
+            await worker.run(work)
+        except ZeroDivisionError:
+            name += " failed"
+        done.append((cluster.now_ns - begin, name))
+
+    for name, work in (("first", made.commit), ("second", made.commit), ("wrong", lambda: 1 / 0), ("last", int)):
+        cluster.spawn(0, functools.partial(job, name, work))
+    cluster.run(0.03)
+    assert done == [
+        (10 * MS + 1, "first"),  # synced, and its tip
+        (11 * MS + 2, "second"),
+        (11 * MS + 2, "wrong failed"),
+        (11 * MS + 2, "last"),
+    ]
 
 
 def test_a_peer_comes_back_with_its_backup(cluster: Cluster) -> None:

@@ -171,10 +171,11 @@ class Progress(Checker):
 class BoundedMemory(Checker):
     """What a peer keeps stays within its limits (V7, F4).
 
-    Waiting events: each sender has its share of bytes, or one event, and of missing parents; our own from the journal
-    have what the journal has. The DAG: below the last closed round no more rounds are kept than are retained, or than
-    our own newest event needs where that is older; and never fewer than two gc_depths. In a round an honest creator
-    has one event; of a liar as many are taken as others refer to, which can be so many peers, and so many rounds.
+    Waiting events: each sender has its share of bytes, or one event, and of missing parents; those from the store have
+    what the store had at the start. The DAG: below the last closed round no more rounds are kept than are retained, or
+    than our own newest event needs where that is older; and never fewer than two gc_depths. In a round an honest
+    creator has one event; of a liar as many are taken as others refer to, which can be so many peers, and so many
+    rounds.
     """
 
     def __init__(self, observed: Observed) -> None:
@@ -200,12 +201,11 @@ class BoundedMemory(Checker):
             self._queued(node, status)
 
     def _waiting(self, node: Node, status: Status) -> None:
-        records = node.host.disk.records
-        own = len(records)
-        self._within(node, "waiting_events", status.waiting_events, self._missing + own)
-        self._within(node, "wanted_events", status.wanted_events, self._missing + own * self.cluster.n)
-        if status.waiting_bytes > self._pool:  # the journal is added up only if need be
-            self._within(node, "waiting_bytes", status.waiting_bytes, self._pool + sum(map(len, records)))
+        disk = node.host.disk
+        self._within(node, "waiting_events", status.waiting_events, self._missing + disk.found_events)
+        wanted = self._missing + disk.found_events * self.cluster.n
+        self._within(node, "wanted_events", status.wanted_events, wanted)
+        self._within(node, "waiting_bytes", status.waiting_bytes, self._pool + disk.found_bytes)
 
     def _kept(self, node: Node, status: Status) -> None:
         closed, floor = status.closed_round, status.floor_round
@@ -232,7 +232,8 @@ class BoundedMemory(Checker):
             # A step is carried out to its end: what one delivers, at most what was in the DAG, comes on top.
             batch = self._per_round * (status.top_round - status.floor_round + self._retain)
             unread = self.cluster.unread or MAX_UNREAD_MESSAGES
-            self._within(node, "unread_messages", told.unread_messages, unread + batch)
+            stored = node.host.disk.found_places  # they wait in the store
+            self._within(node, "unread_messages", told.unread_messages, unread + batch + stored)
 
     def _within(self, node: Node, what: str, value: int, limit: int) -> None:
         if value > limit:

@@ -74,6 +74,10 @@ class Node:
         self.past: list[Status] = []  # what its machines said last, before they died
         self.killed_by: object = None  # who did it, if it is not up
         self.killed_at_ns = 0
+        self.killed_computer = False  # and not its process alone
+        self.received = 0  # messages that its applications had in the end, from index 0 on
+        self.joining = False  # what its next start is told
+        self.resume_after: int | None = None  # the same
 
     @property
     def shares(self) -> bool:
@@ -134,8 +138,9 @@ class Cluster:
     `app` is the application of each peer, a coroutine function that gets the started engine; without one the stream
     is read and forgotten. `core` is "native", "python", "mixed" (in turn) or "auto". What is not given is drawn from
     the seed or has the default of production; `local` replaces fields of `Local` that options do
-    not reach, and `unread` the number of messages that an engine delivers unread before it stands still. Times are s of
-    virtual time unless the name says ns.
+    not reach, and `unread` the number of messages that an engine delivers unread before it stands still. Each peer has
+    a store on a disk of its own that takes `sync_ns` to sync; `durability` and `retain_rounds` are as in `Context`.
+    Times are s of virtual time unless the name says ns.
     """
 
     def __init__(
@@ -150,6 +155,8 @@ class Cluster:
         local: Mapping[str, int] | None = None,
         delays: Delays | None = None,
         sync_ns: int = 0,
+        durability: str = "full",
+        retain_rounds: int | None = None,
         signatures: str = "simulated",
         app: App | None = None,
         unread: int | None = None,
@@ -179,6 +186,8 @@ class Cluster:
         self.stepped: Callable[[Node, Sequence[Input], list[Output]], None] | None = None
         self.local = dict(local or {})
         self.sync_ns = sync_ns
+        self.durability = durability
+        self.retain_rounds = retain_rounds
         self._signatures = signatures
         self._core = core
         self.unread = unread
@@ -213,22 +222,36 @@ class Cluster:
         node = self._running(number)
         node.past = node.statuses()
         node.up = False
-        node.killed_by, node.killed_at_ns = by, self.loop.now_ns
+        node.killed_by, node.killed_at_ns, node.killed_computer = by, self.loop.now_ns, silent
         node.machine = None
         self.loop.kill(node.host.process)
         if node.host.open_links is not None:
             self.internet.ruined(node.host.open_links, silent=silent)
 
-    def restart(self, number: int, store: Store = Store.KEPT, backup_ns: int = 0) -> None:
-        """Start a crashed peer again, with what is left of its store; a backup is from `backup_ns` before the crash."""
+    def restart(
+        self,
+        number: int,
+        store: Store = Store.KEPT,
+        backup_ns: int = 0,
+        *,
+        traces: bool = False,
+        joining: bool = False,
+        resume_after: int | None = None,
+    ) -> None:
+        """Start a crashed peer again, with what is left of its store; a backup is from `backup_ns` before the crash.
+
+        With `traces` an old or lost store shows that it is. `joining` is told to the engine as
+        `joining_running_session`, and `resume_after` as well.
+        """
         node = self.nodes[number]
         if node.up or not node.host.starts:
             raise ArgumentError(f"peer {number} is running, or was never started: crash it before it starts again")
         if node.host.open_links is not None:  # whoever still believes in the old process learns better
             for wire in node.host.open_links.wires():
                 self.internet.break_wire(wire, None)
-        node.host.disk.crashed(store, node.killed_at_ns - backup_ns)
+        node.host.disk.crashed(store, node.killed_at_ns, backup_ns=backup_ns, power=node.killed_computer, traces=traces)
         node.killed_by = None
+        node.joining, node.resume_after = joining, resume_after
         self.happened[f"restarts {store}"] += 1
         self._boot(node)
 
@@ -338,7 +361,7 @@ class Cluster:
     def _node(self, number: int, creator: int, *, shared: bool = False) -> Node:
         core = ("native", "python")[number % 2] if self._core == "mixed" else self._core
         clock = HostClock(lambda: self.loop.now_ns)
-        disk = Disk(self.loop, self.sync_ns)
+        disk = Disk(self.loop, self.sync_ns, random.Random(f"disk/{self.seed}/{number}"))
         host = Host(self.loop, self.internet, number, clock, disk, signatures=self._signatures, shared=shared)
         return Node(number, creator, core, host)
 
@@ -360,10 +383,21 @@ class Cluster:
     async def _main(self, node: Node) -> None:
         """What the process of a peer does."""
         watch = functools.partial(self._watch, node)
-        async with SimulatedContext(node.host, node.core, self.local, watch) as context:
+        async with SimulatedContext(
+            node.host, node.core, self.local, watch, durability=self.durability, retain_rounds=self.retain_rounds
+        ) as context:
             socket = await Socket.bind(context, self._address(node))
             secret = self.secrets[node.creator]
-            engine = await Engine.start(context, socket, self.options, secret, self.peers, network=self.network)
+            engine = await Engine.start(
+                context,
+                socket,
+                self.options,
+                secret,
+                self.peers,
+                node.joining,
+                network=self.network,
+                resume_after=node.resume_after,
+            )
             engine._stream.max_messages = self.unread
             node.engine = engine
             if self.app is not None:
@@ -375,6 +409,8 @@ class Cluster:
         """What an application does that only reads."""
         own = engine.public
         while (message := await engine.recv_message()) is not None:
+            if message.index >= node.received:
+                node.received = message.index + 1
             if self.received is not None:
                 self.received(node, message)
             if self.crash_when_final.get(node.number) and message.creator == own and message.transaction_count:

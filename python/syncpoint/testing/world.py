@@ -7,16 +7,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..context import Context
-from ..core.config import MachineConfig
+from ..core.config import Local, MachineConfig
 from ..core.crypto import blake3
 from ..runtime.clock import Clock
 from ..runtime.driver import Machine
 from ..runtime.links import Links, LinkSettings, LinkUser, Listener
-from ..runtime.storage import Storage, StorageSettings
+from ..runtime.rows import Identity
+from ..runtime.storage import MemoryStorage, Storage, StorageSettings
+from ..runtime.store import Store
 from .clock import HostClock
 from .internet import Internet, SimulatedListener
 from .loop import Process, VirtualLoop
-from .storage import Disk, SimulatedStorage
+from .storage import Disk, SimulatedFile, SimulatedWorker
 from .transport import SimulatedLinks
 
 __all__ = ["Host", "SimulatedContext"]
@@ -26,7 +28,6 @@ class Host:
     """One simulated computer and the process that runs on it; it is a `World` to that process."""
 
     threads = 1
-    stores = False  # the disk keeps our own events only
 
     def __init__(
         self,
@@ -72,10 +73,17 @@ class Host:
         """Foreseeable, so that a run can be repeated; and never the same."""
         return blake3(b"entropy of host %d at start %d" % (self.number, self.starts))
 
+    @property
+    def stores(self) -> bool:
+        """Whether it has a store; not so a liar with a machine of its own, which is never killed."""
+        return self.make is None
+
     def storage(self, settings: StorageSettings) -> Storage:
         """The store on this computer's disk."""
-        process = self.process
-        return SimulatedStorage(self.disk, lambda: process.alive, settings)
+        if not self.stores:
+            return MemoryStorage(settings)
+        file = SimulatedFile(self.disk, f"the store of host {self.number}")
+        return Store(file, SimulatedWorker(self.disk, self.process), settings)
 
     def links(self, listener: Listener, settings: LinkSettings, user: LinkUser) -> Links:
         """Links in the simulated network."""
@@ -87,9 +95,18 @@ class Host:
 class SimulatedContext(Context):
     """A context whose engines live on a simulated computer; all else is as in `Context`."""
 
-    def __init__(self, host: Host, core: str, local: Mapping[str, Any], watch: Callable[[Machine], Machine]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        core: str,
+        local: Mapping[str, Any],
+        watch: Callable[[Machine], Machine],
+        *,
+        durability: str = "full",
+        retain_rounds: int | None = None,
+    ) -> None:
         """`local` replaces fields of `Local`; `watch` gets each machine that is made, and gives the one that runs."""
-        super().__init__(core)
+        super().__init__(core, durability=durability, retain_rounds=retain_rounds)
         self._world = host
         self._make = host.make or super()._machine
         self._local = local
@@ -98,3 +115,6 @@ class SimulatedContext(Context):
     def _machine(self, config: MachineConfig) -> Machine:
         config = dataclasses.replace(config, local=dataclasses.replace(config.local, **self._local))
         return self._watch(self._make(config))
+
+    def _storage_settings(self, identity: Identity, local: Local, joining: bool) -> StorageSettings:
+        return super()._storage_settings(identity, dataclasses.replace(local, **self._local), joining)
