@@ -31,7 +31,8 @@ _HOST = re.compile(r"host (\d+)")  # how a process is called
 class NoSelfFork(Checker):
     """An honest peer sends one event per round, ever, however often it starts again (J1, R5).
 
-    Not so one whose store was lost or old: it cannot know. What is ordered must be what was sent.
+    Not so one whose store was lost or old without anything that shows it: it cannot know. What is ordered must be what
+    was sent.
     """
 
     def __init__(self, observed: Observed) -> None:
@@ -42,13 +43,13 @@ class NoSelfFork(Checker):
         """Its events are its own, and new."""
         if creator != node.creator or creator >= self.cluster.n:  # an observer makes none (Q4)
             raise self.violated(node.number, f"it broadcasts an event of round {round} by creator {creator}")
-        if creator not in self.observed.faithful:
+        if creator not in self.observed.single:
             return
         self._compare(creator, round, (event_digest(header_of(frame)), node.host.starts, self.cluster.now_ns))
 
     def ordered(self, place: Place) -> None:
         """An event that was never broadcast is taken note of: its creator died before, and had it in its journal."""
-        if place.creator in self.observed.faithful:
+        if place.creator in self.observed.single:
             self._compare(place.creator, place.round, (place.hash, 0, place.at_ns))
 
     def _compare(self, creator: int, round: int, event: _SeenEvent) -> None:
@@ -100,7 +101,7 @@ class Progress(Checker):
             for node in self.observed.nodes()
             if node.up and not node.host.process.stopped and node.status() is None
         ]
-        able = {node.creator for node, status in live if status.halted is None} & self.observed.faithful
+        able = {node.creator for node, status in live if status.halted is None} & self.observed.able
         self.not_asked = len(able) < self.observed.q
         if self.not_asked:
             return waits
@@ -120,7 +121,10 @@ class Progress(Checker):
             stream = history.streams.get(node.number)
             if node.deaf or node.number in self.left_behind:
                 continue
-            count = stream.count if stream is not None and stream.incarnation == node.host.starts else 0
+            if stream is not None and stream.incarnation == node.host.starts:
+                count = stream.count
+            else:
+                count = 0 if node.resume_after is None else node.resume_after + 1
             if count < needed:
                 waits.append(f"peer {node.number} has received {count} events, of at least {needed}")
         for number, sent in self.probes.items():
@@ -132,7 +136,7 @@ class Progress(Checker):
         """Whether it must be able to have something of its own ordered."""
         if not node.up or node.host.process.stopped or node.deaf or node.engine is None:
             return False
-        if node.creator not in self.observed.faithful or node.number in self.observed.stopping | self.left_behind:
+        if node.creator not in self.observed.able or node.number in self.observed.stopping | self.left_behind:
             return False
         status = node.status()
         return status is not None and status.halted is None
@@ -264,7 +268,11 @@ class QuietLogs(Checker):
         node = None if process is None else self._node_of(process.name)
         if node is not None and node.creator not in self.observed.honest:
             return
-        if node is not None and node.creator in self.observed.forgetful and "makes no more events" in text:
+        if (
+            node is not None
+            and node.creator in self.observed.forgetful - self.observed.unsure
+            and "makes no more events" in text
+        ):
             return
         if any(pattern.search(text) for pattern in self._expected):
             return

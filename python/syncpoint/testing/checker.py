@@ -34,16 +34,22 @@ class Observed:
         honest: frozenset[int],
         forgetful: frozenset[int],
         excusable: frozenset[str] = frozenset(),
+        unsure: frozenset[int] = frozenset(),
     ) -> None:
+        assert unsure <= forgetful, "who is unsure may have forgotten something"
         self.excusable = excusable  # checkers whose violations are not the end
         self.stopping: set[int] = set()  # hosts whose engine somebody stops on purpose
         self.cluster = cluster
         self.history = history
         self.honest = honest  # creators, and observers by their numbers, whose peers run the engine as it is
-        self.forgetful = forgetful  # of these, who may lose what it signed, and sign again
+        self.forgetful = forgetful  # of these, who may lose what it signed ...
+        self.unsure = unsure  # ... and of these, who knows that; all others may sign again
         n = cluster.n
         self.liars = frozenset(range(n)) - honest
         self.faithful = (honest - forgetful) & frozenset(range(n))  # creators whose events are what they must be
+        self.single = (honest - (forgetful - unsure)) & frozenset(range(n))  # who sign no slot twice
+        # Who is unsure signs when q others have answered, and liars may keep silent.
+        self.able = self.faithful if self.liars else self.single
         self.q = n - ((n - 1) // 3 if cluster.network.f is None else cluster.network.f)
 
     def nodes(self) -> list[Node]:

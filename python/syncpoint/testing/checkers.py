@@ -43,16 +43,20 @@ class Checkers:
         *,
         expected_logs: Iterable[str] = (),
         excusable: Iterable[str] = (),
+        unsure: set[int] | frozenset[int] = frozenset(),
     ) -> None:
         """`honest` are the creators, and numbers of observers, whose peers run the engine as it is, all in the end.
 
-        `forgetful` are those of them that come back without knowing all that they signed. `expected_logs` are patterns
-        of warnings that are all right. Violations of `excusable` checkers are kept, but nothing raises them.
+        `forgetful` are those of them that come back without knowing all that they signed; `unsure` those of these that
+        know it. `expected_logs` are patterns of warnings that are all right. Violations of `excusable` checkers are
+        kept, but nothing raises them.
         """
         assert all(not node.host.starts for node in cluster.nodes), "make its checkers before a cluster starts"
         self.cluster = cluster
         self.history = history
-        self.observed = Observed(cluster, history, frozenset(honest), frozenset(forgetful), frozenset(excusable))
+        self.observed = Observed(
+            cluster, history, frozenset(honest), frozenset(forgetful), frozenset(excusable), frozenset(unsure)
+        )
         self.violations: list[Violation] = []
         self.quiet_logs = QuietLogs(self.observed, expected_logs)
         no_loss = NoLoss(self.observed)

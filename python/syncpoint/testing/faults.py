@@ -65,10 +65,14 @@ class Fault:
         """The peers that it names."""
         return frozenset()
 
-    @property
-    def forgets(self) -> frozenset[int]:
-        """Peers that lose what they have signed: they may sign again, as liars do."""
+    def forgets(self, durability: str = "full") -> frozenset[int]:
+        """Peers that may lose what they have signed."""
         return frozenset()
+
+    @property
+    def is_noticed(self) -> bool:
+        """Whether a peer that lost something knows it; else it may sign again, as liars do (docs/decisions/0001)."""
+        return True
 
     def to_data(self) -> dict[str, Any]:
         """As plain values, for a file."""
@@ -132,6 +136,12 @@ class Crash(PeerFault):
     """Whether its whole computer goes, so that nobody is told."""
     backup_ns: int = 0
     """For the store "old": how long before the crash it was copied."""
+    traces: bool = False
+    """For "old" and "lost": whether it shows, as the tip stays or the file is another one."""
+    joining: bool = False
+    """Whether the peer is told so: `joining_running_session`."""
+    resumes: float | None = None
+    """How much its application has kept of what it received, 0 to 1, and goes on behind; None: it begins anew."""
 
     def begin(self, cluster: Cluster) -> None:
         """Kill it, unless it is dead already, or a liar."""
@@ -142,19 +152,36 @@ class Crash(PeerFault):
 
     def end(self, cluster: Cluster) -> None:
         """Start it again, if it was this that killed it."""
-        if cluster.nodes[self.peer].killed_by == self:
-            cluster.restart(self.peer, Store(self.store), self.backup_ns)
+        node = cluster.nodes[self.peer]
+        if node.killed_by == self:
+            resume_after = None if self.resumes is None else int(node.received * self.resumes) - 1
+            cluster.restart(
+                self.peer,
+                Store(self.store),
+                self.backup_ns,
+                traces=self.traces,
+                joining=self.joining,
+                resume_after=resume_after,
+            )
 
     def check(self, peers: int) -> None:
         """The store is one that there is."""
         super(Crash, self).check(peers)
+        if self.resumes is not None and not 0 <= self.resumes <= 1:
+            raise ArgumentError(f"{self}: give as resumes 0 to 1")
         if self.store not in list(Store) or self.backup_ns < 0:
             raise ArgumentError(f"{self}: give as store one of {', '.join(Store)}, and as backup_ns 0 or more")
 
+    def forgets(self, durability: str = "full") -> frozenset[int]:
+        """It, if it comes back with an old store or none, or without what the durability does not promise."""
+        power = self.silent or self.store != Store.KEPT
+        lost = self.store in (Store.OLD, Store.LOST) or (durability == "normal" and power) or durability == "memory"
+        return frozenset({self.peer} if lost and self.until_ns is not None else ())
+
     @property
-    def forgets(self) -> frozenset[int]:
-        """It, if it comes back with an old store or none."""
-        return frozenset({self.peer} if self.store in (Store.OLD, Store.LOST) and self.until_ns is not None else ())
+    def is_noticed(self) -> bool:
+        """What was not synced is missed; an old store or none only if it shows, or if somebody says so."""
+        return self.store not in (Store.OLD, Store.LOST) or self.traces or self.joining
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +202,10 @@ class CrashWhenFinal(PeerFault):
             waiting.remove(self)
         if cluster.nodes[self.peer].killed_by == self:
             cluster.restart(self.peer)
+
+    def forgets(self, durability: str = "full") -> frozenset[int]:
+        """It, if its store does not wait for what is written."""
+        return frozenset({self.peer} if durability == "memory" and self.until_ns is not None else ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,8 +66,8 @@ class Stream:
     """How far the application of one peer has come."""
 
     node: Node
-    incarnation: int = 0  # of which it is the stream; each begins at 0 again
-    count: int = 0  # messages
+    incarnation: int = 0  # of which it is the stream; each begins where its application wants
+    count: int = 0  # messages, and what its application has had before
     last: int = -1  # the index of the last one
     place: Place | None = None  # the place with that index, if it is not beyond the end of the order
     first: bool = False  # whether nobody was there before
@@ -237,7 +237,8 @@ class History:
             stream = self.streams[node.number] = Stream(node)
         if stream.incarnation != node.host.starts:
             stream.incarnation = node.host.starts
-            stream.count, stream.last, stream.ended = 0, -1, False
+            after = -1 if node.resume_after is None else node.resume_after
+            stream.count, stream.last, stream.ended = after + 1, after, False
         return stream
 
     def _outcome(self, node: Node, transaction: bytes) -> Sent:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..core.config import ORDERS, RULES
 from ..errors import ArgumentError
+from ..runtime.tip import DURABILITIES
 from .cluster import CORES
 from .delays import Delays
 from .faults import FAULTS, Fault, fault_from
@@ -55,6 +56,9 @@ class Scenario:
     heartbeat_us: int = 500_000
     delays: Delays = UNEVEN
     sync_ns: int = 0
+    durability: str = "full"
+    retain_rounds: int | None = None
+    """What stores keep, as in `Context`."""
     unread: int | None = None
     """Messages that an engine delivers unread before it stands still; None is the limit of production."""
     signatures: str = "simulated"
@@ -79,12 +83,18 @@ class Scenario:
     @property
     def forgetful(self) -> frozenset[int]:
         """Who starts again without knowing all that it signed."""
-        return frozenset(peer for fault in self.faults for peer in fault.forgets)
+        return frozenset(peer for fault in self.faults for peer in fault.forgets(self.durability))
+
+    @property
+    def unsure(self) -> frozenset[int]:
+        """Of these, who know it each time: they ask the others, and never sign twice (R2)."""
+        unaware = (fault.forgets(self.durability) for fault in self.faults if not fault.is_noticed)
+        return self.forgetful.difference(*unaware)
 
     @property
     def is_beyond(self) -> bool:
         """Whether more peers lie, or may sign again, than the network is made for."""
-        return len(self.liar_creators | self.forgetful) > self.tolerated
+        return len(self.liar_creators | (self.forgetful - self.unsure)) > self.tolerated
 
     def to_data(self) -> dict[str, Any]:
         """As plain values; what has its default is left out."""
@@ -158,6 +168,11 @@ class Scenario:
         if self.duration_ns < 1 or (self.unread is not None and self.unread < 1):
             raise ArgumentError(
                 f"a scenario with duration_ns {self.duration_ns} and unread {self.unread}: give 1 or more"
+            )
+        if self.durability not in DURABILITIES or (self.retain_rounds or 0) < 0:
+            raise ArgumentError(
+                f"a scenario with durability {self.durability!r} and retain_rounds {self.retain_rounds}: give one of "
+                f"{', '.join(DURABILITIES)}, and 0 or more, or None"
             )
         creators = sorted(self.liar_creators)
         if len(creators) < len(self.liars) or any(not 0 <= creator < self.peers for creator in creators):
