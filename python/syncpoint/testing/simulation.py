@@ -27,7 +27,6 @@ SAMPLES = 16  # looks at every peer, in the course of a scenario
 # What more liars than the network is made for may do: split it or stop it, but not break it.
 EXCUSABLE = frozenset({"Agreement", "Causality", "ConsensusTime", "NoDuplicates", "NoLoss", "Progress"})
 APP_AHEAD = "what lies between is ordered again"  # as it may be after a crash
-FIRST_START = "own events may be missing: the file with its tip is not there"  # it was killed while it made its store
 STANDS_STILL = "messages are unread: the engine stands still"  # as it should, with a limit that is low
 SETTLE_NS = 200_000_000  # between two looks whether everything has come to its end
 
@@ -226,7 +225,7 @@ class Simulation:
 def _expected_logs(scenario: Scenario) -> list[str]:
     """Warnings that are all right: a peer may doubt its store only where it has reason to."""
     doubts = [rf"^the store of host {peer}: own events may be missing" for peer in sorted(scenario.forgetful)]
-    return [*doubts, APP_AHEAD, FIRST_START, *([STANDS_STILL] if scenario.unread is not None else [])]
+    return [*doubts, APP_AHEAD, *([STANDS_STILL] if scenario.unread is not None else [])]
 
 
 def simulate(scenario: Scenario) -> Outcome:
