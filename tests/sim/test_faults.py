@@ -414,7 +414,8 @@ def test_misuse_is_told(arguments: list[str], what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("profile", "peers"), [("lan", 1), ("crowd", 1), ("wan", 1), ("chaos", 1), ("beyond", 2), ("kills", 4)]
+    ("profile", "peers"),
+    [("lan", 1), ("crowd", 1), ("wan", 1), ("chaos", 1), ("beyond", 2), ("kills", 4), ("rejoin", 4)],
 )
 def test_the_smallest_can_be_drawn(profile: str, peers: int) -> None:
     for number in range(20):
@@ -474,6 +475,11 @@ def test_what_had_no_effect_does_not_count() -> None:
         ("beyond", ["forks seen"]),
         ("lan", []),
         ("kills", ["fault crash_when_final"]),
+        (
+            "rejoin",
+            ["restarts of all peers", "stores unsynced", "stores torn", "probes"]
+            + [f"restarts {store}" for store in Store],
+        ),
     ],
 )
 def test_other_profiles_have_minimums_of_their_own(profile: str, wanted: list[str]) -> None:

@@ -46,7 +46,8 @@ CROWD_NS = 300 * MS
 EARLY_NS = 60 * MS
 SIZES = (0.01, 1_000.0)  # least and greatest
 MOST_PEERS = 128
-LEAST_PEERS = {"kills": 4, "twins": 4, "beyond": 2}  # 1 elsewhere
+LEAST_PEERS = {"kills": 4, "twins": 4, "beyond": 2, "rejoin": 4}  # 1 elsewhere
+LOSS_GAP_NS = 60 * MS  # between two peers that lose something: what one lost, others have passed on by then
 
 
 def draw(seed: int, profile: str = "chaos", *, peers: int | None = None, core: str = "auto",
@@ -201,6 +202,69 @@ def _beyond(draw: Draw) -> Scenario:
     return dataclasses.replace(scenario, liars=liars, faults=faults, patience_ns=2 * SECOND)
 
 
+def _rejoin(draw: Draw) -> Scenario:
+    """Peers crash again and again, and come back with stores of every age; up to f liars besides.
+
+    Who loses something knows it, so nobody may sign twice. One after the other does: what f + 1 peers have lost at once
+    nobody may have any more, and too few are left to go on.
+    """
+    rng = draw.rng
+    n = draw.count_of_peers((4, 4, 4, 7))
+    delays = Delays(
+        kind=rng.choice(("fixed", "uniform")),
+        low_ns=rng.choice((200_000, MS)),
+        high_ns=rng.choice((1, 2, 4)) * MS,
+        grain_ns=rng.choice((0, 250_000)),
+    )
+    scenario = _network(draw, n, delays, draw.rounds(n) * 4 * MS, 0, liars=None)
+    trims = rng.random() < 0.2  # stores that forget, so that nobody who lost its own can be brought back
+    durability = "full" if trims else rng.choice(("full", "full", "full", "normal", "memory"))
+    scenario = dataclasses.replace(
+        scenario,
+        f=None,
+        faults=(),
+        durability=durability,
+        gc_depth=10 if trims else scenario.gc_depth,
+        retain_events=40 * n if trims else 40_000,
+        retain_rounds=rng.choice((0, 40)) if trims else None,
+    )
+    stores = [Store.KEPT, Store.UNSYNCED_LOST, Store.TORN]
+    faults: list[Fault] = []
+    at = 20 * MS + 4 * scenario.sync_ns
+    while draw.wants("crash") and at < scenario.duration_ns - MS:
+        longest = 10 * MS if trims else 30 * MS
+        until = min(at + rng.randint(MS, longest), scenario.duration_ns)
+        loses = not trims and rng.random() < 0.4
+        silent = rng.random() < 0.3
+        if durability == "memory" or (durability == "normal" and silent):
+            loses = True
+        whole = [Store.KEPT] if durability != "full" else stores
+        honest = [peer for peer in range(n) if peer not in scenario.liar_creators]
+        peers = rng.sample(honest, 1 if loses else rng.randint(1, len(honest)))
+        for peer in peers:
+            begin = at if rng.random() < 0.5 else rng.randrange(at, until)
+            store = rng.choice((*stores, Store.OLD, Store.OLD, Store.LOST, Store.LOST) if loses else whole)
+            aged = store in (Store.OLD, Store.LOST)
+            joining = aged and rng.random() < 0.5
+            faults.append(
+                Crash(
+                    at_ns=begin,
+                    until_ns=rng.randint(begin, until),
+                    peer=peer,
+                    store=store.value,
+                    silent=silent,
+                    backup_ns=rng.randint(0, begin) if store is Store.OLD else 0,
+                    traces=aged and (not joining or rng.random() < 0.3),
+                    joining=joining,
+                    resumes=1.0 if trims else rng.choice((None, 1.0, rng.random())),
+                )
+            )
+        at = until + (LOSS_GAP_NS if loses else 0) + rng.randint(0, 40 * MS)
+        if loses:
+            at += 4 * scenario.sync_ns
+    return dataclasses.replace(scenario, faults=tuple(sorted(faults, key=lambda fault: fault.at_ns)))
+
+
 PROFILES: dict[str, Callable[[Draw], Scenario]] = {
     "lan": _lan,
     "kills": _kills,
@@ -209,6 +273,7 @@ PROFILES: dict[str, Callable[[Draw], Scenario]] = {
     "chaos": _chaos,
     "twins": _twins,
     "beyond": _beyond,
+    "rejoin": _rejoin,
 }
 """What `draw` draws, by name."""
 

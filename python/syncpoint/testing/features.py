@@ -46,6 +46,8 @@ WANTED: dict[str, dict[str, int]] = {
     "kills": {"fault crash_when_final": 490},  # of 500
     "twins": {"forks seen": 1, "liar twin": 1, "fault partition": 1},
     "beyond": {"forks seen": 1},
+    "rejoin": {"restarts of all peers": 1, "stores unsynced": 1, "stores torn": 1, "probes": 1}
+    | {f"restarts {store}": 1 for store in Store},
 }
 """Least counts by profile; of others nothing is asked."""
 
