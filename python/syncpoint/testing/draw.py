@@ -219,14 +219,17 @@ def _rejoin(draw: Draw) -> Scenario:
     scenario = _network(draw, n, delays, draw.rounds(n) * 4 * MS, 0, liars=None)
     trims = rng.random() < 0.2  # stores that forget, so that nobody who lost its own can be brought back
     durability = "full" if trims else rng.choice(("full", "full", "full", "normal", "memory"))
+    if trims:  # nobody may be away for longer than the others retain: 80 rounds, of 2 ms and more
+        delays = dataclasses.replace(delays, low_ns=MS)
     scenario = dataclasses.replace(
         scenario,
         f=None,
         faults=(),
+        delays=delays,
         durability=durability,
         gc_depth=10 if trims else scenario.gc_depth,
-        retain_events=40 * n if trims else 40_000,
-        retain_rounds=rng.choice((0, 40)) if trims else None,
+        retain_events=80 * n if trims else 40_000,
+        retain_rounds=rng.choice((0, 80)) if trims else None,
     )
     stores = [Store.KEPT, Store.UNSYNCED_LOST, Store.TORN]
     faults: list[Fault] = []
