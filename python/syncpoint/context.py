@@ -38,7 +38,8 @@ class Context:
     which are on disk before anybody else sees them:
 
     - "full": nothing is lost when the process dies or the computer loses its power.
-    - "normal": nothing is lost when the process dies. When the computer does, the newest ones may be.
+    - "normal": nothing is lost when the process dies. When the computer does, the newest ones may be, so no more than
+      f computers may at once (docs/storage.md).
     - "memory": they are written soon after they were sent. The newest ones are lost with the process unless it stops
       the engine.
 

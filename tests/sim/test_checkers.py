@@ -41,11 +41,15 @@ class Bench:
     """Checkers at a cluster that does not run; what happens there is made up."""
 
     def __init__(
-        self, cluster: Cluster, forgetful: frozenset[int] = frozenset(), excusable: tuple[str, ...] = ()
+        self,
+        cluster: Cluster,
+        forgetful: frozenset[int] = frozenset(),
+        excusable: tuple[str, ...] = (),
+        unsure: frozenset[int] = frozenset(),
     ) -> None:
         self.cluster = cluster
         self.history = History(cluster)
-        self.checkers = Checkers(cluster, self.history, EVERYBODY, forgetful, excusable=excusable)
+        self.checkers = Checkers(cluster, self.history, EVERYBODY, forgetful, excusable=excusable, unsure=unsure)
         self.order_hashes = [blake3(core_order.DOMAIN_ORDER + EPOCH_ID)]
 
     @property
@@ -390,6 +394,32 @@ def test_who_forgot_may_repeat_itself() -> None:
         bench.receive(0, bench.event(0, creator=1, round=1, transactions=(b"a",)))
         bench.receive(0, bench.event(1, creator=1, round=2, transactions=(b"a",)))
         assert bench.caught == []
+
+
+@pytest.mark.parametrize(("unsure", "caught"), [(frozenset(), []), (frozenset({1}), ["NoSelfFork"])])
+def test_who_knows_that_it_forgot_signs_no_slot_twice(unsure: frozenset[int], caught: list[str]) -> None:
+    with Cluster(4, core="python") as cluster:
+        bench = Bench(cluster, forgetful=frozenset({1}), unsure=unsure)
+        for number in (0, 2, 3):
+            bench.start(number)
+        bench.start(1, status_of(1, own_round=100))
+        bench.receive(0, bench.event(0, creator=1, round=1, transactions=(b"a",)))
+        bench.receive(0, bench.event(1, creator=1, round=1, transactions=(b"b",)))
+        assert [each for each in bench.caught if each == "NoSelfFork"] == caught
+
+
+def test_a_stream_begins_where_its_application_was(bench: Bench) -> None:
+    bench.start_all()
+    bench.receive_all(0, 10)
+    bench.start(1)
+    bench.nodes[1].resume_after = 6
+    for index in range(7, 10):
+        bench.receive(1, bench.event(index))
+    assert bench.caught == []
+    bench.start(1)
+    bench.nodes[1].resume_after = 6
+    bench.receive(1, bench.event(6))
+    assert bench.caught == ["TotalOrder"]
 
 
 def test_parents_come_before_children(bench: Bench) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import random
 from collections.abc import Callable, Iterator
 
@@ -375,6 +376,28 @@ def test_what_is_drawn_fits_together() -> None:
     assert draw(1, "twins", kinds=("twin", "partition")).faults
 
 
+def test_who_rejoins_knows_what_it_lost_and_loses_it_alone() -> None:
+    seen = set()
+    for number in range(300):
+        scenario = draw(number, "rejoin")
+        scenario.check()
+        assert Scenario.from_json(scenario.to_json()) == scenario
+        assert scenario.unsure == scenario.forgetful
+        assert not scenario.is_beyond
+        losses = [fault for fault in scenario.faults if fault.forgets(scenario.durability)]
+        for one, other in itertools.pairwise(losses):
+            assert one.until_ns is not None
+            assert other.at_ns - one.until_ns >= 60 * MS
+        for fault in scenario.faults:
+            assert isinstance(fault, Crash)
+            seen.add((fault.store, fault.traces, fault.joining))
+        seen.add((scenario.durability, scenario.retain_rounds is None, bool(scenario.liars)))
+    assert len(seen) == 3 + 2 * 3 + 2 + 6
+    aged = Crash(peer=0, until_ns=1, store="old")
+    unaware = Scenario(faults=(dataclasses.replace(aged, joining=True), aged))
+    assert (unaware.forgetful, unaware.unsure) == ({0}, frozenset())
+
+
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
@@ -385,7 +408,10 @@ def test_what_is_drawn_fits_together() -> None:
         ({"faults": (Cut(source=0, target=1, how="reset"),)}, "hold, drop"),
         ({"faults": (Partition(groups=((0,), (1,)), one_way=True),)}, "hold, drop"),
         ({"faults": (Partition(groups=((0,), (1,)), how="burn"),)}, "reset, hold, drop"),
+        ({"faults": (Crash(peer=0, resumes=1.5),)}, "resumes"),
         ({"core": "steel"}, "steel"),
+        ({"durability": "stone"}, "stone"),
+        ({"retain_rounds": -1}, "retain_rounds -1"),
         ({"unread": 0}, "unread 0"),
         ({"duration_ns": 0}, "duration_ns 0"),
     ],

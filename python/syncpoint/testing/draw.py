@@ -290,7 +290,7 @@ def _network(draw: Draw, n: int, delays: Delays, duration: int, faults: int, lia
     lying = rng.randint(0, tolerated) if liars is None else liars
     specs = draw.liars(n, lying)
     gc_depth = rng.choice((10, 30, 200))
-    # Whoever starts again has its journal only, and needs every round of the others.
+    # Whoever starts again may have lost what it had of the others, and needs every round of theirs.
     restarts = rng.random() < 0.6
     retain = 40_000 if restarts else rng.choice((0, 60, 100, 400)) * n  # rounds, at least two gc depths
     scenario = Scenario(
@@ -326,7 +326,7 @@ def _network(draw: Draw, n: int, delays: Delays, duration: int, faults: int, lia
 def _all_crash(rng: random.Random, scenario: Scenario) -> tuple[Fault, ...]:
     """The power fails everywhere, and comes back.
 
-    Early: peers hold only their own events on disk, and get all others from each other, round after round.
+    Early: so these scenarios stay what they were; in `rejoin` it happens at any time.
     """
     at = rng.randrange(1, min(EARLY_NS, scenario.duration_ns))
     return tuple(
@@ -419,7 +419,7 @@ class _Faults:
         if not self.restarts or self.rng.random() < 0.2:
             return Crash(at_ns=at, peer=peer, silent=silent) if self._spend(peer) else None
         store = self.rng.choice((Store.KEPT, Store.KEPT, Store.UNSYNCED_LOST, Store.TORN, Store.OLD, Store.LOST))
-        # Who has its journal alone needs the others for what it does not hold; of what somebody forgot, all of them.
+        # Who starts again may need others for what was not synced; of what somebody forgot, all of them.
         if self.forgetful - {peer}:
             return None
         if store in (Store.OLD, Store.LOST) and (self.restarted - {peer} or not self._spend(peer)):
