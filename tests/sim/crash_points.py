@@ -34,7 +34,7 @@ GROUPS = {"one": (1,), "f + 1": (1, 2), "all": (0, 1, 2, 3)}
 STORES = (Store.KEPT, Store.UNSYNCED_LOST, Store.TORN)
 SMALL = Scenario(
     sync_ns=MS,
-    delays=Delays(kind="fixed", low_ns=2 * MS),
+    delays=Delays(kind="uniform", low_ns=MS, high_ns=3 * MS),
     duration_ns=60 * MS,
     load=Load(transactions=24, awaited=1.0),
 )

@@ -34,6 +34,7 @@ from .faults import (
 )
 from .liars import LIARS, ONLY_BY_NAME, LiarSpec
 from .regions import one_way_ns
+from .rejoin import draw_crashes
 from .scenario import Load, Scenario
 from .storage import Store
 
@@ -47,7 +48,6 @@ EARLY_NS = 60 * MS
 SIZES = (0.01, 1_000.0)  # least and greatest
 MOST_PEERS = 128
 LEAST_PEERS = {"kills": 4, "twins": 4, "beyond": 2, "rejoin": 4}  # 1 elsewhere
-LOSS_GAP_NS = 60 * MS  # between two peers that lose something: what one lost, others have passed on by then
 
 
 def draw(seed: int, profile: str = "chaos", *, peers: int | None = None, core: str = "auto",
@@ -231,41 +231,7 @@ def _rejoin(draw: Draw) -> Scenario:
         retain_events=80 * n if trims else 40_000,
         retain_rounds=rng.choice((0, 80)) if trims else None,
     )
-    stores = [Store.KEPT, Store.UNSYNCED_LOST, Store.TORN]
-    faults: list[Fault] = []
-    at = 20 * MS + 4 * scenario.sync_ns
-    while draw.wants("crash") and at < scenario.duration_ns - MS:
-        longest = 10 * MS if trims else 30 * MS
-        until = min(at + rng.randint(MS, longest), scenario.duration_ns)
-        loses = not trims and rng.random() < 0.4
-        silent = rng.random() < 0.3
-        if durability == "memory" or (durability == "normal" and silent):
-            loses = True
-        whole = [Store.KEPT] if durability != "full" else stores
-        honest = [peer for peer in range(n) if peer not in scenario.liar_creators]
-        peers = rng.sample(honest, 1 if loses else rng.randint(1, len(honest)))
-        for peer in peers:
-            begin = at if rng.random() < 0.5 else rng.randrange(at, until)
-            store = rng.choice((*stores, Store.OLD, Store.OLD, Store.LOST, Store.LOST) if loses else whole)
-            aged = store in (Store.OLD, Store.LOST)
-            joining = aged and rng.random() < 0.5
-            faults.append(
-                Crash(
-                    at_ns=begin,
-                    until_ns=rng.randint(begin, until),
-                    peer=peer,
-                    store=store.value,
-                    silent=silent,
-                    backup_ns=rng.randint(0, begin) if store is Store.OLD else 0,
-                    traces=aged and (not joining or rng.random() < 0.3),
-                    joining=joining,
-                    resumes=1.0 if trims else rng.choice((None, 1.0, rng.random())),
-                )
-            )
-        at = until + (LOSS_GAP_NS if loses else 0) + rng.randint(0, 40 * MS)
-        if loses:
-            at += 4 * scenario.sync_ns
-    return dataclasses.replace(scenario, faults=tuple(sorted(faults, key=lambda fault: fault.at_ns)))
+    return dataclasses.replace(scenario, faults=draw_crashes(rng, scenario) if draw.wants("crash") else ())
 
 
 PROFILES: dict[str, Callable[[Draw], Scenario]] = {
