@@ -21,6 +21,7 @@ from ..message import Event
 from ..options import Options
 from ..peers import PeerCapabilities, Peers
 from ..runtime import driver
+from ..runtime.tip import Tip
 from ..socket import Socket
 from .clock import HostClock
 from .delays import Delays
@@ -83,6 +84,13 @@ class Node:
     def shares(self) -> bool:
         """Whether it is one of several with the same key."""
         return self.host._shared
+
+    @property
+    def lacks_own(self) -> bool:
+        """Whether own events may be missing in its store, and none was made since (R2)."""
+        tip = self.host.disk.read_tip()
+        decoded = None if tip is None else Tip.decode(tip)
+        return self.host.stores and self.host.starts > 1 and (decoded is None or not decoded.whole)
 
     def status(self) -> Status | None:
         """What its machine says; None while there is none."""

@@ -231,7 +231,9 @@ def _rejoin(draw: Draw) -> Scenario:
         retain_events=80 * n if trims else 40_000,
         retain_rounds=rng.choice((0, 80)) if trims else None,
     )
-    return dataclasses.replace(scenario, faults=draw_crashes(rng, scenario) if draw.wants("crash") else ())
+    return dataclasses.replace(
+        scenario, faults=draw_crashes(rng, scenario, draw.wants("cut")) if draw.wants("crash") else ()
+    )
 
 
 PROFILES: dict[str, Callable[[Draw], Scenario]] = {

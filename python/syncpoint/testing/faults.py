@@ -140,12 +140,16 @@ class Crash(PeerFault):
     """For "old" and "lost": whether it shows, as the tip stays or the file is another one."""
     joining: bool = False
     """Whether the peer is told so: `joining_running_session`."""
+    alone: bool = False
+    """Whether it happens only while nobody else has yet to sign again after a loss: f + 1 such peers stop a network."""
     resumes: float | None = None
     """How much its application has kept of what it received, 0 to 1, and goes on behind; None: it begins anew."""
 
     def begin(self, cluster: Cluster) -> None:
         """Kill it, unless it is dead already, or a liar."""
         node = cluster.nodes[self.peer]
+        if self.alone and any(other is not node and other.lacks_own for other in cluster.nodes):
+            return
         if node.up and not node.shares:
             cluster.happened[f"fault {self.kind}"] += 1
             cluster.crash(self.peer, silent=self.silent, by=self)
