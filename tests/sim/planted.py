@@ -348,7 +348,7 @@ BUGS = (
         peers=4,
         kinds=("junk",),
         size=0.15,
-        seed=2,
+        seed=1,
     ),
     Bug(
         rule="D1",
@@ -446,7 +446,7 @@ BUGS = (
         old="if self.two_step:\n            row = ",
         new="if False:\n            row = ",
         profile="twins",
-        seed=4,
+        seed=2,
     ),
     Bug(
         rule="D10",
@@ -634,7 +634,7 @@ BUGS = (
         new=("self.storage.persist(output.records, lambda: None)\n                self.post(Persisted(token))"),
         peers=4,
         kinds=("crash", "slow_disk"),
-        seed=45,
+        seed=10,
     ),
     Bug(
         rule="R1",
@@ -653,7 +653,7 @@ BUGS = (
         old="            self._take(event, self.own)  # what it builds on is to be fetched\n",
         new="",
         peers=4,
-        seed=15,
+        seed=8,
     ),
     Bug(
         rule="O11",
@@ -868,7 +868,7 @@ BUGS = (
         new="if reference.creator != parent.creator:",
         peers=4,
         kinds=("rule_breaker",),
-        seed=2,
+        seed=7,
     ),
     Bug(
         rule="V4",
@@ -878,7 +878,7 @@ BUGS = (
         new="if own is not None and not _is_latest(",
         peers=4,
         kinds=("rule_breaker",),
-        seed=5,
+        seed=2,
     ),
     Bug(
         rule="V4",
@@ -888,7 +888,7 @@ BUGS = (
         new="if own is not None:",
         peers=4,
         kinds=("rule_breaker",),
-        seed=5,
+        seed=2,
     ),
     Bug(
         rule="F4",
@@ -920,7 +920,7 @@ BUGS = (
         profile="rejoin",
         peers=4,
         size=0.1,
-        seed=0,
+        seed=4,
     ),
     Bug(
         rule="J1",
@@ -953,7 +953,7 @@ BUGS = (
         profile="rejoin",
         peers=4,
         size=0.1,
-        seed=0,
+        seed=1,
     ),
     Bug(
         rule="R1",
@@ -975,7 +975,7 @@ BUGS = (
         profile="rejoin",
         peers=4,
         size=0.1,
-        seed=0,
+        seed=4,
     ),
     Bug(
         rule="R2",
@@ -986,7 +986,7 @@ BUGS = (
         profile="rejoin",
         peers=4,
         size=0.1,
-        seed=0,
+        seed=18,
     ),
     Bug(
         rule="R2",

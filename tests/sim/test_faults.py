@@ -376,6 +376,26 @@ def test_what_is_drawn_fits_together() -> None:
     assert draw(1, "twins", kinds=("twin", "partition")).faults
 
 
+def test_nobody_else_loses_anything_before_a_peer_signs_again(cluster: Cluster) -> None:
+    first = Crash(peer=1, until_ns=1, store="lost", joining=True, alone=True)
+    second, any_time = dataclasses.replace(first, peer=2), Crash(peer=2, until_ns=1)
+    cluster.send(0, b"something")
+    cluster.run(0.05)
+    first.begin(cluster)
+    first.end(cluster)
+    cluster.run(0.001)
+    assert cluster.nodes[1].lacks_own
+    second.begin(cluster)
+    assert cluster.nodes[2].up
+    any_time.begin(cluster)
+    any_time.end(cluster)
+    assert cluster.happened["fault crash"] == 2
+    assert not cluster.nodes[2].lacks_own
+    assert cluster.run_until(lambda: not cluster.nodes[1].lacks_own, 10)
+    second.begin(cluster)
+    assert not cluster.nodes[2].up
+
+
 def test_who_rejoins_knows_what_it_lost_and_loses_it_alone() -> None:
     seen = set()
     for number in range(300):
