@@ -398,7 +398,7 @@ BUGS = (
         old="here >= committee.q and self",
         new="self",
         peers=4,
-        seed=17,
+        seed=47,
     ),
     Bug(
         rule="D7",
@@ -457,7 +457,7 @@ BUGS = (
         core="mixed",
         peers=4,
         kinds=("partition", "equivocator", "withholder", "stale", "cut"),
-        seed=84,
+        seed=116,
     ),
     Bug(
         rule="D10",
@@ -989,17 +989,6 @@ BUGS = (
         seed=18,
     ),
     Bug(
-        rule="R2",
-        name="what was missing is whole at the next start",
-        file="runtime/store.py",
-        old="whole=self._is_whole,\n            sequence",
-        new="whole=True,\n            sequence",
-        profile="rejoin",
-        peers=4,
-        size=0.1,
-        seed=0,
-    ),
-    Bug(
         rule="store",
         name="rounds that a start needs are forgotten",
         file="runtime/forget.py",
@@ -1008,7 +997,7 @@ BUGS = (
         profile="rejoin",
         peers=4,
         size=1.0,
-        seed=0,
+        seed=18,
     ),
 )
 
