@@ -50,11 +50,10 @@ def parts(core: str) -> dict[str, tuple[Part, ...]]:
         Part(settings("wan", 0.3), 100),
         Part(settings("lan", 0.3), 100),
         Part(settings("beyond", 0.3), 100),
-        Part(settings("rejoin", 0.3), 60),
         Part(settings("chaos", 0.3, "mixed"), 60),
         Part(settings("chaos", 0.3, kinds=tuple(ONLY_BY_NAME)), 40),
     )
-    plain = tuple(Part(settings(profile, 0.2), 30) for profile in ("chaos", "twins", "wan", "lan", "beyond", "rejoin"))
+    plain = tuple(Part(settings(profile, 0.2), 30) for profile in ("chaos", "twins", "wan", "lan", "beyond"))
     return {
         "gate": gate,
         "plain": plain,  # without a native core
