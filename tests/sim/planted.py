@@ -389,7 +389,7 @@ BUGS = (
         new="first = 0",
         core="mixed",
         peers=4,
-        seed=17,
+        seed=115,
     ),
     Bug(
         rule="D6",
