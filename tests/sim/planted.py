@@ -988,17 +988,6 @@ BUGS = (
         size=0.1,
         seed=18,
     ),
-    Bug(
-        rule="store",
-        name="rounds that a start needs are forgotten",
-        file="runtime/forget.py",
-        old="most = self.closed - settings.keep_rounds - 1",
-        new="most = self.closed - 1",
-        profile="rejoin",
-        peers=4,
-        size=1.0,
-        seed=18,
-    ),
 )
 
 if __name__ == "__main__":
