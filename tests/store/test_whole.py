@@ -113,26 +113,28 @@ async def test_a_copy_is_another_file(path: Path, caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("durability", "rebooted", "whole"),
+    ("durability", "boots", "whole"),
     [
-        ("full", False, True),
-        ("full", True, True),
-        ("normal", False, True),
-        ("normal", True, False),
-        ("memory", False, False),
-        ("memory", True, False),
+        ("full", (b"one start", b"one start"), True),
+        ("full", (b"one start", b"another start"), True),
+        ("full", (b"", b""), True),
+        ("normal", (b"one start", b"one start"), True),
+        ("normal", (b"one start", b"another start"), False),
+        ("normal", (b"", b""), False),  # a system that does not tell its starts apart
+        ("memory", (b"one start", b"one start"), False),
+        ("memory", (b"one start", b"another start"), False),
     ],
 )
 async def test_a_crash_costs_what_was_not_promised(
-    path: Path, durability: str, rebooted: bool, whole: bool, monkeypatch: pytest.MonkeyPatch
+    path: Path, durability: str, boots: tuple[bytes, bytes], whole: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(SqliteFile, "boot", lambda self: boots[0])
     made = history(ROUNDS)
     store = store_at(path, made, durability=durability)
     await store.load(User())
     await feed(store, made.accepted)
     await abandon(store)
-    if rebooted:
-        monkeypatch.setattr(SqliteFile, "boot", lambda self: b"another start...")
+    monkeypatch.setattr(SqliteFile, "boot", lambda self: boots[1])
     crashed = Store(SqliteFile(path, page_bytes=PAGE_BYTES), Inline(), made.settings(durability=durability))
     store._file.close()  # what SQLite holds of the file is gone with the process
     assert (await crashed.load(User())).whole is whole

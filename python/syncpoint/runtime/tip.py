@@ -67,6 +67,8 @@ def doubt(data: bytes | None, existed: bool, sequence: int, inode: int, boot: by
     durability = DURABILITIES[tip.durability]
     if durability == "memory":
         return "the last process promised nothing (durability memory), and did not end by itself"
+    if durability == "normal" and not boot:
+        return "the last process did not sync (durability normal), nor end by itself; here nobody can tell what of"
     if durability == "normal" and boot.ljust(BOOT_BYTES, b"\0") != tip.boot:
         return "the computer was started anew under a peer that did not sync (durability normal)"
     return None
