@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -25,6 +25,8 @@ __all__ = ["OpenStore", "StoreArgument", "opened"]
 StoreArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A store: KEY.syncpoint in the folder of a peer.")]
 ROWS_AT_ONCE = 256
 
+Row = TypeVar("Row", EventRow, DeliveredRow)
+
 
 class OpenStore:
     """What can be read of a store that no process uses."""
@@ -42,19 +44,11 @@ class OpenStore:
 
     def events(self) -> Iterator[tuple[int, EventRow | None]]:
         """Every event's number with its row, None where that is missing."""
-        state = self.state
-        for first in range(state.first_event, state.end_event, ROWS_AT_ONCE):
-            end = min(state.end_event, first + ROWS_AT_ONCE)
-            rows = {row.id: row for row in self.file.events(first, end)}
-            yield from ((id, rows.get(id)) for id in range(first, end))
+        return _numbered(self.file.events, self.state.first_event, self.state.end_event)
 
     def delivered(self) -> Iterator[tuple[int, DeliveredRow | None]]:
         """Every index with its row, None where that is missing."""
-        state = self.state
-        for first in range(state.first_index, state.end_index, ROWS_AT_ONCE):
-            end = min(state.end_index, first + ROWS_AT_ONCE)
-            rows = {row.id: row for row in self.file.delivered(first, end)}
-            yield from ((index, rows.get(index)) for index in range(first, end))
+        return _numbered(self.file.delivered, self.state.first_index, self.state.end_index)
 
     def decode(self, row: EventRow) -> tuple[OwnEvent | PeerEvent, Event] | None:
         """The record and the event of a row, None when they are none."""
@@ -74,3 +68,11 @@ def opened(path: Path) -> Iterator[OpenStore]:
         yield OpenStore(file)
     finally:
         file.close()
+
+
+def _numbered(read: Callable[[int, int], Sequence[Row]], first: int, end: int) -> Iterator[tuple[int, Row | None]]:
+    """Every number from `first` to `end` with its row, None where that is missing."""
+    for begin in range(first, end, ROWS_AT_ONCE):
+        until = min(end, begin + ROWS_AT_ONCE)
+        rows = {row.id: row for row in read(begin, until)}
+        yield from ((number, rows.get(number)) for number in range(begin, until))
