@@ -13,6 +13,8 @@ import pytest
 
 from .planted import BUGS, LIMIT_S, Bug, Change, look, planted
 
+pytestmark = pytest.mark.timeout(900)  # a hunt takes LIMIT_S of processor time, of a computer with more to do
+
 MARKED = [pytest.param(bug, id=str(bug), marks=[pytest.mark.native] if bug.core == "mixed" else []) for bug in BUGS]
 
 
