@@ -142,3 +142,12 @@ async def test_what_is_no_store_is_refused(foreign: Path) -> None:
     with pytest.raises(CorruptError, match="not a database"):
         await store.load(User())
     await store.close()
+
+
+async def test_a_file_is_no_folder_for_stores(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        store = store_at(folder / path.name, history(3))
+        with pytest.raises(StorageError, match="is no folder: give one for the stores"):
+            await store.load(User())
+        await store.close()

@@ -81,6 +81,8 @@ class SqliteFile:
             raise
         except OSError as error:
             self.close()
+            if isinstance(error, FileExistsError | NotADirectoryError):
+                raise StorageError(error.errno, f"{self.path.parent} is no folder: give one for the stores") from error
             raise StorageError(error.errno, f"{self.path}: the store cannot be opened: {error.strerror}") from error
         return existed
 
