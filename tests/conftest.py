@@ -30,6 +30,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "native: needs the native core; SYNCPOINT_REQUIRE_NATIVE=1 makes it a must")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that is given the native core by name and has no mark would fail only where nobody has that core."""
+    unmarked = [
+        item.nodeid
+        for item in items
+        if isinstance(item, pytest.Function)
+        and hasattr(item, "callspec")
+        and item.callspec.params.get("core") in ("native", "mixed", "lockstep")
+        and item.get_closest_marker("native") is None
+    ]
+    if unmarked:
+        raise pytest.UsageError(f"these need the native core; mark them with pytest.mark.native: {', '.join(unmarked)}")
+
+
 def pytest_report_header() -> str:
     """Which cores there are."""
     reason = why_no_native()

@@ -26,7 +26,6 @@ from .virtual import EPOCH, MS, Cluster, jitter, members_of
 SHORT = Network(gc_depth=6)
 STORES = Local(stores=True, retain_events=4 * 20)
 LONG = Local(stores=True)  # everything is retained
-CORES = ("python", "native")
 
 
 def has(cluster: Cluster, i: int, transaction: bytes) -> bool:
@@ -62,7 +61,6 @@ def busy(
     return cluster
 
 
-@pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("order", ["fair", "fast"])
 @pytest.mark.parametrize("rule", ["two_step", "three_step"])
 def test_the_same_state_comes_of_the_store(core: str, order: str, rule: str) -> None:  # R1
