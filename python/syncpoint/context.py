@@ -111,11 +111,12 @@ class Context:
     def _storage_settings(self, identity: Identity, local: Local, joining: bool) -> StorageSettings:
         """What the store of one of our engines is told."""
         decode = load_core(self.core.name).decode_event
-        members = sum(member.orders for member in identity.members)
+        retention = Retention(identity.network, local, sum(member.orders for member in identity.members))
         return StorageSettings(
             identity=identity,
             decode=lambda frame: decode(frame, identity.network_id, identity.network),
-            keep_rounds=Retention(identity.network, local, members).rounds,
+            start_rounds=retention.least,
+            keep_rounds=retention.rounds,
             durability=self._durability,
             retain_rounds=self._retain_rounds,
             retain_bytes=self._retain_bytes,

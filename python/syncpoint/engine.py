@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 
@@ -274,19 +275,17 @@ class Engine:
         """A snapshot for people and metrics."""
         consensus, transport = self._driver.machine.status(), self._driver.transport
         assert transport is not None
-        rejects = dict(consensus.rejects)
-        for code, count in transport.rejects.items():
-            rejects[code] = rejects.get(code, 0) + count
         return EngineStatus(
             core=self._context.core,
             consensus=consensus,
             linked=tuple(self._keys[creator] for creator in consensus.linked),
             refusals={self._keys[creator]: why for creator, why in transport.refusals.items()},
-            rejects=rejects,
+            rejects=Counter(consensus.rejects) + Counter(transport.rejects),
             unread_messages=self._stream.unread,
             unacknowledged_bytes=self._unacknowledged_bytes,
             dropped_frames=transport.dropped_frames,
             stopped=self._stopped,
+            delivered_per_s=self._driver.delivered_per_s,
             storage=self._driver.storage.trouble,
         )
 

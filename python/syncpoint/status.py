@@ -44,5 +44,8 @@ class EngineStatus:
     stopped: bool
     """Whether the engine was stopped or has failed."""
 
+    delivered_per_s: float
+    """Events delivered per second, over the last five: while we catch up, how fast."""
+
     storage: str | None = None
     """Why nothing can be stored at the moment, and so no event be made; None when all is well."""

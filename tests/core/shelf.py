@@ -14,7 +14,7 @@ from syncpoint.core.journal import (
     encode_place,
 )
 from syncpoint.core.values import Delivered, Event
-from syncpoint.core.wire import decode_event
+from syncpoint.core.wire import decode_event, encode_event
 
 
 class Shelf:
@@ -52,6 +52,19 @@ class Shelf:
         done = [encode_own_delivered(round) for round, digest in own if digest in before]
         return [*([encode_place(place)] if place is not None else []), *given, *done]
 
+    def above(self, frontier: Sequence[int], first: int, most: int, epoch_id: bytes, network: Network) -> list[bytes]:
+        """EVENT frames above a frontier, lowest rounds first (F3)."""
+        frames: list[bytes] = []
+        left = most
+        for event in sorted((self._event(record, epoch_id, network)[0] for record in self.records), key=_in_rounds):
+            if event.round >= first and event.round > frontier[event.creator]:
+                frame = encode_event(event)
+                if frames and len(frame) > left:
+                    break
+                left -= len(frame)
+                frames.append(frame)
+        return frames
+
     def place(self) -> Place | None:
         """After the newest round whose whole batch is here for sure: another one came after it."""
         if not self.delivered:
@@ -69,3 +82,7 @@ class Shelf:
         event = decode_event(decoded.frame, epoch_id, network)
         assert isinstance(event, Event)
         return event, isinstance(decoded, OwnEvent)
+
+
+def _in_rounds(event: Event) -> tuple[int, bytes]:
+    return event.round, event.digest

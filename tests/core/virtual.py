@@ -14,7 +14,7 @@ from syncpoint.core.crypto import derive
 from syncpoint.core.error import Reject
 from syncpoint.core.input import Connected, Disconnected, Input, Persisted, Received, Start, Submit
 from syncpoint.core.machine import Machine
-from syncpoint.core.output import Broadcast, Deliver, Halted, Persist, Queue, Rejected, Send, Wake, Write
+from syncpoint.core.output import Broadcast, Deliver, Halted, Persist, Queue, Rejected, Send, SendStored, Wake, Write
 from syncpoint.core.values import Delivered
 
 from .shelf import Shelf
@@ -84,6 +84,7 @@ class Cluster:
         self.halted: dict[int, str] = {}
         self.queues: dict[int, Queue] = {}
         self.frames: list[tuple[int, int, int, bytes]] = []  # (at, from, to, frame)
+        self.answers = 0  # that stores have given
         self.down: set[int] = set()
         self.links: set[tuple[int, int]] = set()  # (lower, higher)
         self._wake: list[int | None] = [None] * size
@@ -223,6 +224,12 @@ class Cluster:
                 self._put(self.now + self.persist_ns, i, Persisted(output.token))
             case Send():
                 self.send(i, output.peer, output.frame)
+            case SendStored():
+                epoch_id = self.machines[i].committee.epoch_id
+                self.answers += 1
+                for frame in self.stores[i].above(output.frontier, output.first, output.most, epoch_id, self.network):
+                    self.send(i, output.peer, frame)
+                self.send(i, output.peer, output.last)
             case Broadcast():
                 for j in range(self.size):
                     self.send(i, j, output.frame)

@@ -22,6 +22,7 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "Persist": ("token", "records"),
     "Write": ("records",),
     "Send": ("peer", "frame"),
+    "SendStored": ("peer", "first", "frontier", "most", "last"),
     "Broadcast": ("frame",),
     "Deliver": ("messages",),
     "Queue": ("transactions", "bytes"),

@@ -6,13 +6,14 @@ import asyncio
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, cast
 
 from syncpoint.core.input import Input
 from syncpoint.core.output import Output
 from syncpoint.core.status import Status
 from syncpoint.core.values import Delivered
+from syncpoint.errors import StorageError
 from syncpoint.runtime.clock import Clock
 from syncpoint.runtime.driver import Driver
 from syncpoint.runtime.storage import Loaded, Storage, StorageUser
@@ -48,6 +49,10 @@ class VirtualLoop:
         handle = Handle(callback)
         heapq.heappush(self._timers, (self.now + round(delay * 1e9), next(self._numbers), handle))
         return handle
+
+    def create_task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """A task that waits for nothing but what is done at once runs beside the virtual time."""
+        return asyncio.get_running_loop().create_task(coroutine, name=name)
 
     @property
     def due(self) -> list[int]:
@@ -127,6 +132,7 @@ class FakeStorage:
         self.whole = True
         self.at_once = False
         self.waiting: deque[Callable[[], None]] = deque()
+        self.old: list[bytes] | StorageError = []
 
     async def load(self, user: StorageUser) -> Loaded:
         return Loaded(records=self.records, whole=self.whole)
@@ -143,6 +149,12 @@ class FakeStorage:
             durable()
         else:
             self.waiting.append(durable)
+
+    async def above(self, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
+        self.log.append(("above", frontier, first, most))
+        if isinstance(self.old, StorageError):
+            raise self.old
+        return self.old
 
     async def close(self) -> None:
         self.log.append("closed")

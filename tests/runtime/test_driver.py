@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from syncpoint.core.output import (
     Queue,
     Rejected,
     Send,
+    SendStored,
     Wake,
     Write,
 )
@@ -170,6 +172,26 @@ async def test_what_was_accepted_and_delivered_is_stored_in_order() -> None:  # 
     bench.loop.run()
     order = [("write", b"a", b"b"), ("store", "c"), ("deliver", "c"), ("persist", b"d"), ("write", b"e"), "flush"]
     assert bench.log == order
+
+
+async def test_the_store_answers_a_peer_that_is_far_behind_once_at_a_time() -> None:  # F3
+    bench = Bench()
+    await bench.start()
+    bench.storage.old = [b"old 1", b"old 2"]
+    answer = SendStored(2, 5, (4, 4, 4, 4), 1000, b"frontier")
+    bench.machine.script.append([answer, answer, Send(1, b"now")])
+    bench.driver.connected(2)
+    bench.loop.run()
+    await asyncio.gather(*bench.driver._answers.values())
+    sent = [("send", 2, b"old 1"), ("send", 2, b"old 2"), ("send", 2, b"frontier")]
+    assert bench.log == [("send", 1, b"now"), "flush", ("above", (4, 4, 4, 4), 5, 1000), *sent, "flush"]
+    bench.log.clear()
+    bench.storage.old = StorageError("the disk is gone")
+    bench.machine.script.append([answer])
+    bench.driver.connected(1)
+    bench.loop.run()
+    await asyncio.gather(*bench.driver._answers.values())
+    assert bench.log[-2:] == [("send", 2, b"frontier"), "flush"], "it is told that there is nothing"
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -25,6 +25,8 @@ ONLY_PYTHON = {
     "config.Network.max_transaction_bytes",  # for the engine, which is Python
     "dag.Node.strong_parents",  # the set says it
     "fetch.Server.BYTES_PER_PULL",
+    "wire.header_of",  # for the store, which is Python
+    "wire.slot_of",
     "values.Event.linked",  # there is no garbage collector to spare
     "committee.PRIMARY_CACHE",  # hashing is fast enough
 }

@@ -85,6 +85,13 @@ class Dag:
         """The events of a round; an empty row where there are none."""
         return self.rows.get(round, self._empty)
 
+    def full_round(self, creators: int) -> int:
+        """The highest round with events of so many creators; the floor where there is none."""
+        round = self.top
+        while round > self.floor and self.row(round).creators.bit_count() < creators:
+            round -= 1
+        return round
+
     def insert(self, event: Event) -> Node:
         """Add an event whose parents above the floor are all here; it must be neither here already nor below it."""
         assert event.digest not in self._by_digest, "inserted twice"

@@ -74,6 +74,7 @@ class Fetcher:
         self._pulls: dict[int, int] = {}  # peer -> until when its pull is under way
         self._max_pulls = committee.f + 1  # from members, so that f liars who do not answer hold up nothing
         self._pause: dict[int, tuple[int, int]] = {}  # peer -> (not before, next pause)
+        self._barren: set[int] = set()  # peers ahead of us whose last answer to a pull had nothing that we could take
         self._progress = 0  # accepted events ...
         self._progress_at_pull: dict[int, int] = {}  # ... when a peer was last pulled from
 
@@ -94,6 +95,12 @@ class Fetcher:
     def wanted(self) -> int:
         """Events that are missing."""
         return len(self._wants)
+
+    @property
+    def is_stranded(self) -> bool:
+        """Whether no linked member has what we need next (R4)."""
+        members = [peer for peer in self.linked if peer < self._n]
+        return bool(members) and self._barren.issuperset(members)
 
     def wants(self, digest: bytes) -> bool:
         """Whether a waiting event refers to it."""
@@ -127,6 +134,7 @@ class Fetcher:
     def accepted(self, digest: bytes) -> list[tuple[Event, int]]:
         """An event entered the DAG: the waiting events (and their senders) that miss nothing any more."""
         self._progress += 1
+        self._barren.clear()
         ready = []
         want = self._wants.pop(digest, None)
         for child in want.children if want is not None else ():
@@ -223,6 +231,7 @@ class Fetcher:
         self._pause.pop(peer, None)
         self._progress_at_pull.pop(peer, None)
         self._pulls.pop(peer, None)
+        self._barren.discard(peer)
 
     def poll(self, now: int) -> tuple[list[tuple[int, list[bytes]]], int | None]:
         """What to ask whom for now, and when to look again (F1)."""
@@ -282,9 +291,11 @@ class Fetcher:
         self._progress_at_pull[peer] = self._progress
         return True
 
-    def pulled(self, peer: int) -> None:
-        """The answer to a pull is complete: it ends with the peer's frontier."""
-        self._pulls.pop(peer, None)
+    def pulled(self, peer: int, *, is_ahead: bool) -> None:
+        """The answer to a pull is complete: it ends with the peer's frontier, which is ahead of ours or not."""
+        asked = self._pulls.pop(peer, None) is not None
+        if asked and is_ahead and self._progress_at_pull.get(peer) == self._progress:
+            self._barren.add(peer)
 
 
 class Server:
@@ -295,8 +306,11 @@ class Server:
     BUDGET_BYTES_PER_MS = 64 * 1024  # ... and so much more per millisecond
     PASSED_BYTES = 256  # for an event that a pull makes us look at and is not sent: that takes time as well
 
-    def __init__(self, dag: Dag, peers: int) -> None:
+    def __init__(self, dag: Dag, committee: Committee, gc_depth: int) -> None:
+        peers = committee.n + len(committee.observers)
         self._dag = dag
+        self._q = committee.q
+        self._gc_depth = gc_depth
         self._budget = [self.BUDGET_BYTES] * peers
         self._filled_at = [0] * peers  # ns
 
@@ -309,14 +323,32 @@ class Server:
         """The first events above a frontier, in ascending rounds, as many as one answer takes (F3)."""
         return self._within_budget(peer, self._above(frontier), now)
 
+    def stored_from(self, frontier: Sequence[int]) -> int | None:
+        """From which round on the answer to a pull begins below what is in memory; None when it does not.
+
+        Whoever has q events of a round needs nothing `gc_depth` below it any more (V3).
+        """
+        reached = sorted(frontier, reverse=True)[self._q - 1]
+        first = max(self._lowest(frontier), reached - self._gc_depth) + 1
+        return first if first <= self._dag.floor else None
+
+    def charge(self, peer: int, now: int) -> Reject | None:
+        """Take an answer that the store gives off the peer's budget."""
+        left = self._left(peer, now)
+        if left < self.BYTES_PER_PULL:
+            return Reject.BUSY
+        self._budget[peer] = left - self.BYTES_PER_PULL
+        return None
+
+    def _lowest(self, frontier: Sequence[int]) -> int:
+        """The lowest round of a creator of whom we have more than a peer with this frontier."""
+        behind = (theirs for theirs, ours in zip(frontier, self._dag.frontier, strict=True) if theirs < ours)
+        return min(behind, default=self._dag.top)
+
     def _above(self, frontier: Sequence[int]) -> Iterator[Node | None]:
         """What `above` sends while the budget lasts; None for each event that it passes over."""
-        lowest = min(
-            (theirs for theirs, ours in zip(frontier, self._dag.frontier, strict=True) if theirs < ours),
-            default=self._dag.top,
-        )
         size = 0
-        for round in range(max(lowest, self._dag.floor) + 1, self._dag.top + 1):
+        for round in range(max(self._lowest(frontier), self._dag.floor) + 1, self._dag.top + 1):
             for node in self._dag.row(round).nodes:
                 if round > frontier[node.creator]:
                     if size and size + node.size > self.BYTES_PER_PULL:
@@ -328,10 +360,7 @@ class Server:
 
     def _within_budget(self, peer: int, nodes: Iterable[Node | None], now: int) -> list[Event] | Reject:
         """The events of these until the budget is used up; nothing is looked at beyond."""
-        grown = (now - self._filled_at[peer]) // MS * self.BUDGET_BYTES_PER_MS
-        if grown:
-            self._filled_at[peer] = now
-        left = min(self._budget[peer] + grown, self.BUDGET_BYTES)
+        left = self._left(peer, now)
         events: list[Event] = []
         busy = False
         for node in nodes:
@@ -344,6 +373,14 @@ class Server:
                 events.append(node.event)
         self._budget[peer] = left
         return Reject.BUSY if busy else events
+
+    def _left(self, peer: int, now: int) -> int:
+        """The budget of a peer as it has grown until now."""
+        grown = (now - self._filled_at[peer]) // MS * self.BUDGET_BYTES_PER_MS
+        if grown:
+            self._filled_at[peer] = now
+        self._budget[peer] = min(self._budget[peer] + grown, self.BUDGET_BYTES)
+        return self._budget[peer]
 
 
 def _on_grain(at: int) -> int:

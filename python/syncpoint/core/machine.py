@@ -18,7 +18,7 @@ from .fetch import Fetcher, Server
 from .input import Connected, Disconnected, Input, Persisted, Received, Start, Submit
 from .journal import encode_own_event, encode_peer_event
 from .order import Orderer
-from .output import Broadcast, Deliver, Halted, Output, Persist, Queue, Rejected, Send, Wake, Write
+from .output import Broadcast, Deliver, Halted, Output, Persist, Queue, Rejected, Send, SendStored, Wake, Write
 from .propose import Made, Proposer
 from .recover import COPIED, Recovery, read_store
 from .retain import Retention
@@ -55,8 +55,8 @@ class Machine:
         parts = self._dag, self._decider, self._orderer, self._timer
         self._proposer = Proposer(config.network, self.committee, config.local, own, signer, config.entropy, *parts)
         self._fetcher = Fetcher(self.committee, own, config.local.pool_bytes_per_sender)
-        self._server = Server(self._dag, self.committee.n + len(self.committee.observers))
-        self._recovery = Recovery(self.committee, own, self._dag)
+        self._server = Server(self._dag, self.committee, config.network.gc_depth)
+        self._recovery = Recovery(self.committee, own, self._dag, config.network.gc_depth)
         self._retention = Retention(config.network, config.local, self.committee.n)
         self._outputs: list[Output] = []
         self._accepted: list[bytes] = []  # records of what others sent
@@ -101,6 +101,8 @@ class Machine:
             has_quorum=sum(map(self._is_member, (*linked, self.own))) >= self.committee.q,
             halted=self._halted,
             recovering=self._recovery.is_lost,
+            catching_up=self._recovery.is_behind,
+            stranded=fetcher.is_stranded,
             own_round=proposer.own_round,
             top_round=self._dag.top,
             peers_round=self._recovery.peers_round,
@@ -166,7 +168,7 @@ class Machine:
         past = read_store(start.records, self.own, self.committee, self.config.network)
         self._recovery.start(start.whole)
         if past.place is not None:  # rounds up to there will close once more, and nothing comes of it
-            floor = max(0, past.place.round - self._retention.rounds)
+            floor = max(0, past.place.round - self._retention.least)
             self._dag.begin(floor)
             self._decider.begin(floor)
             self._orderer.begin(floor, past.place)
@@ -197,7 +199,8 @@ class Machine:
             reject = self._event_frame(peer, frame)
         elif kind == FrameType.REQUEST:
             digests = wire.decode_request(frame)
-            reject = digests if isinstance(digests, Reject) else self._serve(peer, digests)
+            found = digests if isinstance(digests, Reject) else self._server.requested(peer, digests, self._now)
+            reject = self._send_events(peer, found)
         elif kind in (FrameType.FRONTIER, FrameType.PULL):
             frontier = wire.decode_frontier(frame, self.committee.n)
             if isinstance(frontier, Reject):
@@ -220,6 +223,7 @@ class Machine:
         if self._too_old(event):
             return Reject.TOO_OLD
         if event.round > self._dag.top + self.config.network.max_ahead:
+            self._recovery.claims(peer, event.round)
             self._pull(peer)
             return Reject.AHEAD  # V7
         spare = self._proposer.is_spare(event) and not self._fetcher.wants(event.digest)  # F2
@@ -311,28 +315,34 @@ class Machine:
         """Learn how far a peer is; fill whichever side is behind (F3)."""
         if self._is_member(peer) and not self._observes:  # what observers say of us counts for nothing (Q4)
             self._recovery.frontier(peer, theirs)
-        if not pull:
-            self._fetcher.pulled(peer)
         floor = self._dag.floor  # what lies so low can no longer be taken (F4)
         ours = [max(round, floor + self.config.network.gc_depth if floor else 0) for round in self._dag.frontier]
         behind = any(their > our for their, our in zip(theirs, ours, strict=True))
+        if not pull:
+            self._fetcher.pulled(peer, is_ahead=behind)
         if behind:
             self._pull(peer)
         if pull:
-            events = self._server.above(peer, theirs, self._now)
-            if isinstance(events, Reject):
-                return events
-            self._outputs += [Send(peer, wire.encode_event(event)) for event in events]
-            self._send_frontier(FrameType.FRONTIER, peer)
-        elif not behind and any(their < our for their, our in zip(theirs, ours, strict=True)):
+            return self._answer(peer, theirs)
+        if not behind and any(their < our for their, our in zip(theirs, ours, strict=True)):
             self._send_frontier(FrameType.FRONTIER, peer)
         return None
 
-    def _serve(self, peer: int, digests: list[bytes]) -> Reject | None:
-        events = self._server.requested(peer, digests, self._now)
+    def _answer(self, peer: int, theirs: tuple[int, ...]) -> Reject | None:
+        """Answer a pull, from the store where we have dropped what comes next."""
+        first = self._server.stored_from(theirs) if self.config.local.stores else None
+        last = wire.encode_frontier(FrameType.FRONTIER, self._dag.frontier)
+        if first is None:
+            return self._send_events(peer, self._server.above(peer, theirs, self._now), last)
+        reject = self._server.charge(peer, self._now)
+        if reject is None:
+            self._outputs.append(SendStored(peer, first, theirs, Server.BYTES_PER_PULL, last))
+        return reject
+
+    def _send_events(self, peer: int, events: list[Event] | Reject, *last: bytes) -> Reject | None:
         if isinstance(events, Reject):
             return events
-        self._outputs += [Send(peer, wire.encode_event(event)) for event in events]
+        self._outputs += [Send(peer, frame) for frame in (*map(wire.encode_event, events), *last)]
         return None
 
     def _pull(self, peer: int) -> None:
@@ -365,11 +375,7 @@ class Machine:
 
     def _forget(self) -> None:
         """Drop rounds that neither we nor any peer that keeps up still need (F4)."""
-        # An observer makes nothing that would have to build on a round of its own (Q4), nor does who waits for R2.
-        closed, held = self._decider.closed, self._dag.bytes
-        own_round = closed if self._observes or self._recovery.is_lost else self._proposer.base_round
-        self._halt(self._retention.hopeless(closed, held, own_round))
-        floor = self._retention.floor(closed, held, None if self._halted is not None else own_round)
+        floor = self._retention.floor(self._decider.closed, self._dag.bytes)
         if floor > self._dag.floor:
             self._proposer.prune(self._dag.prune(floor))
             self._fetcher.forget_below(floor + self.config.network.gc_depth)
@@ -397,8 +403,9 @@ class Machine:
         if not self._started or self._observes or self._halted is not None or self._persisting is not None:
             return False
         self._halt(self._recovery.settle())
+        self._recovery.catch_up(self._proposer.base_round)
         self._proposer.resume_round = self._recovery.resume_round
-        may = self._recovery.is_certain and not self._orderer.replays
+        may = self._recovery.is_certain and not self._recovery.is_behind and not self._orderer.replays
         return may and self._proposer.base_round >= self._recovery.journaled_round
 
     def _persisted(self, token: int) -> None:

@@ -11,7 +11,19 @@ from dataclasses import dataclass
 from .error import Reject
 from .values import Delivered
 
-__all__ = ["Broadcast", "Deliver", "Halted", "Output", "Persist", "Queue", "Rejected", "Send", "Wake", "Write"]
+__all__ = [
+    "Broadcast",
+    "Deliver",
+    "Halted",
+    "Output",
+    "Persist",
+    "Queue",
+    "Rejected",
+    "Send",
+    "SendStored",
+    "Wake",
+    "Write",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,17 @@ class Send:
 
     peer: int
     frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendStored:
+    """Send a peer events that only the store has, lowest rounds first, as many as `most` bytes take; then a frame."""
+
+    peer: int
+    first: int  # the lowest round
+    frontier: Sequence[int]  # round for each creator: the peer has what is not above
+    most: int  # bytes; one event is sent whatever its size
+    last: bytes  # the frame that ends the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +104,4 @@ class Halted:
     reason: str
 
 
-Output = Persist | Write | Send | Broadcast | Deliver | Queue | Wake | Rejected | Halted
+Output = Persist | Write | Send | SendStored | Broadcast | Deliver | Queue | Wake | Rejected | Halted

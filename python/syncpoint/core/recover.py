@@ -68,16 +68,21 @@ class Recovery:
     damaged needs the answers of q others. Any event that we may have sent builds on those of q creators of the round
     before, and among q others is an honest one of these: what it shows to have reaches up to that round. An answer is
     the first frontier on a link, so nobody can have made it before we asked, and it counts when we have what it names.
+
+    Events `gc_depth` below those of the others are of no use to anybody: a peer that lags so far makes none, and goes
+    on where the others are once it has what they have (docs/decisions/0015-far-behind.md).
     """
 
-    def __init__(self, committee: Committee, own: int, dag: Dag) -> None:
+    def __init__(self, committee: Committee, own: int, dag: Dag, gc_depth: int) -> None:
         self.journaled_round = 0  # of our newest journaled event: nothing new before it is in the DAG
-        self.resume_round = 0  # what our next event builds on is not below it (R2)
+        self.resume_round = 0  # what our next event builds on is not below it (R2, 0015)
         self.unknown_round = 0  # up to here the journal may lack events of ours: we made them before a recovery (R3)
         self.is_lost = False  # the journal may lack events of ours, and we have not gone on yet
+        self.is_behind = False  # what we would make next is too old to be ordered, and we have not gone on yet
         self._committee = committee
         self._own = own
         self._dag = dag
+        self._gc_depth = gc_depth
         self._observes = own >= committee.n  # it has no journal (Q4)
         self._signs = False  # we have made an event since the start
         self._heard = 0  # bit set over creators: members that claim no event of ours that we do not have
@@ -110,10 +115,15 @@ class Recovery:
 
     def frontier(self, peer: int, theirs: Sequence[int]) -> None:
         """Note how far a member is, and how far we are as it knows."""
-        self._tops[peer] = max(theirs)
+        self.claims(peer, max(theirs))
         self._answers.setdefault(peer, (theirs[peer], theirs[self._own]))
         if theirs[self._own] <= max(self._dag.frontier[self._own], self.journaled_round):
             self._heard |= 1 << peer  # else it knows more of us than we do, or lies; the pull will tell
+
+    def claims(self, peer: int, round: int) -> None:
+        """Note that a peer says it has an event of a round; what observers say counts for nothing (Q4)."""
+        if peer < self._committee.n:
+            self._tops[peer] = max(round, self._tops.get(peer, 0))
 
     def is_heard(self, peer: int) -> bool:
         """Whether a member has said what we need to hear from it, and we have what it named."""
@@ -134,6 +144,16 @@ class Recovery:
             return True
         self.is_lost = True  # R2: the store was put back, or lost, without anybody noticing
         return False
+
+    def catch_up(self, base_round: int) -> None:
+        """Compare the round that our next event builds on with those of the others; go on there once we can (0015)."""
+        top = max(self.peers_round, self._dag.top)
+        self.is_behind = self.is_behind or top > base_round + self._gc_depth
+        if self.is_behind and not self.is_lost:
+            full = self._dag.full_round(self._committee.q)
+            if top <= full + self._gc_depth // 2:
+                self.is_behind = False
+                self.resume_round = max(self.resume_round, full)
 
     def believe(self) -> None:
         """Take what we have for all that there is."""

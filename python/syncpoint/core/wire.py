@@ -27,7 +27,9 @@ __all__ = [
     "encode_header",
     "encode_request",
     "event_digest",
+    "header_of",
     "max_frame_bytes",
+    "slot_of",
 ]
 
 MAX_REQUEST = 256  # digests in one request
@@ -47,6 +49,7 @@ class FrameType(IntEnum):
 
 
 _FIXED = struct.Struct("<H32sHQQQ32sIHH")
+_COUNTS = struct.Struct("<HH")  # the end of it: parents, items
 _PARENT = struct.Struct("<HQ32s")
 _ITEM = struct.Struct("<HI")
 _LENGTH = struct.Struct("<I")
@@ -130,6 +133,22 @@ def decode_header(header: bytes, epoch_id: bytes) -> tuple[int, int] | Reject:
     if parsed[-1] != len(header):
         return Reject.TRAILING
     return parsed[0], parsed[1]
+
+
+def header_of(frame: bytes) -> bytes:
+    """The header in an EVENT frame that was found right before."""
+    end = 1 + _FIXED.size
+    parents, items = _COUNTS.unpack_from(frame, end - _COUNTS.size)
+    end += parents * _PARENT.size
+    for _ in range(items):
+        end += _ITEM.size + _ITEM.unpack_from(frame, end)[1]
+    return frame[1:end]
+
+
+def slot_of(header: bytes) -> tuple[int, int]:
+    """Creator and round of such a header."""
+    creator, round = _FIXED.unpack_from(header)[2:4]
+    return creator, round
 
 
 def event_digest(header: bytes) -> bytes:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..core.error import Reject
 from ..core.input import Connected, Disconnected, Input, Persisted, Received, Start
-from ..core.output import Broadcast, Deliver, Halted, Output, Persist, Queue, Rejected, Send, Wake, Write
+from ..core.output import Broadcast, Deliver, Halted, Output, Persist, Queue, Rejected, Send, SendStored, Wake, Write
 from ..core.status import Status
 from ..core.values import Delivered
+from ..errors import StorageError
 from .clock import Clock
 from .links import Links
+from .rate import Rate
 from .storage import Loaded, Storage
 
 __all__ = ["Driver", "Machine"]
+
+log = logging.getLogger("syncpoint.driver")
 
 # What no honest peer of this version sends, as it would have refused it itself: the sender's link is closed, and it is
 # kept out for a while. Events that are wrong only among their ancestors are not here: what is known of those differs.
@@ -65,6 +70,8 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at: int | None = None  # ns: when the timer is due
         self._paused: set[str] = set()  # for what
+        self._delivered = Rate()
+        self._answers: dict[int, asyncio.Task[None]] = {}  # peer -> what the store is asked for its sake
         self._stopped = False
         self._running = False
 
@@ -79,6 +86,11 @@ class Driver:
         self._run()
         if not self._stopped:
             await transport.start()
+
+    @property
+    def delivered_per_s(self) -> float:
+        """Events delivered per second, of late."""
+        return self._delivered.per_s(self._clock.now() / 1e9)
 
     def post(self, input: Input) -> None:
         """Give the machine something at the next wake-up; all that comes until then goes in one step."""
@@ -132,6 +144,8 @@ class Driver:
     async def stop(self) -> None:
         """Step no more; close links and storage."""
         self._stopped = True
+        for answer in self._answers.values():
+            answer.cancel()
         for handle in (self._scheduled, self._timer):
             if handle is not None:
                 handle.cancel()
@@ -175,6 +189,11 @@ class Driver:
         transport = self.transport
         assert transport is not None
         match output:
+            case SendStored():
+                if output.peer not in self._answers:  # else it asks once more, and goes without
+                    self._answers[output.peer] = self._loop.create_task(
+                        self._answer(output), name=f"syncpoint answer to peer {output.peer}"
+                    )
             case Broadcast():
                 transport.broadcast(output.frame)
             case Send():
@@ -185,6 +204,7 @@ class Driver:
             case Write():
                 self.storage.write(output.records)
             case Deliver():
+                self._delivered.add(len(output.messages), now / 1e9)
                 self.storage.deliver(output.messages)
                 self._deliver(output.messages)
             case Wake():
@@ -201,3 +221,19 @@ class Driver:
                     transport.drop(output.peer)
             case Halted():
                 self._halted(output.reason)
+
+    async def _answer(self, output: SendStored) -> None:
+        """Send what the store has; a store that cannot be read has nothing."""
+        try:
+            frames = await self.storage.above(output.frontier, output.first, output.most)
+        except StorageError as error:
+            log.warning("peer %d is behind, and what it needs cannot be read: %s", output.peer, error)
+            frames = []
+        finally:
+            del self._answers[output.peer]
+        transport = self.transport
+        if self._stopped or transport is None:
+            return
+        for frame in (*frames, output.last):
+            transport.send(output.peer, frame)
+        transport.flush()

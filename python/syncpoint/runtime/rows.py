@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple, Protocol
 
@@ -219,6 +219,10 @@ class StoreFile(Protocol):
 
     def event(self, round: int, digest: bytes) -> EventRow | None:
         """The event of a round with this id."""
+        ...
+
+    def events_from(self, round: int) -> Iterator[EventRow]:
+        """The events of this round and of later ones, in ascending rounds, read as they are taken."""
         ...
 
     def delivered(self, first: int, end: int) -> list[DeliveredRow]:

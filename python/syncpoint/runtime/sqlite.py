@@ -124,6 +124,13 @@ class SqliteFile:
             row = self._db.execute(query, (round, digest)).fetchone()
             return None if row is None else EventRow(*row)
 
+    def events_from(self, round: int) -> Iterator[EventRow]:
+        """Events by round."""
+        query = "SELECT id, round, top, digest, record, checksum FROM event WHERE round >= ? ORDER BY round, digest"
+        with self._errors():
+            for row in self._db.execute(query, (round,)):
+                yield EventRow(*row)
+
     def delivered(self, first: int, end: int) -> list[DeliveredRow]:
         """Delivered events by index."""
         query = (

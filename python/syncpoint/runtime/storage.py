@@ -24,8 +24,11 @@ class StorageSettings:
     decode: Callable[[bytes], Event | Reject]
     """What makes an event of an EVENT frame; it is called in another thread."""
 
-    keep_rounds: int
+    start_rounds: int
     """Rounds below the last closed one that a machine needs at its start."""
+
+    keep_rounds: int
+    """Rounds below the last closed one that always stay, for ourselves and for peers that are behind (F4)."""
 
     durability: str = "full"
     """One of `DURABILITIES`."""
@@ -94,6 +97,13 @@ class Storage(Protocol):
         """Take the places of delivered events (J2); CorruptError when one is at another place than before."""
         ...
 
+    async def above(self, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
+        """EVENT frames above a frontier (a round for each creator), from round `first` on, in ascending rounds (F3).
+
+        As many as `most` bytes take, the first one whatever its size; none from a gap in the rounds on.
+        """
+        ...
+
     async def read(self, first: int, end: int) -> list[Delivered]:
         """Delivered events from index `first` on: at least one, and as many below `end` as make a page (J2).
 
@@ -141,6 +151,10 @@ class MemoryStorage:
 
     def deliver(self, messages: Sequence[Delivered]) -> None:
         """Nothing is kept."""
+
+    async def above(self, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
+        """What a machine has dropped is gone."""
+        return []
 
     async def read(self, first: int, end: int) -> list[Delivered]:
         """There is nothing to read."""

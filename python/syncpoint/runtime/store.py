@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from ..core.error import Reject
 from ..core.journal import OwnEvent, PeerEvent, decode_record
 from ..core.values import Delivered, Event
+from ..core.wire import event_digest, header_of, slot_of
 from ..errors import ArgumentError, CorruptError, StorageError
 from .forget import Forgetter
+from .old import OldEvents
 from .reload import MOVE_AWAY, OpenOwn, Reload, check_chain, read_delivered
 from .rows import STATE, Batch, DeliveredRow, EventRow, Identity, MetaRow, State, StoreFile, chain_begin
 from .storage import Loaded, StorageSettings, StorageUser
@@ -118,6 +120,13 @@ class Store:
         if new:
             self._end = new[-1].index + 1
             self._give(_Given(ROW_BYTES * len(new), messages=new))
+
+    async def above(self, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
+        """Old events for a peer that is behind, in pages, as commits must not wait for all of them (F3)."""
+        old = OldEvents(self._file, frontier, first, most)
+        while not old.is_complete:
+            await self._worker.run(old.read_page)
+        return old.frames
 
     async def read(self, first: int, end: int) -> list[Delivered]:
         """A page of the stream (J2)."""
@@ -256,7 +265,7 @@ class Store:
         is_new = not meta
         if not is_new:
             self._state = read_meta(file, meta, settings.identity)
-        reload = Reload(file, self._state, settings.identity.network_id, settings.decode, settings.keep_rounds)
+        reload = Reload(file, self._state, settings.identity.network_id, settings.decode, settings.start_rounds)
         self._open, self._top, self._forgetter.closed = reload.open, reload.top, reload.closed
         why = doubt(file.read_tip(), existed, self._state.sequence, file.inode(), file.boot()) or reload.doubt
         if why is None and settings.joining:
@@ -319,11 +328,13 @@ class Store:
     def _event_row(self, id: int, record: bytes) -> EventRow:
         decoded = decode_record(record)
         assert isinstance(decoded, OwnEvent | PeerEvent), "a machine wrote a record that is none of an event"
-        event = self._settings.decode(decoded.frame)
-        assert not isinstance(event, Reject), "a machine wrote an event that is none"
-        self._top = max(self._top, event.round)
-        row = EventRow.of(id, event.round, self._top, event.digest, record)
+        header = header_of(decoded.frame)
+        _, round = slot_of(header)
+        self._top = max(self._top, round)
+        row = EventRow.of(id, round, self._top, event_digest(header), record)
         if isinstance(decoded, OwnEvent):
+            event = self._settings.decode(decoded.frame)
+            assert not isinstance(event, Reject), "a machine wrote an event that is none"
             self._open.add(row, decoded, event.transaction_count)
         return row
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import struct
 
-from ..core.wire import FrameType, event_digest
+from ..core.wire import FrameType, event_digest, header_of
 from .checker import Checker
 from .cluster import Node
 from .history import Place
 
-__all__ = ["NoInvalid", "header_of", "parents_of"]
+__all__ = ["NoInvalid", "parents_of"]
 
 _COUNTS, _COUNTS_AT = struct.Struct("<HH"), 97  # of parents and items, in an EVENT frame
 _PARENTS_AT, _PARENT_BYTES, _DIGEST_BYTES = 101, 42, 32  # a digest is the last part of a parent
-_ITEM = struct.Struct("<HI")
 _EVENT = int(FrameType.EVENT)
 
 
@@ -43,15 +42,6 @@ class NoInvalid(Checker):
         invalid = self.cluster.invalid.get(digest)
         if invalid is not None:
             raise self.violated(number, f"{where} {invalid}")
-
-
-def header_of(frame: bytes) -> bytes:
-    """The signed header in an EVENT frame of an honest peer."""
-    parents, items = _COUNTS.unpack_from(frame, _COUNTS_AT)
-    end = _PARENTS_AT + _PARENT_BYTES * parents
-    for _ in range(items):
-        end += _ITEM.size + _ITEM.unpack_from(frame, end)[1]
-    return frame[1:end]
 
 
 def parents_of(frame: bytes) -> list[bytes]:

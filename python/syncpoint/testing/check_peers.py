@@ -9,13 +9,12 @@ from collections.abc import Iterable, Mapping
 
 from ..core.config import Local
 from ..core.fetch import MAX_MISSING
-from ..core.retain import HOPELESS, RETAIN_GC_DEPTHS
+from ..core.retain import RETAIN_GC_DEPTHS
 from ..core.status import Status
-from ..core.wire import event_digest, max_frame_bytes
+from ..core.wire import event_digest, header_of, max_frame_bytes
 from ..errors import EngineStopped, QueueFull
 from ..message import Event
 from ..stream import MAX_UNREAD_MESSAGES
-from .check_events import header_of
 from .check_order import Agreement, NoLoss
 from .checker import Checker, Observed
 from .cluster import Node
@@ -176,10 +175,9 @@ class BoundedMemory(Checker):
     """What a peer keeps stays within its limits (V7, F4).
 
     Waiting events: each sender has its share of bytes, or one event, and of missing parents; those from the store have
-    what the store had at the start. The DAG: below the last closed round no more rounds are kept than are retained, or
-    than our own newest event needs where that is older; and never fewer than two gc_depths. In a round an honest
-    creator has one event; of a liar as many are taken as others refer to, which can be so many peers, and so many
-    rounds.
+    what the store had at the start. The DAG: below the last closed round no more rounds are kept than are retained, and
+    never fewer than two gc_depths. In a round an honest creator has one event; of a liar as many are taken as others
+    refer to, which can be so many peers, and so many rounds.
     """
 
     def __init__(self, observed: Observed) -> None:
@@ -194,7 +192,6 @@ class BoundedMemory(Checker):
         self._missing = senders * MAX_MISSING
         faithful = len(observed.faithful)
         self._per_round = faithful + (n - faithful) * (n + network.gc_depth)
-        self._seen: dict[int, _Seen] = {}
 
     def sample(self, statuses: Mapping[int, Status]) -> None:
         """Compare each number with its limit."""
@@ -213,15 +210,7 @@ class BoundedMemory(Checker):
 
     def _kept(self, node: Node, status: Status) -> None:
         closed, floor = status.closed_round, status.floor_round
-        seen = self._seen.get(node.number)
-        if seen is None or seen.start != node.host.starts:
-            seen = self._seen[node.number] = _Seen(node.host.starts)
-        if closed != seen.closed:
-            # Rounds are dropped when one closes: then our newest event was at least that of the look before.
-            seen.lag = 0 if seen.halted or status.creator is None else max(0, closed - seen.own)
-        seen.closed, seen.own, seen.halted = closed, status.own_round, status.halted is not None
-        kept = max(self._retain, min(seen.lag, HOPELESS * self._retain) + self._depth)
-        self._within(node, "rounds that are closed and kept", closed - floor, kept)
+        self._within(node, "rounds that are closed and kept", closed - floor, self._retain)
         if floor > max(0, closed - self._depth):
             raise self.violated(node.number, f"rounds up to {floor} are dropped, when {closed} has closed; {status}")
         self._within(node, "events", status.events, self._per_round * (status.top_round - floor))
@@ -388,17 +377,6 @@ class ApiHistory(Checker):
 
     def _when(self, key: tuple[int, int]) -> str:
         return f"at {self._stopped[key] / 1e9:.6f} s"
-
-
-class _Seen:
-    """What the last look at a peer showed."""
-
-    __slots__ = ("closed", "halted", "lag", "own", "start")
-
-    def __init__(self, start: int) -> None:
-        self.start = start
-        self.closed = self.own = self.lag = 0
-        self.halted = False
 
 
 class _Tap(logging.Handler):

@@ -6,7 +6,7 @@ import asyncio
 import bisect
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
@@ -300,6 +300,11 @@ class SimulatedFile:
     def event(self, round: int, digest: bytes) -> EventRow | None:
         """An event by its round and its own id."""
         return self._disk.event(round, digest)
+
+    def events_from(self, round: int) -> Iterator[EventRow]:
+        """Events by round."""
+        rows = self._disk.events[self._disk.now.first_event - 1 :]
+        yield from sorted((row for row in rows if row.round >= round), key=lambda row: (row.round, row.digest))
 
     def delivered(self, first: int, end: int) -> list[DeliveredRow]:
         """Delivered events by index."""

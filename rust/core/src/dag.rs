@@ -180,6 +180,16 @@ impl Dag {
         event.parents().filter(|parent| parent.round > self.floor).map(|parent| self.find(&parent)).collect()
     }
 
+    /// The highest round with events of so many creators; the floor where there is none.
+    #[must_use]
+    pub fn full_round(&self, creators: usize) -> u64 {
+        let mut round = self.top;
+        while round > self.floor && (self.row(round).creators.count_ones() as usize) < creators {
+            round -= 1;
+        }
+        round
+    }
+
     /// Add an event whose parents above the floor are all here; it must be neither here already nor below it.
     pub fn insert(&mut self, event: Arc<Event>, parents: &[NodeRef]) -> NodeRef {
         assert!(event.round > self.floor, "inserted below the floor");

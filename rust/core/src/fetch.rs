@@ -84,6 +84,8 @@ pub struct Fetcher {
     max_pulls: usize,
     /// Peer -> (not before, next pause).
     pause: BTreeMap<usize, (u64, u64)>,
+    /// Peers ahead of us whose last answer to a pull had nothing that we could take.
+    barren: BTreeSet<usize>,
     /// Accepted events ...
     progress: u64,
     /// ... when a peer was last pulled from.
@@ -110,6 +112,7 @@ impl Fetcher {
             pulls: BTreeMap::new(),
             max_pulls: committee.f + 1,
             pause: BTreeMap::new(),
+            barren: BTreeSet::new(),
             progress: 0,
             progress_at_pull: BTreeMap::new(),
         }
@@ -137,6 +140,13 @@ impl Fetcher {
     #[must_use]
     pub fn wanted(&self) -> usize {
         self.wants.len()
+    }
+
+    /// Whether no linked member has what we need next (R4).
+    #[must_use]
+    pub fn is_stranded(&self) -> bool {
+        let mut members = self.linked.iter().filter(|&&peer| peer < self.n).peekable();
+        members.peek().is_some() && members.all(|peer| self.barren.contains(peer))
     }
 
     /// Whether a waiting event refers to it.
@@ -188,6 +198,7 @@ impl Fetcher {
     /// An event entered the DAG: the waiting events (and their senders) that miss nothing any more.
     pub fn accepted(&mut self, digest: &Digest) -> Vec<(Arc<Event>, usize)> {
         self.progress += 1;
+        self.barren.clear();
         let mut ready = Vec::new();
         let Some(want) = self.wants.remove(digest) else { return ready };
         for child in want.children {
@@ -308,6 +319,7 @@ impl Fetcher {
         self.pause.remove(&peer);
         self.progress_at_pull.remove(&peer);
         self.pulls.remove(&peer);
+        self.barren.remove(&peer);
     }
 
     /// What to ask whom for now, and when to look again (F1).
@@ -373,9 +385,12 @@ impl Fetcher {
         true
     }
 
-    /// The answer to a pull is complete: it ends with the peer's frontier.
-    pub fn pulled(&mut self, peer: usize) {
-        self.pulls.remove(&peer);
+    /// The answer to a pull is complete: it ends with the peer's frontier, which is ahead of ours or not.
+    pub fn pulled(&mut self, peer: usize, is_ahead: bool) {
+        let asked = self.pulls.remove(&peer).is_some();
+        if asked && is_ahead && self.progress_at_pull.get(&peer) == Some(&self.progress) {
+            self.barren.insert(peer);
+        }
     }
 }
 
@@ -408,6 +423,8 @@ fn members_in(linked: &[usize], n: usize) -> usize {
 /// Answers to other peers' requests, within a byte budget for each of them (F1).
 #[derive(Debug)]
 pub struct Server {
+    q: usize,
+    gc_depth: u64,
     budget: Vec<u64>,
     /// ns.
     filled_at: Vec<u64>,
@@ -423,10 +440,11 @@ impl Server {
     /// For an event that a pull makes us look at and is not sent: that takes time as well.
     pub const PASSED_BYTES: u64 = 256;
 
-    /// Full budgets for so many peers.
+    /// Full budgets for all peers.
     #[must_use]
-    pub fn new(peers: usize) -> Self {
-        Self { budget: vec![Self::BUDGET_BYTES; peers], filled_at: vec![0; peers] }
+    pub fn new(committee: &Committee, gc_depth: u64) -> Self {
+        let peers = committee.n + committee.observers.len();
+        Self { q: committee.q, gc_depth, budget: vec![Self::BUDGET_BYTES; peers], filled_at: vec![0; peers] }
     }
 
     /// The events of a REQUEST that we have.
@@ -449,9 +467,7 @@ impl Server {
     /// # Errors
     /// [`Reject::Busy`].
     pub fn above(&mut self, peer: usize, frontier: &[u64], now: u64, dag: &Dag) -> Result<Vec<Arc<Event>>, Reject> {
-        let behind = frontier.iter().zip(&dag.frontier).filter(|(theirs, ours)| theirs < ours);
-        let lowest = behind.map(|(&theirs, _)| theirs).min().unwrap_or(dag.top);
-        let nodes = (lowest.max(dag.floor) + 1..=dag.top).flat_map(|round| &dag.row(round).nodes);
+        let nodes = (lowest(frontier, dag).max(dag.floor) + 1..=dag.top).flat_map(|round| &dag.row(round).nodes);
         let mut size = 0;
         let events = nodes.map_while(|node| {
             if node.event.round <= frontier[node.creator as usize] {
@@ -467,6 +483,27 @@ impl Server {
         self.within_budget(peer, events, now)
     }
 
+    /// From which round on the answer to a pull begins below what is in memory; None when it does not.
+    ///
+    /// Whoever has q events of a round needs nothing `gc_depth` below it any more (V3).
+    #[must_use]
+    pub fn stored_from(&self, frontier: &[u64], dag: &Dag) -> Option<u64> {
+        let mut rounds = frontier.to_vec();
+        rounds.sort_unstable_by_key(|&round| Reverse(round));
+        let first = lowest(frontier, dag).max(rounds[self.q - 1].saturating_sub(self.gc_depth)) + 1;
+        (first <= dag.floor).then_some(first)
+    }
+
+    /// Take an answer that the store gives off the peer's budget.
+    ///
+    /// # Errors
+    /// [`Reject::Busy`].
+    pub fn charge(&mut self, peer: usize, now: u64) -> Result<(), Reject> {
+        let left = self.left(peer, now);
+        self.budget[peer] = left.checked_sub(Self::BYTES_PER_PULL).ok_or(Reject::Busy)?;
+        Ok(())
+    }
+
     /// The events of these until the budget is used up, None for each one passed over; nothing is looked at beyond.
     fn within_budget<'a>(
         &mut self,
@@ -474,11 +511,7 @@ impl Server {
         nodes: impl Iterator<Item = Option<&'a Arc<Event>>>,
         now: u64,
     ) -> Result<Vec<Arc<Event>>, Reject> {
-        let grown = (now - self.filled_at[peer]) / MS * Self::BUDGET_BYTES_PER_MS;
-        if grown > 0 {
-            self.filled_at[peer] = now;
-        }
-        let mut left = (self.budget[peer] + grown).min(Self::BUDGET_BYTES);
+        let mut left = self.left(peer, now);
         let mut events = Vec::new();
         let mut busy = false;
         for event in nodes {
@@ -493,6 +526,22 @@ impl Server {
         self.budget[peer] = left;
         if busy { Err(Reject::Busy) } else { Ok(events) }
     }
+
+    /// The budget of a peer as it has grown until now.
+    fn left(&mut self, peer: usize, now: u64) -> u64 {
+        let grown = (now - self.filled_at[peer]) / MS * Self::BUDGET_BYTES_PER_MS;
+        if grown > 0 {
+            self.filled_at[peer] = now;
+        }
+        self.budget[peer] = (self.budget[peer] + grown).min(Self::BUDGET_BYTES);
+        self.budget[peer]
+    }
+}
+
+/// The lowest round of a creator of whom we have more than a peer with this frontier.
+fn lowest(frontier: &[u64], dag: &Dag) -> u64 {
+    let behind = frontier.iter().zip(&dag.frontier).filter(|(theirs, ours)| theirs < ours);
+    behind.map(|(&theirs, _)| theirs).min().unwrap_or(dag.top)
 }
 
 /// The newest refused events.

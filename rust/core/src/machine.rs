@@ -92,8 +92,8 @@ impl Machine {
             timer: Timer::new(&committee, own),
             proposer: Proposer::new(network.clone(), committee.clone(), local.clone(), own, signer, config.entropy),
             fetcher: Fetcher::new(&committee, own, local.pool_bytes_per_sender),
-            server: Server::new(n + committee.observers.len()),
-            recovery: Recovery::new(&committee, own),
+            server: Server::new(&committee, network.gc_depth),
+            recovery: Recovery::new(&committee, own, network.gc_depth),
             retention: Retention::new(network, local, n),
             outputs: Vec::new(),
             accepted: Vec::new(),
@@ -153,6 +153,8 @@ impl Machine {
             linked,
             halted: self.halted.clone(),
             recovering: self.recovery.is_lost,
+            catching_up: self.recovery.is_behind,
+            stranded: fetcher.is_stranded(),
             own_round: proposer.own_round(),
             top_round: self.dag.top,
             peers_round: self.recovery.peers_round(),
@@ -233,7 +235,7 @@ impl Machine {
         self.recovery.start(whole);
         if let Some(place) = past.place {
             // Rounds up to there will close once more, and nothing comes of it.
-            let floor = place.round.saturating_sub(self.retention.rounds);
+            let floor = place.round.saturating_sub(self.retention.least);
             self.dag.begin(floor);
             self.decider.begin(floor);
             self.orderer.begin(floor, place);
@@ -300,6 +302,7 @@ impl Machine {
             return Err(Reject::TooOld);
         }
         if event.round > self.dag.top + self.config.network.max_ahead {
+            self.recovery.claims(peer, event.round);
             self.pull(peer);
             return Err(Reject::Ahead); // V7
         }
@@ -473,23 +476,38 @@ impl Machine {
         if self.is_member(peer) && !self.observes {
             self.recovery.frontier(peer, theirs, &self.dag); // what observers say of us counts for nothing (Q4)
         }
-        if !pull {
-            self.fetcher.pulled(peer);
-        }
         // What lies so low can no longer be taken (F4).
         let floor = if self.dag.floor > 0 { self.dag.floor + self.config.network.gc_depth } else { 0 };
         let pairs = || theirs.iter().zip(self.dag.frontier.iter().map(|&our| our.max(floor)));
         let behind = pairs().any(|(&their, our)| their > our);
         let ahead = pairs().any(|(&their, our)| their < our);
+        if !pull {
+            self.fetcher.pulled(peer, behind);
+        }
         if behind {
             self.pull(peer);
         }
         if pull {
+            return self.answer(peer, theirs);
+        }
+        if !behind && ahead {
+            self.send_frontier(FrameType::Frontier, peer);
+        }
+        Ok(())
+    }
+
+    /// Answer a pull, from the store where we have dropped what comes next.
+    fn answer(&mut self, peer: usize, theirs: &[u64]) -> Result<(), Reject> {
+        let first = self.server.stored_from(theirs, &self.dag).filter(|_| self.config.local.stores);
+        let last = wire::encode_frontier(FrameType::Frontier, &self.dag.frontier);
+        if let Some(first) = first {
+            self.server.charge(peer, self.now)?;
+            let (frontier, most) = (theirs.to_vec(), Server::BYTES_PER_PULL);
+            self.outputs.push(Output::SendStored { peer, first, frontier, most, last });
+        } else {
             let events = self.server.above(peer, theirs, self.now, &self.dag)?;
             self.send_events(peer, &events);
-            self.send_frontier(FrameType::Frontier, peer);
-        } else if !behind && ahead {
-            self.send_frontier(FrameType::Frontier, peer);
+            self.outputs.push(Output::Send { peer, frame: last });
         }
         Ok(())
     }
@@ -548,11 +566,7 @@ impl Machine {
 
     /// Drop rounds that neither we nor any peer that keeps up still need (F4).
     fn forget(&mut self) {
-        // An observer makes nothing that would have to build on a round of its own (Q4), nor does who waits for R2.
-        let (closed, held) = (self.decider.closed, self.dag.bytes);
-        let own_round = if self.observes || self.recovery.is_lost { closed } else { self.proposer.base_round() };
-        self.halt(self.retention.hopeless(closed, held, own_round));
-        let floor = self.retention.floor(closed, held, self.halted.is_none().then_some(own_round));
+        let floor = self.retention.floor(self.decider.closed, self.dag.bytes);
         if floor > self.dag.floor {
             self.dag.prune(floor);
             self.proposer.prune(floor);
@@ -591,8 +605,9 @@ impl Machine {
         }
         let hopeless = self.recovery.settle(&self.dag);
         self.halt(hopeless);
+        self.recovery.catch_up(self.proposer.base_round(), &self.dag);
         self.proposer.resume_round = self.recovery.resume_round;
-        let may = self.recovery.is_certain() && !self.orderer.replays();
+        let may = self.recovery.is_certain() && !self.recovery.is_behind && !self.orderer.replays();
         may && self.proposer.base_round() >= self.recovery.journaled_round
     }
 

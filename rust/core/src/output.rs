@@ -29,6 +29,19 @@ pub enum Output {
         /// A whole frame.
         frame: Bytes,
     },
+    /// Send a peer events that only the store has, lowest rounds first, as many as `most` bytes take; then a frame.
+    SendStored {
+        /// Number of the peer.
+        peer: usize,
+        /// The lowest round.
+        first: u64,
+        /// Round for each creator: the peer has what is not above.
+        frontier: Vec<u64>,
+        /// Bytes; one event is sent whatever its size.
+        most: u64,
+        /// The frame that ends the answer.
+        last: Bytes,
+    },
     /// Send a frame to every linked peer.
     Broadcast {
         /// A whole frame.

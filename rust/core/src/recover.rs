@@ -88,20 +88,26 @@ pub fn read_store(records: &[Bytes], own: usize, committee: &Committee, network:
 /// damaged needs the answers of q others. Any event that we may have sent builds on those of q creators of the round
 /// before, and among q others is an honest one of these: what it shows to have reaches up to that round. An answer is
 /// the first frontier on a link, so nobody can have made it before we asked, and it counts when we have what it names.
+///
+/// Events `gc_depth` below those of the others are of no use to anybody: a peer that lags so far makes none, and goes
+/// on where the others are once it has what they have (docs/decisions/0015-far-behind.md).
 #[derive(Debug)]
 pub struct Recovery {
     /// Of our newest journaled event: nothing new before it is in the DAG.
     pub journaled_round: u64,
-    /// What our next event builds on is not below it (R2).
+    /// What our next event builds on is not below it (R2, 0015).
     pub resume_round: u64,
     /// Up to here the journal may lack events of ours: we made them before a recovery (R3).
     pub unknown_round: u64,
     /// The journal may lack events of ours, and we have not gone on yet.
     pub is_lost: bool,
+    /// What we would make next is too old to be ordered, and we have not gone on yet.
+    pub is_behind: bool,
     n: usize,
     f: usize,
     q: usize,
     own: usize,
+    gc_depth: u64,
     /// It has no journal (Q4).
     observes: bool,
     /// We have made an event since the start.
@@ -117,16 +123,18 @@ pub struct Recovery {
 impl Recovery {
     /// Nothing is known yet.
     #[must_use]
-    pub fn new(committee: &Committee, own: usize) -> Self {
+    pub fn new(committee: &Committee, own: usize, gc_depth: u64) -> Self {
         Self {
             journaled_round: 0,
             resume_round: 0,
             unknown_round: 0,
             is_lost: false,
+            is_behind: false,
             n: committee.n,
             f: committee.f,
             q: committee.q,
             own,
+            gc_depth,
             observes: own >= committee.n,
             signs: false,
             heard: 0,
@@ -166,10 +174,18 @@ impl Recovery {
 
     /// Note how far a member is, and how far we are as it knows.
     pub fn frontier(&mut self, peer: usize, theirs: &[u64], dag: &Dag) {
-        self.tops.insert(peer, theirs.iter().copied().max().unwrap_or(0));
+        self.claims(peer, theirs.iter().copied().max().unwrap_or(0));
         self.answers.entry(peer).or_insert((theirs[peer], theirs[self.own]));
         if theirs[self.own] <= dag.frontier[self.own].max(self.journaled_round) {
             self.heard |= creator(peer); // else it knows more of us than we do, or lies; the pull will tell
+        }
+    }
+
+    /// Note that a peer says it has an event of a round; what observers say counts for nothing (Q4).
+    pub fn claims(&mut self, peer: usize, round: u64) {
+        if peer < self.n {
+            let top = self.tops.entry(peer).or_default();
+            *top = round.max(*top);
         }
     }
 
@@ -198,6 +214,19 @@ impl Recovery {
         }
         self.is_lost = true; // R2: the store was put back, or lost, without anybody noticing
         false
+    }
+
+    /// Compare the round that our next event builds on with those of the others; go on there once we can (0015).
+    pub fn catch_up(&mut self, base_round: u64, dag: &Dag) {
+        let top = self.peers_round().max(dag.top);
+        self.is_behind = self.is_behind || top > base_round + self.gc_depth;
+        if self.is_behind && !self.is_lost {
+            let full = dag.full_round(self.q);
+            if top <= full + self.gc_depth / 2 {
+                self.is_behind = false;
+                self.resume_round = self.resume_round.max(full);
+            }
+        }
     }
 
     /// Take what we have for all that there is.

@@ -20,11 +20,15 @@ pub struct Status {
     pub halted: Option<String>,
     /// Whether we make no events yet, as our journal may lack some: q others have to answer (R2).
     pub recovering: bool,
+    /// Whether we make no events, as they would be too old to be ordered: we have to get on first.
+    pub catching_up: bool,
+    /// Whether no linked member has what we need next: it is farther back than they keep (R4).
+    pub stranded: bool,
     /// Of our newest event.
     pub own_round: u64,
     /// The highest round with an event.
     pub top_round: u64,
-    /// The highest round that f + 1 of the members say they have, as far as frontiers have told.
+    /// The highest round that f + 1 of the members say they have, as far as they have told.
     pub peers_round: u64,
     /// Everything up to here is decided.
     pub closed_round: u64,

@@ -57,6 +57,7 @@ pub(crate) struct Classes {
     disconnected: Py<PyType>,
     persist: Py<PyType>,
     write: Py<PyType>,
+    send_stored: Py<PyType>,
     send: Py<PyType>,
     broadcast: Py<PyType>,
     deliver: Py<PyType>,
@@ -105,6 +106,7 @@ impl Classes {
             disconnected: class("input", "Disconnected")?,
             persist: class("output", "Persist")?,
             write: class("output", "Write")?,
+            send_stored: class("output", "SendStored")?,
             send: class("output", "Send")?,
             broadcast: class("output", "Broadcast")?,
             deliver: class("output", "Deliver")?,
@@ -368,6 +370,10 @@ fn output<'py>(py: Python<'py>, classes: &Classes, output: Output) -> PyResult<B
             classes.write.bind(py).call1((records,))
         }
         Output::Send { peer, frame } => classes.send.bind(py).call1((peer, PyBytes::new(py, &frame))),
+        Output::SendStored { peer, first, frontier, most, last } => {
+            let frontier = PyTuple::new(py, frontier)?;
+            classes.send_stored.bind(py).call1((peer, first, frontier, most, PyBytes::new(py, &last)))
+        }
         Output::Broadcast { frame } => classes.broadcast.bind(py).call1((PyBytes::new(py, &frame),)),
         Output::Deliver { messages } => {
             let list = PyList::empty(py);
@@ -397,6 +403,8 @@ pub(crate) fn status(py: Python<'_>, status: Status) -> PyResult<Bound<'_, PyAny
     fields.set_item("has_quorum", status.has_quorum)?;
     fields.set_item("halted", status.halted)?;
     fields.set_item("recovering", status.recovering)?;
+    fields.set_item("catching_up", status.catching_up)?;
+    fields.set_item("stranded", status.stranded)?;
     fields.set_item("own_round", status.own_round)?;
     fields.set_item("top_round", status.top_round)?;
     fields.set_item("peers_round", status.peers_round)?;

@@ -1,0 +1,56 @@
+"""Events that only the store still has, for peers that are far behind (F3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..core.journal import OwnEvent, PeerEvent, decode_record
+from ..core.wire import header_of, slot_of
+from .rows import EventRow, StoreFile
+
+__all__ = ["PAGE_ROWS", "OldEvents"]
+
+PAGE_ROWS = 256  # read at once, and the rest of their round
+
+
+class OldEvents:
+    """Reads events above a frontier in ascending rounds, a page at a time.
+
+    It ends where `most` bytes are read, though not before the first event, and where a round is missing: nobody can
+    take what lies beyond.
+    """
+
+    def __init__(self, file: StoreFile, frontier: Sequence[int], first: int, most: int) -> None:
+        self.frames: list[bytes] = []
+        self.is_complete = False
+        self._file = file
+        self._frontier = frontier
+        self._next = first  # round
+        self._left = most  # bytes
+
+    def read_page(self) -> None:
+        """Read some more of them."""
+        rows, reached = 0, self._next - 1
+        for row in self._file.events_from(self._next):
+            if not row.is_intact:
+                continue  # another peer has it
+            if row.round > reached and rows >= PAGE_ROWS:
+                self._next = row.round
+                return
+            if row.round > reached + 1 or not self._take(row):
+                break
+            rows, reached = rows + 1, row.round
+        self.is_complete = True
+
+    def _take(self, row: EventRow) -> bool:
+        """Whether there was room for it."""
+        record = decode_record(row.record)
+        assert isinstance(record, OwnEvent | PeerEvent), "an intact row holds no event"
+        creator, round = slot_of(header_of(record.frame))
+        if round <= self._frontier[creator]:
+            return True
+        if self.frames and len(record.frame) > self._left:
+            return False
+        self._left -= len(record.frame)
+        self.frames.append(record.frame)
+        return True
