@@ -50,6 +50,7 @@ def parts(core: str) -> dict[str, tuple[Part, ...]]:
         Part(settings("wan", 0.3), 100),
         Part(settings("lan", 0.3), 100),
         Part(settings("beyond", 0.3), 100),
+        Part(settings("rejoin", 0.3), 150),
         Part(settings("chaos", 0.3, "mixed"), 60),
         Part(settings("chaos", 0.3, kinds=tuple(ONLY_BY_NAME)), 40),
     )

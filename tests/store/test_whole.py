@@ -64,6 +64,27 @@ async def test_after_an_own_event_all_is_well_again(path: Path) -> None:
     assert await is_whole(path)
 
 
+async def test_that_all_is_well_again_is_synced_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power failure must not make it doubt again what the others have answered already."""
+    made = history(ROUNDS)
+    store = store_at(path, made, joining=True)
+    assert not (await store.load(User())).whole
+    synced: list[bool] = []
+    write_tip = SqliteFile.write_tip
+
+    def noted(file: SqliteFile, tip: bytes, sync: bool) -> None:
+        write_tip(file, tip, sync)
+        synced.append(sync)
+
+    monkeypatch.setattr(SqliteFile, "write_tip", noted)
+    for each in made.accepted[:16]:
+        await feed(store, [each])
+    assert synced[0], "of the first own event"
+    assert synced[1:]
+    assert not any(synced[1:]), "the others are told without waiting"
+    await store.close()
+
+
 async def test_a_store_that_was_killed_while_it_was_made_lacks_nothing(path: Path) -> None:
     file = SqliteFile(path, page_bytes=PAGE_BYTES)
     assert not file.open()

@@ -292,8 +292,10 @@ class Store:
             self._file.commit(commit.batch, commit.sync)
             commit.committed = True
         if commit.signed:
-            self._is_whole = True  # whoever makes an event knows where to go on (R2)
-            self._write_tip(clean=False, sync=False)
+            # Whoever makes an event knows where to go on (R2). It is told once, so that it stays told: with another crash
+            # the peer would have to ask again, and so be a fault once more.
+            regained, self._is_whole = not self._is_whole, True
+            self._write_tip(clean=False, sync=regained)
 
     def _rows(self, given: list[_Given]) -> Batch:
         state = self._state
