@@ -292,8 +292,8 @@ class Store:
             self._file.commit(commit.batch, commit.sync)
             commit.committed = True
         if commit.signed:
-            # Whoever makes an event knows where to go on (R2). It is told once, so that it stays told: with another crash
-            # the peer would have to ask again, and so be a fault once more.
+            # Whoever makes an event knows where to go on (R2). That has to survive a crash: else the peer would ask
+            # again, and be one of the f faults once more.
             regained, self._is_whole = not self._is_whole, True
             self._write_tip(clean=False, sync=regained)
 
