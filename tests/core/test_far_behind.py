@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("machines")
 GC_DEPTH = 5
 NETWORK = Network(gc_depth=GC_DEPTH)
 STORES = Local(stores=True, retain_events=4 * 20)  # rounds that stay in memory: 20
-AWAY = 150  # transactions that are sent meanwhile, and about as many rounds
+AWAY = 40  # transactions that are sent meanwhile; some three rounds each
 
 
 def network(local: Local = STORES, away: int = 3) -> Cluster:
@@ -36,7 +36,7 @@ def network(local: Local = STORES, away: int = 3) -> Cluster:
         cluster.submit((number % 3 + away + 1) % 4, b"%d" % number)
         cluster.run(3 * MS)
     cluster.run_until(lambda: cluster.all_have(1 + AWAY))
-    assert min(cluster.machines[i].status().floor_round for i in cluster.live) > 100
+    assert min(cluster.machines[i].status().floor_round for i in cluster.live) > 60
     return cluster
 
 
@@ -69,7 +69,7 @@ def test_it_gets_what_it_missed_from_the_stores_and_goes_on(whole: bool) -> None
     assert cluster.answers > 0
     status = cluster.machines[3].status()
     assert (status.halted, status.catching_up, status.stranded, status.recovering) == (None, False, False, False)
-    assert status.own_round > 100
+    assert status.own_round > 60
     assert status.own_events - before.own_events < 30, "it makes none for the rounds that it missed"
     assert cluster.transactions(0).count(b"back again") == 1
     codes = {code for i, _, code in cluster.rejects if i != 3}
@@ -92,7 +92,7 @@ def test_it_says_so_when_nobody_has_what_it_needs() -> None:  # R4
     cluster.run(20_000 * MS)
     status = cluster.machines[3].status()
     assert status.stranded
-    assert status.peers_round > status.top_round + 100
+    assert status.peers_round > status.top_round + 60
     assert cluster.answers == 0
     assert not any(cluster.machines[i].status().stranded for i in range(3))
 

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 ORDER = "tests/core/test_decide_and_order.py"
 VERIFY = "tests/core/test_verify.py"
 OBSERVERS = "tests/core/test_observers.py"
+FAR_BEHIND = "tests/core/test_far_behind.py"
 FIXTURES = f"{ORDER}::test_a_fixture_has_its_stored_outcome"
 STEPS = f"{ORDER}::test_a_fixture_event_by_event_has_its_stored_outcome"
 ARRIVAL = f"{ORDER}::test_decisions_never_change_and_arrival_does_not_matter"
@@ -114,11 +115,39 @@ BUGS = [
         f"{OBSERVERS}::test_what_observers_say_does_not_confirm_a_journal",
     ),
     Bug(
-        "Q4 an observer keeps all that it ever had",
-        "machine.py",
-        "own_round = closed if self._observes or self._recovery.is_lost else self._proposer.base_round",
-        "own_round = self._proposer.base_round",
-        f"{OBSERVERS}::test_an_observer_prunes_with_the_rounds_that_it_closed",
+        "P1 a peer far behind makes an event for each round that it missed",
+        "recover.py",
+        "top > base_round + self._gc_depth",
+        "top > base_round + self._gc_depth + 1_000_000",
+        FAR_BEHIND,
+    ),
+    Bug(
+        "P1 a peer that comes back leaves out the round in which it is needed",
+        "recover.py",
+        "max(self.resume_round, full)",
+        "max(self.resume_round, full + 1)",
+        f"{FAR_BEHIND}::test_its_event_closes_the_gap_when_another_one_dies_meanwhile",
+    ),
+    Bug(
+        "F3 a creator that is dead sends everybody to the disk",
+        "fetch.py",
+        "max(self._lowest(frontier), reached - self._gc_depth) + 1",
+        "self._lowest(frontier) + 1",
+        f"{FAR_BEHIND}::test_where_the_answer_of_a_store_begins",
+    ),
+    Bug(
+        "F1 the store answers for nothing",
+        "fetch.py",
+        "left - self.BYTES_PER_PULL",
+        "left",
+        f"{FAR_BEHIND}::test_answers_of_the_store_are_paid_for",
+    ),
+    Bug(
+        "R4 nobody is ever stranded",
+        "fetch.py",
+        "self._barren.add(peer)",
+        "self._barren.discard(peer)",
+        f"{FAR_BEHIND}::test_it_says_so_when_nobody_has_what_it_needs",
     ),
     Bug(
         "Q4 observers are asked in turn with members",

@@ -45,6 +45,7 @@ EVENTS = (
     "restart", "replay", "corrupt journal", "halted", "equivocator", "resubmitted", "timeout", "indirect",
     "direct skip", "garbage", "delivered", "burst", "evicted", "clock jump", "late persist", "flood",
     "forgotten refusal", "full event", "fast commit", "certified commit", "simulated", "observers", "observers deliver",
+    "store answers", "catching up", "stranded",
 )  # fmt: skip
 SIMULATED = 0.25  # of the streams have simulated signatures
 OBSERVED = 0.15  # of the streams have observers (Q4)
@@ -239,6 +240,7 @@ class Wild(Cluster):
         tally = self.tally
         for i in self.live:
             self._look(i)
+        tally.events["store answers"] += self.answers
         return tally
 
     def _look(self, i: int) -> None:
@@ -255,6 +257,8 @@ class Wild(Cluster):
         events["certified commit"] += status.commits[1]
         events["indirect"] += status.commits[2] + status.skips[1]
         events["direct skip"] += status.skips[0]
+        events["catching up"] += status.catching_up
+        events["stranded"] += status.stranded
         events["garbage"] += status.floor_round > 0
         events["delivered"] += status.delivered
         events["observers deliver"] += status.delivered if i >= self.n else 0

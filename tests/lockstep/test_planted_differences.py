@@ -179,8 +179,20 @@ PLANTS = [
     Plant(
         "a round less is retained",
         "retain.py",
-        "RETAIN_GC_DEPTHS * network.gc_depth)\n",
-        "RETAIN_GC_DEPTHS * network.gc_depth) - 1\n",
+        "max(local.retain_events // n, self.least)\n",
+        "max(local.retain_events // n, self.least) - 1\n",
+    ),
+    Plant(
+        "a round less makes a peer far behind",
+        "recover.py",
+        "top > base_round + self._gc_depth",
+        "top >= base_round + self._gc_depth",
+    ),
+    Plant(
+        "the store is not asked for the round above the floor",
+        "fetch.py",
+        "return first if first <= self._dag.floor else None",
+        "return first if first < self._dag.floor else None",
     ),
     Plant(
         "an answer less is enough",
