@@ -2,39 +2,28 @@
 
 `python -m tests.store --kills 10000` is a campaign; `test_kills` runs a few. What must hold: every transaction
 that was acknowledged is delivered at every peer, once; all streams are one; nobody forks or halts.
-
-A peer is a process of its own, forked by a server that has imported what it needs: most of a start is imports, and
-they say nothing about stores.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
-import multiprocessing
-import os
 import random
-import socket
 import statistics
 import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from syncpoint import Context, Engine, KeySecret, Options, Peers, Socket
 
+from .processes import DEADLINE_S, Child, free_ports, preload, say, spawn, told
+
 N = 4
-DEADLINE_S = 120.0  # of any wait: a run that needs it has failed
 WINDOW = 4  # transactions on their way at each peer
-
-
-FORKS = multiprocessing.get_context("forkserver")
 
 
 class Life(NamedTuple):
@@ -57,8 +46,7 @@ class Peer:
     delivered: Counter[str] = field(default_factory=Counter)
     last: int = -1  # index
     life: int = 0
-    process: ForkServerProcess | None = None
-    writer: asyncio.StreamWriter | None = None
+    child: Child | None = None
     reader: asyncio.Task[None] | None = None
     spawned_at: float = 0.0
     ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -101,11 +89,8 @@ class Run:
             await asyncio.wait_for(asyncio.gather(*(peer.reader for peer in self.peers if peer.reader)), DEADLINE_S)
         finally:
             for peer in self.peers:
-                if peer.process is not None:
-                    peer.process.kill()
-                    peer.process.join()
-                if peer.writer is not None:
-                    peer.writer.close()
+                if peer.child is not None:
+                    peer.child.end()
         assert self.failure is None, self.failure
         for peer in self.peers:
             twice = [name for name, times in peer.delivered.items() if times > 1]
@@ -119,37 +104,24 @@ class Run:
         peer.working.clear()
         peer.killed = False
         peer.spawned_at = time.monotonic()
-        ours, theirs = FORKS.Pipe()
         life = Life(peer.number, self.folder, self.core, self.durability, peer.life, peer.last)
-        peer.process = FORKS.Process(target=live, args=(theirs, life))
-        peer.process.start()
-        theirs.close()
-        with ours:
-            end = socket.socket(fileno=os.dup(ours.fileno()))
-        reader, peer.writer = await asyncio.open_connection(sock=end, limit=1 << 24)
-        peer.reader = asyncio.ensure_future(self.read(peer, reader))
+        peer.child = await spawn(work, *life)
+        peer.reader = asyncio.ensure_future(self.read(peer, peer.child))
 
     async def kill(self, peer: Peer) -> None:
         """End it with SIGKILL, and take what it still said."""
-        assert peer.process is not None
+        assert peer.child is not None
         assert peer.reader is not None
         peer.killed = True
-        peer.process.kill()
+        peer.child.process.kill()
         await asyncio.wait_for(peer.reader, DEADLINE_S)
 
-    async def read(self, peer: Peer, reader: asyncio.StreamReader) -> None:
-        process, writer = peer.process, peer.writer
-        assert process is not None
-        assert writer is not None
-        with contextlib.suppress(ConnectionError):  # what it was told, and did not read any more
-            async for line in reader:
-                if line.endswith(b"\n"):  # else it was killed in the middle
-                    self.take(peer, json.loads(line))
-                    self.changed.set()
-        writer.close()
-        process.join()
-        if not peer.killed and process.exitcode != 0:
-            self.fail(f"peer {peer.number} ended with code {process.exitcode} in life {peer.life}")
+    async def read(self, peer: Peer, child: Child) -> None:
+        async for said in child.said():
+            self.take(peer, said)
+            self.changed.set()
+        if not peer.killed and child.process.exitcode != 0:
+            self.fail(f"peer {peer.number} ended with code {child.process.exitcode} in life {peer.life}")
 
     def take(self, peer: Peer, said: list[Any]) -> None:
         match said:
@@ -172,8 +144,8 @@ class Run:
                 peer.says[kind] = value
 
     def tell(self, peer: Peer, what: str) -> None:
-        assert peer.writer is not None
-        peer.writer.write(what.encode() + b"\n")
+        assert peer.child is not None
+        peer.child.tell(what)
 
     def fail(self, why: str) -> None:
         self.failure = self.failure or why
@@ -191,20 +163,9 @@ class Run:
 
 def prepare(folder: Path) -> None:
     """Ports that are free now; keys are made anew."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(N)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    (folder / "ports.json").write_text(json.dumps(ports))
+    (folder / "ports.json").write_text(json.dumps(free_ports(N)))
     for number in range(N):
         KeySecret.generate().save(folder / f"{number}.key")
-
-
-def live(ours: Connection, life: Life) -> None:
-    """What the process of a peer does: its standard input and output are the connection to its parent."""
-    for descriptor in (0, 1):
-        os.dup2(ours.fileno(), descriptor)
-    asyncio.run(work(*life))
 
 
 async def work(number: int, folder: Path, core: str, durability: str, life: int, after: int) -> None:
@@ -233,9 +194,8 @@ async def work(number: int, folder: Path, core: str, durability: str, life: int,
                 count += 1
 
         async def obey() -> None:
-            reader, _ = await asyncio.open_connection(sock=socket.socket(fileno=os.dup(0)))
-            while line := await reader.readline():
-                {b"quiet\n": quiet, b"stop\n": stop}[line].set()
+            async for what in told():
+                {"quiet": quiet, "stop": stop}[what].set()
             stop.set()
 
         receiving, obeying = asyncio.ensure_future(receive()), asyncio.ensure_future(obey())
@@ -253,16 +213,9 @@ async def work(number: int, folder: Path, core: str, durability: str, life: int,
         await asyncio.gather(receiving, obeying, sending, return_exceptions=True)
 
 
-def say(*what: object) -> None:
-    """One line in one piece, so that whoever is killed has said it or not."""
-    data = json.dumps(what).encode() + b"\n"
-    while data:
-        data = data[os.write(1, data) :]
-
-
 async def campaign(kills: int, core: str, durability: str, seed: int, folder: Path) -> str:
     """Run, and say what was seen."""
-    FORKS.set_forkserver_preload(["tests.store.kills"])
+    preload("tests.store.kills")
     prepare(folder)
     run = Run(folder, core, durability, seed)
     await run.go(kills)
