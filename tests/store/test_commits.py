@@ -238,7 +238,9 @@ async def test_what_contradicts_itself_ends_the_engine(tmp_path: Path) -> None:
     await bench.store.close()
 
 
-async def test_a_file_that_may_not_grow_is_full_until_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_that_may_not_grow_is_full_until_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(store_module, "FIRST_RETRY_S", 0.0)
     made = history(20)
     bench = Bench(tmp_path, made)
@@ -250,7 +252,14 @@ async def test_a_file_that_may_not_grow_is_full_until_it_may(tmp_path: Path, mon
         for _ in range(4):
             await asyncio.sleep(0)
     await bench.trouble()
-    assert "full" in str(bench.store.trouble)
+    assert bench.store.trouble == (
+        f"the store cannot be written: {bench.file.name}: database or disk is full (SQLITE_FULL)"
+    )
+    (line,) = [record.message for record in caplog.records]
+    assert line == (
+        f"{bench.file.name} cannot be written: database or disk is full (SQLITE_FULL); "
+        "this peer makes no events until it can"
+    )
     assert len(bench.durable) < 20
     bench.file._db.execute("PRAGMA max_page_count = 1000000")
     await bench.written()

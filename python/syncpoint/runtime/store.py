@@ -228,7 +228,7 @@ class Store:
                 return False
             except StorageError as error:
                 if self._closing:
-                    log.error("%s: not everything could be written: %s", self._file.name, _reason(error))
+                    log.error("%s: not everything could be written: %s", self._file.name, self._why(error))
                     return False
                 self._in_trouble(error)
                 with contextlib.suppress(TimeoutError):
@@ -246,9 +246,13 @@ class Store:
     def _in_trouble(self, error: StorageError) -> None:
         if self._trouble is None:
             log.error(
-                "%s cannot be written: %s; this peer makes no events until it can", self._file.name, _reason(error)
+                "%s cannot be written: %s; this peer makes no events until it can", self._file.name, self._why(error)
             )
         self._trouble = f"the store cannot be written: {_reason(error)}"
+
+    def _why(self, error: StorageError) -> str:
+        """The reason, for a line that has named the file already."""
+        return _reason(error).removeprefix(f"{self._file.name}: ")
 
     def _fail(self, error: BaseException) -> None:
         self._failed = True
