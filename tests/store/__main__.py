@@ -1,5 +1,10 @@
-"""`python -m tests.store`: kill peers under load, and count what is lost."""
+"""`python -m tests.store`: kill peers under load, and count what is lost; `... full`: fill their disks."""
 
-from .kills import main
+import sys
 
-main()
+from . import full, kills
+
+if sys.argv[1:2] == ["full"]:
+    full.main(sys.argv[2:])
+else:
+    kills.main()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +18,7 @@ from syncpoint.runtime.sqlite import SqliteFile
 from syncpoint.runtime.store import Store
 from syncpoint.runtime.tip import Tip
 
+from .full import small_disk
 from .history import PAGE_BYTES, Accepted, History, User, feed, filled, history, names, read_all, store_at
 
 Result = TypeVar("Result")
@@ -273,26 +273,22 @@ async def test_a_file_that_may_not_grow_is_full_until_it_may(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True)
-    if done.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.decode().strip()}")
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(small_disk(tmp_path / "small"))
+        except OSError as error:
+            pytest.skip(f"no file system can be mounted here: {error}")
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@pytest.mark.skipif(shutil.which("mount") is None, reason="there is no mount here")
-async def test_a_full_disk_costs_nothing_but_time(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_costs_nothing_but_time(full_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "FIRST_RETRY_S", 0.0)
     made = history(80)
-    bench = Bench(small_disk, made)
+    bench = Bench(full_disk, made)
     await bench.start()
-    filler = small_disk / "filler"
+    filler = full_disk / "filler"
     fill(filler, 850_000)
     for each in made.accepted:
         bench.give([each])
