@@ -171,6 +171,18 @@ async def test_a_disk_in_trouble_is_tried_again(
     assert not bench.user.errors
 
 
+async def test_who_waits_for_no_writing_goes_on_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(tmp_path, history(6), "memory")
+    await bench.start()
+    bench.file.error = StorageError(28, "full")
+    bench.give(bench.made.accepted)
+    await bench.trouble()
+    assert bench.durable == [1, 2, 3, 4, 5, 6]
+    assert "cannot be written: full; it goes on, and loses it all if it dies" in caplog.text
+    bench.file.error = None
+    await bench.store.close()
+
+
 async def test_a_tip_that_cannot_be_written_does_not_commit_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

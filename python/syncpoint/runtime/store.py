@@ -245,9 +245,9 @@ class Store:
 
     def _in_trouble(self, error: StorageError) -> None:
         if self._trouble is None:
-            log.error(
-                "%s cannot be written: %s; this peer makes no events until it can", self._file.name, self._why(error)
-            )
+            waits = self._settings.durability != "memory"
+            what = "this peer makes no events until it can" if waits else "it goes on, and loses it all if it dies"
+            log.error("%s cannot be written: %s; %s", self._file.name, self._why(error), what)
         self._trouble = f"the store cannot be written: {_reason(error)}"
 
     def _why(self, error: StorageError) -> str:
