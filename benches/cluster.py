@@ -72,13 +72,11 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--core", type=_some_of(["python", "native"]), default=cores(), help="python,native")
-    parser.add_argument("--order", type=_some_of(ORDERS), default=list(ORDERS), help="fair,fast; the peak of the first")
-    parser.add_argument("--measure", type=_some_of(MEASURES), default=list(MEASURES), help="latency,peak")
-    parser.add_argument(
-        "--links", type=_some_of(LINKS), default=["tls"], help="tls,plain; plain is for comparison only"
-    )
-    parser.add_argument("--loop", type=_some_of(list(Loop)), default=["asyncio"], help="asyncio,uvloop")
+    parser.add_argument("--core", type=some_of(["python", "native"]), default=cores(), help="python,native")
+    parser.add_argument("--order", type=some_of(ORDERS), default=list(ORDERS), help="fair,fast; the peak of the first")
+    parser.add_argument("--measure", type=some_of(MEASURES), default=list(MEASURES), help="latency,peak")
+    parser.add_argument("--links", type=some_of(LINKS), default=["tls"], help="tls,plain; plain is for comparison only")
+    parser.add_argument("--loop", type=some_of(list(Loop)), default=["asyncio"], help="asyncio,uvloop")
     parser.add_argument("--peers", type=int, default=4)
     parser.add_argument("--rate", type=float, default=100.0, help="transactions per second of all peers (100)")
     parser.add_argument("--windows", type=_numbers, default=WINDOWS, help="on their way per peer, for the peak")
@@ -96,7 +94,7 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _some_of(choices: Sequence[str]) -> Any:
+def some_of(choices: Sequence[str]) -> Any:
     def some(text: str) -> list[str]:
         words = text.split(",")
         if not set(words) <= set(choices):
@@ -119,7 +117,7 @@ async def _measure(arguments: argparse.Namespace, measure: str, core: str, order
     worker = [sys.executable, str(Path(__file__).with_name("worker.py")), links, loop]
     async with Cluster(arguments.peers, network=network, options=options, core=core, worker=worker) as cluster:
         await cluster.start(report_s=REPORT_S)
-        measured = await (_open_loop if measure == "latency" else _peak)(cluster, arguments)
+        measured = await (open_loop if measure == "latency" else peak)(cluster, arguments)
         await cluster.stop()
     return {"measure": measure, "core": core, "order": order, "loop": loop, "links": links, **measured}
 
@@ -127,7 +125,7 @@ async def _measure(arguments: argparse.Namespace, measure: str, core: str, order
 # -- open loop ----------------------------------------------------------------------------------------
 
 
-async def _open_loop(cluster: Cluster, arguments: argparse.Namespace) -> Json:
+async def open_loop(cluster: Cluster, arguments: argparse.Namespace) -> Json:
     """Latency at a rate that does not wait for anything."""
     skipped = int(WARM_UP_S * arguments.rate)
     count = skipped + max(1, int(arguments.seconds * arguments.rate))
@@ -160,7 +158,7 @@ async def _open_loop(cluster: Cluster, arguments: argparse.Namespace) -> Json:
 # -- closed loop --------------------------------------------------------------------------------------
 
 
-async def _peak(cluster: Cluster, arguments: argparse.Namespace) -> Json:
+async def peak(cluster: Cluster, arguments: argparse.Namespace) -> Json:
     """The highest rate of all windows."""
     steps = [await _step(cluster, window, arguments) for window in arguments.windows]
     best = max(steps, key=lambda step: float(step["transactions_per_second"]))

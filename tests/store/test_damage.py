@@ -23,6 +23,7 @@ from .history import History, Inline, User, feed, history, names, read_all, stor
 
 STRIDE = int(os.environ.get("SYNCPOINT_FLIPS", "61"))  # every so many bytes is flipped; 1 is all
 ROUNDS = 6
+pytestmark = pytest.mark.timeout(240 + 3600 // STRIDE)  # seconds; a start takes 10 ms or so
 
 
 class Unsynced(SqliteFile):

@@ -1,0 +1,27 @@
+"""`benches/stores.py` runs, and counts what it says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parents[2] / "benches" / "stores.py"
+
+
+@pytest.mark.timeout(300)
+def test_the_bench_of_stores_runs(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCH), "--quick", "--json", "--core", "python", "--durability", "none,memory,full"]
+    done = subprocess.run([*command, "--folder", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = {each["durability"]: each for each in json.loads(done.stdout)["results"]}
+    assert list(found) == ["none", "memory", "full"]
+    for durability, result in found.items():
+        for measure in ("latency", "peak"):
+            assert 0 < result[measure]["p50"] <= result[measure]["p99"]
+            assert result[measure]["transactions"] > 0
+            assert (result[measure]["syncs"] > 0) == (durability == "full")
+    assert not list(tmp_path.iterdir()), "it left stores behind"
