@@ -1,4 +1,4 @@
-"""`benches/stores.py` runs, and counts what it says."""
+"""The benches of stores run, and count what they say."""
 
 from __future__ import annotations
 
@@ -25,3 +25,13 @@ def test_the_bench_of_stores_runs(tmp_path: Path) -> None:
             assert result[measure]["transactions"] > 0
             assert (result[measure]["syncs"] > 0) == (durability == "full")
     assert not list(tmp_path.iterdir()), "it left stores behind"
+
+
+@pytest.mark.timeout(300)
+def test_the_bench_of_catching_up_runs(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCH.with_name("catching_up.py")), "--json", "--core", "python", "--events", "300"]
+    done = subprocess.run([*command, "--folder", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)["result"]
+    assert result["behind"] >= 300
+    assert min(result["per_s"], result["live_per_s"], result["meanwhile_per_s"]) > 0

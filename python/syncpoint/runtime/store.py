@@ -228,7 +228,7 @@ class Store:
                 return False
             except StorageError as error:
                 if self._closing:
-                    log.error("%s: not everything could be written: %s", self._file.name, self._why(error))
+                    log.error("%s: not everything could be written: %s", self._file.name, _reason(error, self._file))
                     return False
                 self._in_trouble(error)
                 with contextlib.suppress(TimeoutError):
@@ -247,12 +247,8 @@ class Store:
         if self._trouble is None:
             waits = self._settings.durability != "memory"
             what = "this peer makes no events until it can" if waits else "it goes on, and loses it all if it dies"
-            log.error("%s cannot be written: %s; %s", self._file.name, self._why(error), what)
+            log.error("%s cannot be written: %s; %s", self._file.name, _reason(error, self._file), what)
         self._trouble = f"the store cannot be written: {_reason(error)}"
-
-    def _why(self, error: StorageError) -> str:
-        """The reason, for a line that has named the file already."""
-        return _reason(error).removeprefix(f"{self._file.name}: ")
 
     def _fail(self, error: BaseException) -> None:
         self._failed = True
@@ -447,5 +443,7 @@ def _bytes(records: Sequence[bytes]) -> int:
     return sum(map(len, records)) + ROW_BYTES * len(records)
 
 
-def _reason(error: StorageError) -> str:
-    return error.strerror or str(error)
+def _reason(error: StorageError, named: StoreFile | None = None) -> str:
+    """Why, without the file where that is named already."""
+    reason = error.strerror or str(error)
+    return reason if named is None else reason.removeprefix(f"{named.name}: ")
