@@ -479,7 +479,7 @@ BUGS = (
         new="self._drop_below(round - self.gc_depth - 1)",
         core="mixed",
         peers=4,
-        seed=10,
+        seed=76,
     ),
     Bug(
         rule="O2",
@@ -489,7 +489,7 @@ BUGS = (
         new="self._drop_below(round - self.gc_depth + 1)",
         core="mixed",
         peers=4,
-        seed=10,
+        seed=2,
     ),
     Bug(
         rule="O3",
@@ -656,7 +656,7 @@ BUGS = (
         profile="wan",
         peers=4,
         size=0.15,
-        seed=105,
+        seed=172,
     ),
     Bug(
         rule="O11",
@@ -891,7 +891,7 @@ BUGS = (
         peers=4,
         kinds=("rule_breaker",),
         size=1.0,
-        seed=37,
+        seed=170,
     ),
     Bug(
         rule="E5",
