@@ -118,7 +118,7 @@ def test_a_peer_that_is_cut_off_goes_on_where_the_others_are() -> None:
 
 def test_answers_of_the_store_are_paid_for() -> None:  # F1
     cluster = network()
-    machine, times = cluster.machines[0], Server.BUDGET_BYTES // Server.BYTES_PER_PULL
+    machine, times = cluster.machines[0], Server.BUDGET_BYTES // Server.STORED_BYTES
     pull = wire.encode_frontier(FrameType.PULL, (0, 0, 0, 0))
     outputs = machine.step(cluster.now, [Received(3, [pull] * (times + 5))])
     assert [type(output).__name__ for output in outputs].count("SendStored") == times

@@ -138,7 +138,7 @@ BUGS = [
     Bug(
         "F1 the store answers for nothing",
         "fetch.py",
-        "left - self.BYTES_PER_PULL",
+        "left - self.STORED_BYTES",
         "left",
         f"{FAR_BEHIND}::test_answers_of_the_store_are_paid_for",
     ),

@@ -304,6 +304,7 @@ class Server:
     BYTES_PER_PULL = 1024 * 1024  # the first event is sent whatever its size
     BUDGET_BYTES = 16 * 1024 * 1024  # at once ...
     BUDGET_BYTES_PER_MS = 64 * 1024  # ... and so much more per millisecond
+    STORED_BYTES = 4 * BYTES_PER_PULL  # for an answer of the store, which keeps the disk from what is to be written
     PASSED_BYTES = 256  # for an event that a pull makes us look at and is not sent: that takes time as well
 
     def __init__(self, dag: Dag, committee: Committee, gc_depth: int) -> None:
@@ -335,9 +336,9 @@ class Server:
     def charge(self, peer: int, now: int) -> Reject | None:
         """Take an answer that the store gives off the peer's budget."""
         left = self._left(peer, now)
-        if left < self.BYTES_PER_PULL:
+        if left < self.STORED_BYTES:
             return Reject.BUSY
-        self._budget[peer] = left - self.BYTES_PER_PULL
+        self._budget[peer] = left - self.STORED_BYTES
         return None
 
     def _lowest(self, frontier: Sequence[int]) -> int:

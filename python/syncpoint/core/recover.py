@@ -85,6 +85,7 @@ class Recovery:
         self._gc_depth = gc_depth
         self._observes = own >= committee.n  # it has no journal (Q4)
         self._signs = False  # we have made an event since the start
+        self._settled = False  # the others have told how far we were (R2)
         self._heard = 0  # bit set over creators: members that claim no event of ours that we do not have
         self._tops: dict[int, int] = {}  # member -> the highest round that it says it has
         self._answers: dict[int, tuple[int, int]] = {}  # member -> the newest round of its own, and of ours, it has
@@ -140,7 +141,7 @@ class Recovery:
         """Whether an event of ours that the journal lacks can only come from another process (R5)."""
         if event.round <= self.unknown_round:
             return False
-        if self._signs or self.resume_round:
+        if self._signs or self._settled:
             return True
         self.is_lost = True  # R2: the store was put back, or lost, without anybody noticing
         return False
@@ -171,5 +172,5 @@ class Recovery:
             return "our journal is not whole, and this network tolerates no fault: nobody can go on without us (R2)"
         self.believe()
         if committee.n > 1 and top > 0:  # else nobody has anything: the network begins
-            self.unknown_round, self.resume_round = top, top + 1
+            self.unknown_round, self.resume_round, self._settled = top, top + 1, True
         return None

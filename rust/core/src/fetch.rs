@@ -437,6 +437,8 @@ impl Server {
     pub const BUDGET_BYTES: u64 = 16 * 1024 * 1024;
     /// ... and so much more per millisecond.
     pub const BUDGET_BYTES_PER_MS: u64 = 64 * 1024;
+    /// For an answer of the store, which keeps the disk from what is to be written.
+    pub const STORED_BYTES: u64 = 4 * Self::BYTES_PER_PULL;
     /// For an event that a pull makes us look at and is not sent: that takes time as well.
     pub const PASSED_BYTES: u64 = 256;
 
@@ -500,7 +502,7 @@ impl Server {
     /// [`Reject::Busy`].
     pub fn charge(&mut self, peer: usize, now: u64) -> Result<(), Reject> {
         let left = self.left(peer, now);
-        self.budget[peer] = left.checked_sub(Self::BYTES_PER_PULL).ok_or(Reject::Busy)?;
+        self.budget[peer] = left.checked_sub(Self::STORED_BYTES).ok_or(Reject::Busy)?;
         Ok(())
     }
 

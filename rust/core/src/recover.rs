@@ -112,6 +112,8 @@ pub struct Recovery {
     observes: bool,
     /// We have made an event since the start.
     signs: bool,
+    /// The others have told how far we were (R2).
+    settled: bool,
     /// Members that claim no event of ours that we do not have.
     heard: Creators,
     /// Member -> the highest round that it says it has.
@@ -137,6 +139,7 @@ impl Recovery {
             gc_depth,
             observes: own >= committee.n,
             signs: false,
+            settled: false,
             heard: 0,
             tops: BTreeMap::new(),
             answers: BTreeMap::new(),
@@ -209,7 +212,7 @@ impl Recovery {
         if event.round <= self.unknown_round {
             return false;
         }
-        if self.signs || self.resume_round > 0 {
+        if self.signs || self.settled {
             return true;
         }
         self.is_lost = true; // R2: the store was put back, or lost, without anybody noticing
@@ -251,7 +254,7 @@ impl Recovery {
         self.believe();
         if self.n > 1 && dag.top > 0 {
             // else nobody has anything: the network begins
-            (self.unknown_round, self.resume_round) = (dag.top, dag.top + 1);
+            (self.unknown_round, self.resume_round, self.settled) = (dag.top, dag.top + 1, true);
         }
         None
     }
