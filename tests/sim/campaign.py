@@ -65,22 +65,6 @@ def parts(core: str) -> dict[str, tuple[Part, ...]]:
     }
 
 
-# Open edges, each with its reason: they are left out by name, and said, until they are mended.
-OPEN = {
-    (
-        "chaos",
-        0.3,
-        1166,
-    ): "a peer whose first events are lost is behind what others retain (docs/decisions/0006), by 20 "
-    "rounds of 2 ms; it takes the certified state of R4 to bring it back",
-    (
-        "chaos",
-        0.05,
-        68151,
-    ): "a peer that is cut off for 33 rounds of 0.2 ms where 20 are retained catches up, and what it makes "
-    "meanwhile is too old for everybody (docs/decisions/0006, R4)",
-}
-
 GATE_SCENARIOS, GATE_DELIVERIES = 2_000, 10_000_000
 
 
@@ -115,12 +99,7 @@ def main() -> int:
 def _run(part: Part, seeds: str | None, processes: int | None) -> Campaign:
     campaign, begin = Campaign(part.settings), time.monotonic()
     first, last = map(int, seeds.split(":")) if seeds else (0, part.seeds)
-    left_out = {seed for profile, size, seed in OPEN if (profile, size) == (part.settings.profile, part.settings.size)}
-    for seed in sorted(left_out & set(range(first, last))):
-        print(
-            f"left out: seed {seed} of {part.settings.profile}: {OPEN[part.settings.profile, part.settings.size, seed]}"
-        )
-    for outcome in campaign.run((seed for seed in range(first, last) if seed not in left_out), processes=processes):
+    for outcome in campaign.run(range(first, last), processes=processes):
         if not outcome.ok:
             what = str(outcome.problem).partition(" at ")[0]
             small = shrink(outcome.scenario, lambda one, what=what: str(simulate(one).problem).startswith(what), 60)
