@@ -13,6 +13,7 @@ from syncpoint.core.journal import (
     encode_own_delivered,
     encode_place,
 )
+from syncpoint.core.retain import Retention, start_floor
 from syncpoint.core.values import Delivered, Event
 from syncpoint.core.wire import decode_event, encode_event
 
@@ -39,14 +40,17 @@ class Shelf:
         del self.records[records:]
         del self.delivered[delivered:]
 
-    def load(self, epoch_id: bytes, network: Network, rounds: int) -> list[bytes]:
-        """The records of a start that needs so many rounds below the place."""
+    def load(self, epoch_id: bytes, network: Network, retention: Retention) -> list[bytes]:
+        """The records of a start of a peer that retains so much."""
         place = self.place()
-        floor = max(0, place.round - rounds) if place is not None else 0
         placed = place.next_index if place is not None else 0
         before = {done.event.digest for done in self.delivered[:placed]}
         events = [(record, *self._event(record, epoch_id, network)) for record in self.records]
         own = [(event.round, event.digest) for _, event, ours in events if ours]
+        floor = 0
+        if place is not None:
+            newest = max((round for round, _ in own), default=0)
+            floor = start_floor(place.round, newest, retention.least, retention.rounds)
         pending = min((round for round, digest in own if digest not in before), default=floor + 1)
         given = [record for record, event, ours in events if event.round > floor or (ours and event.round >= pending)]
         done = [encode_own_delivered(round) for round, digest in own if digest in before]

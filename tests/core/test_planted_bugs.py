@@ -117,8 +117,8 @@ BUGS = [
     Bug(
         "P1 a peer far behind makes an event for each round that it missed",
         "recover.py",
-        "top > base_round + self._gc_depth",
-        "top > base_round + self._gc_depth + 1_000_000",
+        "        if top > base_round + reach or (floor > 0 and base_round < floor + self._gc_depth):\n",
+        "        if top > base_round + 1_000_000:\n",
         FAR_BEHIND,
     ),
     Bug(

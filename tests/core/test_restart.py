@@ -36,8 +36,7 @@ def shelved(cluster: Cluster, i: int, shelf: Shelf | None = None) -> list[bytes]
     """The records that a start gets."""
     network = cluster.network
     epoch_id = Committee.genesis(network, members_of(cluster.n)).epoch_id
-    rounds = Retention(network, cluster.local, cluster.n).least
-    return (shelf or cluster.stores[i]).load(epoch_id, network, rounds)
+    return (shelf or cluster.stores[i]).load(epoch_id, network, Retention(network, cluster.local, cluster.n))
 
 
 def busy(

@@ -350,8 +350,8 @@ class Wild(Cluster):
         rng, shelf = self.rng, self.stores[i]
         if rng.random() < 0.2 and shelf.records:
             shelf.cut(rng.randrange(len(shelf.records)), rng.randrange(len(shelf.delivered) + 1))
-        rounds = Retention(self.network, self.locals[i], self.n).least
-        records = shelf.load(self.machines[i].committee.epoch_id, self.network, rounds)
+        retention = Retention(self.network, self.locals[i], self.n)
+        records = shelf.load(self.machines[i].committee.epoch_id, self.network, retention)
         self.tally.events["replay"] += bool(records) and records[0][0] == RecordType.PLACE
         if records and rng.random() < 0.1:
             at = rng.randrange(len(records))

@@ -179,14 +179,14 @@ PLANTS = [
     Plant(
         "a round less is retained",
         "retain.py",
-        "max(local.retain_events // n, self.least)\n",
-        "max(local.retain_events // n, self.least) - 1\n",
+        "return self.least if held > self._bytes else self.rounds\n",
+        "return self.least if held > self._bytes else self.rounds - 1\n",
     ),
     Plant(
         "a round less makes a peer far behind",
         "recover.py",
-        "top > base_round + self._gc_depth",
-        "top >= base_round + self._gc_depth",
+        "top > base_round + reach",
+        "top >= base_round + reach",
     ),
     Plant(
         "the store is not asked for the round above the floor",

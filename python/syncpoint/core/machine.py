@@ -21,7 +21,7 @@ from .order import Orderer
 from .output import Broadcast, Deliver, Halted, Output, Persist, Queue, Rejected, Send, SendStored, Wake, Write
 from .propose import Made, Proposer
 from .recover import COPIED, Recovery, read_store
-from .retain import Retention
+from .retain import Retention, start_floor
 from .status import Status
 from .timer import Timer
 from .values import Delivered, Event
@@ -168,7 +168,7 @@ class Machine:
         past = read_store(start.records, self.own, self.committee, self.config.network)
         self._recovery.start(start.whole)
         if past.place is not None:  # rounds up to there will close once more, and nothing comes of it
-            floor = max(0, past.place.round - self._retention.least)
+            floor = start_floor(past.place.round, past.own_round, self._retention.least, self._retention.rounds)
             self._dag.begin(floor)
             self._decider.begin(floor)
             self._orderer.begin(floor, past.place)
@@ -403,7 +403,7 @@ class Machine:
         if not self._started or self._observes or self._halted is not None or self._persisting is not None:
             return False
         self._halt(self._recovery.settle())
-        self._recovery.catch_up(self._proposer.base_round)
+        self._recovery.catch_up(self._proposer.base_round, self._retention.reach(self._dag.bytes))
         self._proposer.resume_round = self._recovery.resume_round
         may = self._recovery.is_certain and not self._recovery.is_behind and not self._orderer.replays
         return may and self._proposer.base_round >= self._recovery.journaled_round

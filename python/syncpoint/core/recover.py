@@ -32,6 +32,7 @@ class Past(NamedTuple):
     place: Place | None
     events: list[Stored]
     delivered: list[int]  # rounds of own events
+    own_round: int  # the highest of an own event, 0 without any
 
 
 def read_store(records: Iterable[bytes], own: int, committee: Committee, network: Network) -> Past:
@@ -39,7 +40,7 @@ def read_store(records: Iterable[bytes], own: int, committee: Committee, network
     place: Place | None = None
     events: list[Stored] = []
     delivered: list[int] = []
-    own_round = 0
+    own_round = top = 0
     for record in records:
         decoded = decode_record(record)
         if decoded is None:
@@ -57,8 +58,9 @@ def read_store(records: Iterable[bytes], own: int, committee: Committee, network
                 if event.round == own_round:
                     raise CorruptError(f"the journal holds two events of ours for round {event.round}")
                 own_round = event.round
+                top = max(top, own_round)
             events.append(Stored(event, decoded.taken_over if isinstance(decoded, OwnEvent) else None))
-    return Past(place, events, delivered)
+    return Past(place, events, delivered, top)
 
 
 class Recovery:
@@ -69,8 +71,8 @@ class Recovery:
     before, and among q others is an honest one of these: what it shows to have reaches up to that round. An answer is
     the first frontier on a link, so nobody can have made it before we asked, and it counts when we have what it names.
 
-    Events `gc_depth` below those of the others are of no use to anybody: a peer that lags so far makes none, and goes
-    on where the others are once it has what they have (docs/decisions/0015-far-behind.md).
+    A peer whose next event would be too old for the others to take makes none, and goes on where they are once it has
+    what they have (docs/decisions/0015-far-behind.md).
     """
 
     def __init__(self, committee: Committee, own: int, dag: Dag, gc_depth: int) -> None:
@@ -78,7 +80,7 @@ class Recovery:
         self.resume_round = 0  # what our next event builds on is not below it (R2, 0015)
         self.unknown_round = 0  # up to here the journal may lack events of ours: we made them before a recovery (R3)
         self.is_lost = False  # the journal may lack events of ours, and we have not gone on yet
-        self.is_behind = False  # what we would make next is too old to be ordered, and we have not gone on yet
+        self.is_behind = False  # what we would make next is too old for the others, and we have not gone on yet
         self._committee = committee
         self._own = own
         self._dag = dag
@@ -146,10 +148,11 @@ class Recovery:
         self.is_lost = True  # R2: the store was put back, or lost, without anybody noticing
         return False
 
-    def catch_up(self, base_round: int) -> None:
+    def catch_up(self, base_round: int, reach: int) -> None:
         """Compare the round that our next event builds on with those of the others; go on there once we can (0015)."""
-        top = max(self.peers_round, self._dag.top)
-        self.is_behind = self.is_behind or top > base_round + self._gc_depth
+        top, floor = max(self.peers_round, self._dag.top), self._dag.floor
+        if top > base_round + reach or (floor > 0 and base_round < floor + self._gc_depth):
+            self.is_behind = True
         if self.is_behind and not self.is_lost:
             full = self._dag.full_round(self._committee.q)
             if top <= full + self._gc_depth // 2:

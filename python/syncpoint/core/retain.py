@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .config import Local, Network
 
-__all__ = ["RETAIN_GC_DEPTHS", "Retention"]
+__all__ = ["RETAIN_GC_DEPTHS", "Retention", "start_floor"]
 
 RETAIN_GC_DEPTHS = 2  # rounds retained whatever their events take, in gc_depths
 
@@ -13,10 +13,24 @@ class Retention:
     """Rounds and bytes of events that stay in memory, and what a start needs from a store (R1)."""
 
     def __init__(self, network: Network, local: Local, n: int) -> None:
-        self.least = RETAIN_GC_DEPTHS * network.gc_depth  # rounds below the last closed one; a start needs no more
+        self.least = RETAIN_GC_DEPTHS * network.gc_depth  # rounds below the last closed one, whatever they take
         self.rounds = max(local.retain_events // n, self.least)
         self._bytes = local.retain_bytes
+        self._gc_depth = network.gc_depth
 
     def floor(self, closed: int, held: int) -> int:
         """Up to which round to drop, with `held` bytes of events here; nothing when it is not above 0."""
-        return closed - (self.least if held > self._bytes else self.rounds)
+        return closed - self._kept(held)
+
+    def reach(self, held: int) -> int:
+        """How far below the others' our next event may be, so that they can take it: they retain about what we do."""
+        return self._kept(held) - self._gc_depth
+
+    def _kept(self, held: int) -> int:
+        return self.least if held > self._bytes else self.rounds
+
+
+def start_floor(closed: int, own_round: int, least: int, rounds: int) -> int:
+    """Where a start begins: below a closed round, and below our newest event if the others can still take the next."""
+    lowest = own_round if max(0, closed - rounds) < own_round < closed else closed
+    return max(0, lowest - least)

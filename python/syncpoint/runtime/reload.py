@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from ..core.error import Reject
-from ..core.journal import OwnEvent, PeerEvent, Place, decode_record, encode_own_delivered, encode_place
+from ..core.journal import OwnEvent, PeerEvent, Place, RecordType, decode_record, encode_own_delivered, encode_place
+from ..core.retain import start_floor
 from ..core.values import Event
 from ..errors import CorruptError
 from .rows import DeliveredRow, EventRow, State, StoreFile, chain, chain_begin
+from .storage import StorageSettings
 
 __all__ = ["MOVE_AWAY", "OpenOwn", "Reload", "check_chain", "read_delivered"]
 
@@ -58,7 +60,7 @@ class Reload:
     `doubt` says why own events may be missing, None when none is.
     """
 
-    def __init__(self, file: StoreFile, state: State, network_id: bytes, decode: Decode, rounds: int) -> None:
+    def __init__(self, file: StoreFile, state: State, settings: StorageSettings) -> None:
         self.records: list[bytes] = []
         self.open = OpenOwn()
         self.again: dict[int, DeliveredRow] = {}
@@ -67,12 +69,16 @@ class Reload:
         self.doubt: str | None = None
         self._file = file
         self._state = state
-        self._network_id = network_id
-        self._decode = decode
+        self._network_id = settings.identity.network_id
+        self._decode = settings.decode
         place = self._place()
         if place is not None:
             self.records.append(encode_place(place))
-        self._events(place, max(0, place.round - rounds) if place is not None else 0)
+        floor = 0
+        if place is not None:
+            own_round = self._own_round(place.round - settings.keep_rounds)
+            floor = start_floor(place.round, own_round, settings.start_rounds, settings.keep_rounds)
+        self._events(place, floor)
 
     # -- where the order stood --------------------------------------------------------------------------
 
@@ -132,6 +138,17 @@ class Reload:
                 self.records.append(row.record)
         self._delivered_own(own, 0 if place is None else place.next_index)
         self._judge(damaged, own_rounds)
+
+    def _own_round(self, above: int) -> int:
+        """The round of our newest event, 0 when there is none above a round."""
+        first, end = self._state.first_event, self._state.end_event
+        for until in range(end, first, -ROWS_AT_ONCE):
+            for row in reversed(self._file.events(max(first, until - ROWS_AT_ONCE), until)):
+                if row.is_intact and row.top <= above:
+                    return 0
+                if row.is_intact and row.record[0] == RecordType.OWN_EVENT:
+                    return row.round
+        return 0
 
     def _first_event(self, floor: int) -> int:
         """The lowest id from which on the highest round is above the floor; where rows are damaged, one below it."""

@@ -25,7 +25,7 @@ class StorageSettings:
     """What makes an event of an EVENT frame; it is called in another thread."""
 
     start_rounds: int
-    """Rounds below the last closed one that a machine needs at its start."""
+    """Rounds below the last closed one, or below our newest event, that a machine needs at its start."""
 
     keep_rounds: int
     """Rounds below the last closed one that always stay, for ourselves and for peers that are behind (F4)."""

@@ -265,7 +265,7 @@ class Store:
         is_new = not meta
         if not is_new:
             self._state = read_meta(file, meta, settings.identity)
-        reload = Reload(file, self._state, settings.identity.network_id, settings.decode, settings.start_rounds)
+        reload = Reload(file, self._state, settings)
         self._open, self._top, self._forgetter.closed = reload.open, reload.top, reload.closed
         why = doubt(file.read_tip(), existed, self._state.sequence, file.inode(), file.boot()) or reload.doubt
         if why is None and settings.joining:

@@ -19,7 +19,7 @@ use crate::order::Orderer;
 use crate::output::Output;
 use crate::propose::{Poll, Proposer, View};
 use crate::recover::{COPIED, Recovery, Stored, read_store};
-use crate::retain::Retention;
+use crate::retain::{Retention, start_floor};
 use crate::status::Status;
 use crate::timer::Timer;
 use crate::values::{Digest, Event};
@@ -235,7 +235,7 @@ impl Machine {
         self.recovery.start(whole);
         if let Some(place) = past.place {
             // Rounds up to there will close once more, and nothing comes of it.
-            let floor = place.round.saturating_sub(self.retention.least);
+            let floor = start_floor(place.round, past.own_round, self.retention.least, self.retention.rounds);
             self.dag.begin(floor);
             self.decider.begin(floor);
             self.orderer.begin(floor, place);
@@ -605,7 +605,8 @@ impl Machine {
         }
         let hopeless = self.recovery.settle(&self.dag);
         self.halt(hopeless);
-        self.recovery.catch_up(self.proposer.base_round(), &self.dag);
+        let reach = self.retention.reach(self.dag.bytes);
+        self.recovery.catch_up(self.proposer.base_round(), reach, &self.dag);
         self.proposer.resume_round = self.recovery.resume_round;
         let may = self.recovery.is_certain() && !self.recovery.is_behind && !self.orderer.replays();
         may && self.proposer.base_round() >= self.recovery.journaled_round

@@ -36,6 +36,8 @@ pub struct Past {
     pub events: Vec<Stored>,
     /// Rounds of own events.
     pub delivered: Vec<u64>,
+    /// The highest of an own event, 0 without any.
+    pub own_round: u64,
 }
 
 /// Decode the records of a start; `CorruptError` for those that no store of ours can hold.
@@ -43,7 +45,7 @@ pub struct Past {
 /// # Errors
 /// [`Error::Corrupt`].
 pub fn read_store(records: &[Bytes], own: usize, committee: &Committee, network: &Network) -> Result<Past, Error> {
-    let mut past = Past { place: None, events: Vec::new(), delivered: Vec::new() };
+    let mut past = Past { place: None, events: Vec::new(), delivered: Vec::new(), own_round: 0 };
     let mut own_round = 0;
     for record in records {
         let (frame, taken_over) = match decode_record(record) {
@@ -76,6 +78,7 @@ pub fn read_store(records: &[Bytes], own: usize, committee: &Committee, network:
                 return Err(Error::Corrupt(format!("the journal holds two events of ours for round {own_round}")));
             }
             own_round = event.round;
+            past.own_round = past.own_round.max(own_round);
         }
         past.events.push(Stored { event: Arc::new(event), taken_over });
     }
@@ -89,8 +92,8 @@ pub fn read_store(records: &[Bytes], own: usize, committee: &Committee, network:
 /// before, and among q others is an honest one of these: what it shows to have reaches up to that round. An answer is
 /// the first frontier on a link, so nobody can have made it before we asked, and it counts when we have what it names.
 ///
-/// Events `gc_depth` below those of the others are of no use to anybody: a peer that lags so far makes none, and goes
-/// on where the others are once it has what they have (docs/decisions/0015-far-behind.md).
+/// A peer whose next event would be too old for the others to take makes none, and goes on where they are once it has
+/// what they have (docs/decisions/0015-far-behind.md).
 #[derive(Debug)]
 pub struct Recovery {
     /// Of our newest journaled event: nothing new before it is in the DAG.
@@ -101,7 +104,7 @@ pub struct Recovery {
     pub unknown_round: u64,
     /// The journal may lack events of ours, and we have not gone on yet.
     pub is_lost: bool,
-    /// What we would make next is too old to be ordered, and we have not gone on yet.
+    /// What we would make next is too old for the others, and we have not gone on yet.
     pub is_behind: bool,
     n: usize,
     f: usize,
@@ -220,9 +223,13 @@ impl Recovery {
     }
 
     /// Compare the round that our next event builds on with those of the others; go on there once we can (0015).
-    pub fn catch_up(&mut self, base_round: u64, dag: &Dag) {
+    pub fn catch_up(&mut self, base_round: u64, reach: u64, dag: &Dag) {
         let top = self.peers_round().max(dag.top);
-        self.is_behind = self.is_behind || top > base_round + self.gc_depth;
+        // A retention without end is one that a peer may set for itself.
+        let is_low = dag.floor > 0 && base_round < dag.floor + self.gc_depth;
+        if top > base_round.saturating_add(reach) || is_low {
+            self.is_behind = true;
+        }
         if self.is_behind && !self.is_lost {
             let full = dag.full_round(self.q);
             if top <= full + self.gc_depth / 2 {

@@ -8,11 +8,12 @@ pub const RETAIN_GC_DEPTHS: u64 = 2;
 /// Rounds and bytes of events that stay in memory, and what a start needs from a store (R1).
 #[derive(Debug)]
 pub struct Retention {
-    /// Rounds below the last closed one that always stay; a start needs no more.
+    /// Rounds below the last closed one, whatever they take.
     pub least: u64,
     /// Rounds below the last closed one.
     pub rounds: u64,
     bytes: u64,
+    gc_depth: u64,
 }
 
 impl Retention {
@@ -20,12 +21,30 @@ impl Retention {
     #[must_use]
     pub fn new(network: &Network, local: &Local, n: usize) -> Self {
         let least = RETAIN_GC_DEPTHS * network.gc_depth;
-        Self { least, rounds: (local.retain_events / n as u64).max(least), bytes: local.retain_bytes }
+        let rounds = (local.retain_events / n as u64).max(least);
+        Self { least, rounds, bytes: local.retain_bytes, gc_depth: network.gc_depth }
     }
 
     /// Up to which round to drop, with `held` bytes of events here; nothing when it is not above 0.
     #[must_use]
     pub fn floor(&self, closed: u64, held: u64) -> u64 {
-        closed.saturating_sub(if held > self.bytes { self.least } else { self.rounds })
+        closed.saturating_sub(self.kept(held))
     }
+
+    /// How far below the others' our next event may be, so that they can take it: they retain about what we do.
+    #[must_use]
+    pub fn reach(&self, held: u64) -> u64 {
+        self.kept(held) - self.gc_depth
+    }
+
+    fn kept(&self, held: u64) -> u64 {
+        if held > self.bytes { self.least } else { self.rounds }
+    }
+}
+
+/// Where a start begins: below a closed round, and below our newest event if the others can still take the next.
+#[must_use]
+pub fn start_floor(closed: u64, own_round: u64, least: u64, rounds: u64) -> u64 {
+    let can_go_on = closed.saturating_sub(rounds) < own_round && own_round < closed;
+    (if can_go_on { own_round } else { closed }).saturating_sub(least)
 }
