@@ -140,8 +140,8 @@ def test_a_picture_on_a_terminal(start: Start, poem: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_leaves_nothing_behind(start: Start, number: signal.Signals) -> None:
-    process = start("demo", "--peers", 2)
+def test_interrupted_it_leaves_nothing_behind(start: Start, poem: Path, number: signal.Signals) -> None:
+    process = start("demo", "--input", poem, "--rate", 2, "--peers", 2)  # it would take half a minute
     wait_until_running(process)
     children = children_of(process)
     assert len(children) >= 2
