@@ -115,7 +115,6 @@ class Context:
         return StorageSettings(
             identity=identity,
             decode=lambda frame: decode(frame, identity.network_id, identity.network),
-            start_rounds=retention.least,
             keep_rounds=retention.rounds,
             durability=self._durability,
             retain_rounds=self._retain_rounds,

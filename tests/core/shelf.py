@@ -13,7 +13,7 @@ from syncpoint.core.journal import (
     encode_own_delivered,
     encode_place,
 )
-from syncpoint.core.retain import Retention, start_floor
+from syncpoint.core.retain import Retention
 from syncpoint.core.values import Delivered, Event
 from syncpoint.core.wire import decode_event, encode_event
 
@@ -47,10 +47,7 @@ class Shelf:
         before = {done.event.digest for done in self.delivered[:placed]}
         events = [(record, *self._event(record, epoch_id, network)) for record in self.records]
         own = [(event.round, event.digest) for _, event, ours in events if ours]
-        floor = 0
-        if place is not None:
-            newest = max((round for round, _ in own), default=0)
-            floor = start_floor(place.round, newest, retention.least, retention.rounds)
+        floor = max(0, place.round - retention.rounds) if place is not None else 0
         pending = min((round for round, digest in own if digest not in before), default=floor + 1)
         given = [record for record, event, ours in events if event.round > floor or (ours and event.round >= pending)]
         done = [encode_own_delivered(round) for round, digest in own if digest in before]

@@ -14,7 +14,7 @@ from syncpoint.core.error import Reject
 from syncpoint.core.fetch import Server
 from syncpoint.core.input import Received
 from syncpoint.core.output import Rejected
-from syncpoint.core.retain import Retention, start_floor
+from syncpoint.core.retain import Retention
 from syncpoint.core.wire import FrameType
 
 from .virtual import MS, Cluster, members_of
@@ -125,24 +125,6 @@ def test_answers_of_the_store_are_paid_for() -> None:  # F1
     outputs = machine.step(cluster.now, [Received(3, [pull] * (times + 5))])
     assert [type(output).__name__ for output in outputs].count("SendStored") == times
     assert outputs.count(Rejected(3, Reject.BUSY)) == 5
-
-
-@pytest.mark.parametrize(
-    ("closed", "own_round", "floor"),
-    [
-        (1000, 1003, 990),
-        (1000, 1000, 990),
-        (1000, 950, 940),  # the others can still take our next event, which builds on what lies there
-        (1000, 901, 891),
-        (1000, 900, 990),
-        (1000, 0, 990),  # we have made none, or observe
-        (50, 0, 40),
-        (50, 8, 0),
-        (5, 3, 0),
-    ],
-)
-def test_where_a_start_begins(closed: int, own_round: int, floor: int) -> None:  # R1
-    assert start_floor(closed, own_round, 10, 100) == floor
 
 
 @pytest.mark.parametrize(

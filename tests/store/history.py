@@ -81,7 +81,6 @@ class History:
         fields: dict[str, object] = {
             "identity": self.identity,
             "decode": self.peers.decode,
-            "start_rounds": 2 * self.peers.network.gc_depth,
             "keep_rounds": 2 * self.peers.network.gc_depth,
         }
         return StorageSettings(**(fields | changed))  # type: ignore[arg-type]

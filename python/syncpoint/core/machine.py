@@ -21,7 +21,7 @@ from .order import Orderer
 from .output import Broadcast, Deliver, Halted, Output, Persist, Queue, Rejected, Send, SendStored, Wake, Write
 from .propose import Made, Proposer
 from .recover import COPIED, Recovery, read_store
-from .retain import Retention, start_floor
+from .retain import Retention
 from .status import Status
 from .timer import Timer
 from .values import Delivered, Event
@@ -168,7 +168,7 @@ class Machine:
         past = read_store(start.records, self.own, self.committee, self.config.network)
         self._recovery.start(start.whole)
         if past.place is not None:  # rounds up to there will close once more, and nothing comes of it
-            floor = start_floor(past.place.round, past.own_round, self._retention.least, self._retention.rounds)
+            floor = max(0, past.place.round - self._retention.rounds)
             self._dag.begin(floor)
             self._decider.begin(floor)
             self._orderer.begin(floor, past.place)

@@ -32,7 +32,6 @@ class Past(NamedTuple):
     place: Place | None
     events: list[Stored]
     delivered: list[int]  # rounds of own events
-    own_round: int  # the highest of an own event, 0 without any
 
 
 def read_store(records: Iterable[bytes], own: int, committee: Committee, network: Network) -> Past:
@@ -40,7 +39,7 @@ def read_store(records: Iterable[bytes], own: int, committee: Committee, network
     place: Place | None = None
     events: list[Stored] = []
     delivered: list[int] = []
-    own_round = top = 0
+    own_round = 0
     for record in records:
         decoded = decode_record(record)
         if decoded is None:
@@ -58,9 +57,8 @@ def read_store(records: Iterable[bytes], own: int, committee: Committee, network
                 if event.round == own_round:
                     raise CorruptError(f"the journal holds two events of ours for round {event.round}")
                 own_round = event.round
-                top = max(top, own_round)
             events.append(Stored(event, decoded.taken_over if isinstance(decoded, OwnEvent) else None))
-    return Past(place, events, delivered, top)
+    return Past(place, events, delivered)
 
 
 class Recovery:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .config import Local, Network
 
-__all__ = ["RETAIN_GC_DEPTHS", "Retention", "start_floor"]
+__all__ = ["RETAIN_GC_DEPTHS", "Retention"]
 
 RETAIN_GC_DEPTHS = 2  # rounds retained whatever their events take, in gc_depths
 
@@ -28,9 +28,3 @@ class Retention:
 
     def _kept(self, held: int) -> int:
         return self.least if held > self._bytes else self.rounds
-
-
-def start_floor(closed: int, own_round: int, least: int, rounds: int) -> int:
-    """Where a start begins: below a closed round, and below our newest event if the others can still take the next."""
-    lowest = own_round if max(0, closed - rounds) < own_round < closed else closed
-    return max(0, lowest - least)

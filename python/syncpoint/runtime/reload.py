@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from ..core.error import Reject
-from ..core.journal import OwnEvent, PeerEvent, Place, RecordType, decode_record, encode_own_delivered, encode_place
-from ..core.retain import start_floor
+from ..core.journal import OwnEvent, PeerEvent, Place, decode_record, encode_own_delivered, encode_place
 from ..core.values import Event
 from ..errors import CorruptError
 from .rows import DeliveredRow, EventRow, State, StoreFile, chain, chain_begin
@@ -74,11 +73,7 @@ class Reload:
         place = self._place()
         if place is not None:
             self.records.append(encode_place(place))
-        floor = 0
-        if place is not None:
-            own_round = self._own_round(place.round - settings.keep_rounds)
-            floor = start_floor(place.round, own_round, settings.start_rounds, settings.keep_rounds)
-        self._events(place, floor)
+        self._events(place, max(0, place.round - settings.keep_rounds) if place is not None else 0)
 
     # -- where the order stood --------------------------------------------------------------------------
 
@@ -138,17 +133,6 @@ class Reload:
                 self.records.append(row.record)
         self._delivered_own(own, 0 if place is None else place.next_index)
         self._judge(damaged, own_rounds)
-
-    def _own_round(self, above: int) -> int:
-        """The round of our newest event, 0 when there is none above a round."""
-        first, end = self._state.first_event, self._state.end_event
-        for until in range(end, first, -ROWS_AT_ONCE):
-            for row in reversed(self._file.events(max(first, until - ROWS_AT_ONCE), until)):
-                if row.is_intact and row.top <= above:
-                    return 0
-                if row.is_intact and row.record[0] == RecordType.OWN_EVENT:
-                    return row.round
-        return 0
 
     def _first_event(self, floor: int) -> int:
         """The lowest id from which on the highest round is above the floor; where rows are damaged, one below it."""

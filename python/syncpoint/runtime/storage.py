@@ -24,11 +24,8 @@ class StorageSettings:
     decode: Callable[[bytes], Event | Reject]
     """What makes an event of an EVENT frame; it is called in another thread."""
 
-    start_rounds: int
-    """Rounds below the last closed one, or below our newest event, that a machine needs at its start."""
-
     keep_rounds: int
-    """Rounds below the last closed one that always stay, for ourselves and for peers that are behind (F4)."""
+    """Rounds below the last closed one that a machine takes up at its start, and that always stay (F4)."""
 
     durability: str = "full"
     """One of `DURABILITIES`."""

@@ -19,7 +19,7 @@ use crate::order::Orderer;
 use crate::output::Output;
 use crate::propose::{Poll, Proposer, View};
 use crate::recover::{COPIED, Recovery, Stored, read_store};
-use crate::retain::{Retention, start_floor};
+use crate::retain::Retention;
 use crate::status::Status;
 use crate::timer::Timer;
 use crate::values::{Digest, Event};
@@ -235,7 +235,7 @@ impl Machine {
         self.recovery.start(whole);
         if let Some(place) = past.place {
             // Rounds up to there will close once more, and nothing comes of it.
-            let floor = start_floor(place.round, past.own_round, self.retention.least, self.retention.rounds);
+            let floor = place.round.saturating_sub(self.retention.rounds);
             self.dag.begin(floor);
             self.decider.begin(floor);
             self.orderer.begin(floor, place);

@@ -36,8 +36,6 @@ pub struct Past {
     pub events: Vec<Stored>,
     /// Rounds of own events.
     pub delivered: Vec<u64>,
-    /// The highest of an own event, 0 without any.
-    pub own_round: u64,
 }
 
 /// Decode the records of a start; `CorruptError` for those that no store of ours can hold.
@@ -45,7 +43,7 @@ pub struct Past {
 /// # Errors
 /// [`Error::Corrupt`].
 pub fn read_store(records: &[Bytes], own: usize, committee: &Committee, network: &Network) -> Result<Past, Error> {
-    let mut past = Past { place: None, events: Vec::new(), delivered: Vec::new(), own_round: 0 };
+    let mut past = Past { place: None, events: Vec::new(), delivered: Vec::new() };
     let mut own_round = 0;
     for record in records {
         let (frame, taken_over) = match decode_record(record) {
@@ -78,7 +76,6 @@ pub fn read_store(records: &[Bytes], own: usize, committee: &Committee, network:
                 return Err(Error::Corrupt(format!("the journal holds two events of ours for round {own_round}")));
             }
             own_round = event.round;
-            past.own_round = past.own_round.max(own_round);
         }
         past.events.push(Stored { event: Arc::new(event), taken_over });
     }

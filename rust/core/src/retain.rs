@@ -41,10 +41,3 @@ impl Retention {
         if held > self.bytes { self.least } else { self.rounds }
     }
 }
-
-/// Where a start begins: below a closed round, and below our newest event if the others can still take the next.
-#[must_use]
-pub fn start_floor(closed: u64, own_round: u64, least: u64, rounds: u64) -> u64 {
-    let can_go_on = closed.saturating_sub(rounds) < own_round && own_round < closed;
-    (if can_go_on { own_round } else { closed }).saturating_sub(least)
-}
