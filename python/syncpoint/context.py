@@ -111,11 +111,11 @@ class Context:
     def _storage_settings(self, identity: Identity, local: Local, joining: bool) -> StorageSettings:
         """What the store of one of our engines is told."""
         decode = load_core(self.core.name).decode_event
-        retention = Retention(identity.network, local, sum(member.orders for member in identity.members))
+        members = sum(member.orders for member in identity.members)
         return StorageSettings(
             identity=identity,
             decode=lambda frame: decode(frame, identity.network_id, identity.network),
-            keep_rounds=retention.rounds,
+            keep_rounds=Retention(identity.network, local, members).rounds,
             durability=self._durability,
             retain_rounds=self._retain_rounds,
             retain_bytes=self._retain_bytes,

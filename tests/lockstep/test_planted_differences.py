@@ -179,8 +179,8 @@ PLANTS = [
     Plant(
         "a round less is retained",
         "retain.py",
-        "return self.least if held > self._bytes else self.rounds\n",
-        "return self.least if held > self._bytes else self.rounds - 1\n",
+        "return self._least if held > self._bytes else self.rounds\n",
+        "return self._least if held > self._bytes else self.rounds - 1\n",
     ),
     Plant(
         "a round less makes a peer far behind",

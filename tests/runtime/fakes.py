@@ -50,6 +50,10 @@ class VirtualLoop:
         heapq.heappush(self._timers, (self.now + round(delay * 1e9), next(self._numbers), handle))
         return handle
 
+    def time(self) -> float:
+        """Seconds."""
+        return self.now / 1e9
+
     def create_task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """A task that waits for nothing but what is done at once runs beside the virtual time."""
         return asyncio.get_running_loop().create_task(coroutine, name=name)

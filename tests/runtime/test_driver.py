@@ -174,7 +174,9 @@ async def test_what_was_accepted_and_delivered_is_stored_in_order() -> None:  # 
     assert bench.log == order
 
 
-async def test_the_store_answers_a_peer_that_is_far_behind_once_at_a_time() -> None:  # F3
+async def test_the_store_answers_a_peer_that_is_far_behind_once_at_a_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # F3
     bench = Bench()
     await bench.start()
     bench.storage.old = [b"old 1", b"old 2"]
@@ -192,6 +194,13 @@ async def test_the_store_answers_a_peer_that_is_far_behind_once_at_a_time() -> N
     bench.loop.run()
     await asyncio.gather(*bench.driver._answers.values())
     assert bench.log[-2:] == [("send", 2, b"frontier"), "flush"], "it is told that there is nothing"
+    bench.machine.script.append([answer])
+    bench.driver.connected(3)
+    bench.loop.run()
+    await asyncio.gather(*bench.driver._answers.values())
+    assert [record.getMessage() for record in caplog.records] == [
+        "peer 2 is behind, and what it needs cannot be read: the disk is gone"
+    ], "once, however often it asks"
 
 
 @pytest.mark.parametrize("whole", [True, False])

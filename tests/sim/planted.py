@@ -717,7 +717,7 @@ BUGS = (
         name="rounds are dropped too early",
         file="core/retain.py",
         old="return closed - self._kept(held)",
-        new="return closed - self.least // RETAIN_GC_DEPTHS",
+        new="return closed - self._least // RETAIN_GC_DEPTHS",
         peers=4,
         seed=2,
     ),

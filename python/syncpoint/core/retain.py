@@ -13,8 +13,8 @@ class Retention:
     """Rounds and bytes of events that stay in memory, and what a start needs from a store (R1)."""
 
     def __init__(self, network: Network, local: Local, n: int) -> None:
-        self.least = RETAIN_GC_DEPTHS * network.gc_depth  # rounds below the last closed one, whatever they take
-        self.rounds = max(local.retain_events // n, self.least)
+        self._least = RETAIN_GC_DEPTHS * network.gc_depth  # rounds below the last closed one, whatever they take
+        self.rounds = max(local.retain_events // n, self._least)
         self._bytes = local.retain_bytes
         self._gc_depth = network.gc_depth
 
@@ -27,4 +27,4 @@ class Retention:
         return self._kept(held) - self._gc_depth
 
     def _kept(self, held: int) -> int:
-        return self.least if held > self._bytes else self.rounds
+        return self._least if held > self._bytes else self.rounds

@@ -71,6 +71,7 @@ class Driver:
         self._wake_at: int | None = None  # ns: when the timer is due
         self._paused: set[str] = set()  # for what
         self._delivered = Rate()
+        self._unreadable = ""  # why the store could not be read when that was logged last
         self._answers: dict[int, asyncio.Task[None]] = {}  # peer -> what the store is asked for its sake
         self._stopped = False
         self._running = False
@@ -90,7 +91,7 @@ class Driver:
     @property
     def delivered_per_s(self) -> float:
         """Events delivered per second, of late."""
-        return self._delivered.per_s(self._clock.now() / 1e9)
+        return self._delivered.per_s(self._loop.time())
 
     def post(self, input: Input) -> None:
         """Give the machine something at the next wake-up; all that comes until then goes in one step."""
@@ -204,7 +205,7 @@ class Driver:
             case Write():
                 self.storage.write(output.records)
             case Deliver():
-                self._delivered.add(len(output.messages), now / 1e9)
+                self._delivered.add(len(output.messages), self._loop.time())
                 self.storage.deliver(output.messages)
                 self._deliver(output.messages)
             case Wake():
@@ -227,7 +228,9 @@ class Driver:
         try:
             frames = await self.storage.above(output.frontier, output.first, output.most)
         except StorageError as error:
-            log.warning("peer %d is behind, and what it needs cannot be read: %s", output.peer, error)
+            if str(error) != self._unreadable:  # it will ask again, and again
+                self._unreadable = str(error)
+                log.warning("peer %d is behind, and what it needs cannot be read: %s", output.peer, error)
             frames = []
         finally:
             del self._answers[output.peer]

@@ -8,10 +8,10 @@ pub const RETAIN_GC_DEPTHS: u64 = 2;
 /// Rounds and bytes of events that stay in memory, and what a start needs from a store (R1).
 #[derive(Debug)]
 pub struct Retention {
-    /// Rounds below the last closed one, whatever they take.
-    pub least: u64,
-    /// Rounds below the last closed one.
+    /// Below the last closed one.
     pub rounds: u64,
+    /// The same, whatever they take.
+    least: u64,
     bytes: u64,
     gc_depth: u64,
 }
@@ -22,7 +22,7 @@ impl Retention {
     pub fn new(network: &Network, local: &Local, n: usize) -> Self {
         let least = RETAIN_GC_DEPTHS * network.gc_depth;
         let rounds = (local.retain_events / n as u64).max(least);
-        Self { least, rounds, bytes: local.retain_bytes, gc_depth: network.gc_depth }
+        Self { rounds, least, bytes: local.retain_bytes, gc_depth: network.gc_depth }
     }
 
     /// Up to which round to drop, with `held` bytes of events here; nothing when it is not above 0.
