@@ -30,13 +30,27 @@ from .core.crypto import (
 from .core.crypto import peer_record as _peer_record
 from .core.dag import Dag, Node
 from .core.decide import Decider
+from .core.epoch import Epoch
 from .core.error import Reject
-from .core.input import Connected, Disconnected, Input, Persisted, Received, Start, Submit
+from .core.input import (
+    Attest,
+    Certify,
+    Connected,
+    Disconnected,
+    Input,
+    Persisted,
+    Propose,
+    Received,
+    Start,
+    Submit,
+    Vote,
+)
+from .core.items import decode_proposal
 from .core.journal import decode_record
 from .core.order import Orderer
 from .core.output import Output
 from .core.status import Status
-from .core.values import Delivered, Event, Parent
+from .core.values import Delivered, Event, Item, Parent, SyncPoint
 from .core.verify import check_event as _check_event
 from .core.verify import check_evidence as _check_evidence
 from .core.wire import (
@@ -88,7 +102,7 @@ __all__ = [
     "verify",
 ]
 
-SEAM = 4
+SEAM = 5
 
 U64 = 2**64 - 1  # the highest number that crosses to either core
 MAX_GAP = 100_000  # rounds above the highest that an event of a DagRun may be; each takes memory
@@ -147,16 +161,28 @@ class Machine(machine.Machine):
 class DagRun:
     """One DAG as it goes through dag, decide and order, event by event."""
 
-    def __init__(self, n: int, f: int | None, epoch_id: bytes, gc_depth: int, rule: str, order: str) -> None:
+    def __init__(
+        self, n: int, f: int | None, epoch_id: bytes, gc_depth: int, rule: str, order: str, epoch_ms: int = 0
+    ) -> None:
         self.committee = Committee(n, f, epoch_id)
         self.dag = Dag(self.committee.n)
         self.decider = Decider(self.committee, self.dag, rule)
         self.orderer = Orderer(self.committee, order, gc_depth)
+        self.epoch = Epoch(self.committee, epoch_ms * 1_000_000)
         self._forgotten = 0  # rounds up to here have no slots any more
 
-    def insert(self, digest: bytes, creator: int, round: int, created_at: int, parents: Sequence[bytes]) -> None:
+    def insert(
+        self,
+        digest: bytes,
+        creator: int,
+        round: int,
+        created_at: int,
+        parents: Sequence[bytes],
+        items: Sequence[tuple[int, bytes]] = (),
+        transactions: Sequence[bytes] = (),
+    ) -> None:
         """Insert an event, and decide what it makes decidable; `parents` are digests of events that are here."""
-        self.decider.insert(self._node(digest, creator, round, created_at, parents))
+        self.decider.insert(self._node(digest, creator, round, created_at, parents, items, transactions))
 
     def count(self, digest: bytes, creator: int, round: int, created_at: int, parents: Sequence[bytes]) -> None:
         """Insert an event like `insert`, but decide nothing yet."""
@@ -172,8 +198,11 @@ class DagRun:
         self.decider.decide()
 
     def close(self) -> list[tuple[int, list[tuple[bytes, int]]]]:
-        """Order all rounds that have closed since the last call: (round, [(digest, consensus_at), ...]) of each."""
-        return [(round, [(done.event.digest, done.consensus_at) for done in batch]) for round, batch in self._batches()]
+        """Order all rounds that have closed since the last call: (round, [(digest, consensus_at), ...]) of each.
+
+        Sync points are among what is ordered.
+        """
+        return [(round, [(done.digest, done.consensus_at) for done in batch]) for round, batch in self._batches()]
 
     def slots(self) -> dict[str, str]:
         """Every slot as "round/creator" and its status: an event's digest in hex, "skip" or "undecided"."""
@@ -204,24 +233,52 @@ class DagRun:
     def __len__(self) -> int:
         return len(self.dag)
 
-    def _batches(self) -> list[tuple[int, list[Delivered]]]:
-        batches = [(round, self.orderer.close(round, committed)) for round, committed in self.decider.closing()]
-        return [(round, batch) for round, batch in batches if batch]
+    def _batches(self) -> list[tuple[int, list[Delivered | SyncPoint]]]:
+        batches: list[tuple[int, list[Delivered | SyncPoint]]] = []
+        for round, committed in self.decider.closing():
+            if self.epoch.is_ended:
+                break
+            events = self.orderer.close(round, committed)
+            for done in events:
+                self.epoch.count(done)
+            batch: list[Delivered | SyncPoint] = [*events, *self.epoch.close(round, self.orderer)]
+            if batch:
+                batches.append((round, batch))
+        return batches
 
-    def _node(self, digest: bytes, creator: int, round: int, created_at: int, parents: Sequence[bytes]) -> Node:
+    def _node(
+        self,
+        digest: bytes,
+        creator: int,
+        round: int,
+        created_at: int,
+        parents: Sequence[bytes],
+        items: Sequence[tuple[int, bytes]] = (),
+        transactions: Sequence[bytes] = (),
+    ) -> Node:
         _check_digest("digest", digest)
         for what, value in (("creator", creator), ("round", round), ("created_at", created_at)):
             _check_number(what, value)
         for parent in parents:
             _check_digest("a parent", parent)
-        return self._accepted(self._event(digest, creator, round, created_at, parents))
+        attached = tuple(Item(type, body) for type, body in items)
+        return self._accepted(self._event(digest, creator, round, created_at, parents, attached, tuple(transactions)))
 
     def _accepted(self, event: Event) -> Node:
         node = self.dag.insert(event)
         self.orderer.accept(node)
         return node
 
-    def _event(self, digest: bytes, creator: int, round: int, created_at: int, parents: Sequence[bytes]) -> Event:
+    def _event(
+        self,
+        digest: bytes,
+        creator: int,
+        round: int,
+        created_at: int,
+        parents: Sequence[bytes],
+        items: tuple[Item, ...],
+        transactions: tuple[bytes, ...],
+    ) -> Event:
         """The event, if it can stand where it says."""
         id, n, lowest, highest = digest.hex(), self.committee.n, self.dag.floor + 1, self.dag.top + MAX_GAP
         if creator >= n:
@@ -236,7 +293,7 @@ class DagRun:
             if node is None or node.round >= round:
                 raise ArgumentError(f"event {id} has parent {parent.hex()}, which is not an earlier event")
             references.append(Parent(node.creator, node.round, parent))
-        return Event(creator, round, created_at, tuple(references), (), (), b"", digest, bytes(64))
+        return Event(creator, round, created_at, tuple(references), items, transactions, b"", digest, bytes(64))
 
 
 def sign(seed: bytes, message: bytes) -> bytes:
@@ -298,6 +355,21 @@ def _check_input(input: Input, peers: int) -> None:
     elif kind is Submit:
         assert isinstance(input, Submit)
         _check_bytes("a transaction", input.transactions)
+    elif kind is Propose:
+        assert isinstance(input, Propose)
+        _check_bytes("Propose.body", (input.body,))
+        if decode_proposal(input.body) is None:
+            raise ArgumentError(f"Propose.body has {len(input.body)} bytes: give what encode_proposal gives")
+    elif kind is Vote:
+        assert isinstance(input, Vote)
+        _check_digest("Vote.proposal", input.proposal)
+    elif kind is Attest:
+        assert isinstance(input, Attest)
+        _check_number("Attest.index", input.index)
+        _check_digest("Attest.state_hash", input.state_hash)
+    elif kind is Certify:
+        assert isinstance(input, Certify)
+        _check_number("Certify.index", input.index)
     elif kind is Persisted:
         assert isinstance(input, Persisted)
         _check_number("Persisted.token", input.token)

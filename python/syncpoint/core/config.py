@@ -73,6 +73,12 @@ class Network:
     max_ahead: int = 200
     """Rounds, 8 to 100,000: an event farther above the highest round that a peer knows is not kept (V7)."""
 
+    epoch_ms: int = 0
+    """Milliseconds of consensus time from a transaction to the next regular EPOCH sync point, 0 to 3,600,000 (S5).
+
+    0 stands for none. An idle network makes none in any case.
+    """
+
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise ArgumentTypeError(f"Network.name is {self.name!r}: give a text")
@@ -88,6 +94,7 @@ class Network:
         _check_range("Network.gc_depth", self.gc_depth, 4, MAX_GC_DEPTH)
         _check_range("Network.max_payload_bytes", self.max_payload_bytes, 1024, MAX_PAYLOAD_BYTES)
         _check_range("Network.max_ahead", self.max_ahead, 8, 100_000)
+        _check_range("Network.epoch_ms", self.epoch_ms, 0, 3_600_000)
 
     @property
     def max_transaction_bytes(self) -> int:
@@ -98,7 +105,7 @@ class Network:
         """The canonical bytes of these settings (docs/wire.md); equal networks, equal bytes."""
         name = self.name.encode()
         return struct.pack(
-            f"<H{len(name)}sBBHIII",
+            f"<H{len(name)}sBBHIIII",
             len(name),
             name,
             RULES.index(self.rule),
@@ -107,6 +114,7 @@ class Network:
             self.gc_depth,
             self.max_payload_bytes,
             self.max_ahead,
+            self.epoch_ms,
         )
 
 

@@ -8,16 +8,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Connected", "Disconnected", "Input", "Persisted", "Received", "Start", "Submit"]
+__all__ = [
+    "Attest",
+    "Certify",
+    "Connected",
+    "Disconnected",
+    "Input",
+    "Persisted",
+    "Propose",
+    "Received",
+    "Start",
+    "Submit",
+    "Vote",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
     """The first input: what the store has (J1, J2, R1), nothing for a new peer.
 
-    The records are, if anything was delivered, a place; then events in the order in which they were written, all those
-    of the retained rounds up to the place and above, and own ones from the oldest on that was not delivered; then
-    which own ones were delivered before the place.
+    The records are, if anything was delivered, a place and the state of proposals and votes there if there is any; then
+    events in the order in which they were written, all those of the retained rounds up to the place and above, and own
+    ones from the oldest on that was not delivered; then which own ones were delivered before the place.
     """
 
     records: Sequence[bytes]
@@ -37,6 +49,36 @@ class Submit:
     """Transactions of our own application; they are numbered from 0 in the order in which they come in."""
 
     transactions: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """Our own application asks for a sync point (S1)."""
+
+    body: bytes  # `items.encode_proposal`, which has an id by `items.proposal_id`
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """Our own application approves or refuses a proposal (S1)."""
+
+    proposal: bytes  # its id
+    approves: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Attest:
+    """The hash of our own application's state behind a sync point (C1)."""
+
+    index: int  # of the sync point
+    state_hash: bytes  # 32 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Certify:
+    """Ask for a certificate of the first checkpoint at an index or behind it; `Certified` answers (C2)."""
+
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +102,4 @@ class Disconnected:
     peer: int
 
 
-Input = Start | Received | Submit | Persisted | Connected | Disconnected
+Input = Start | Received | Submit | Propose | Vote | Attest | Certify | Persisted | Connected | Disconnected

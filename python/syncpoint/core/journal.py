@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
+from .values import SyncPoint
+
 __all__ = [
     "OwnDelivered",
     "OwnEvent",
@@ -15,17 +17,23 @@ __all__ = [
     "Position",
     "Record",
     "RecordType",
+    "State",
+    "StoredSyncPoint",
     "decode_record",
     "encode_own_delivered",
     "encode_own_event",
     "encode_peer_event",
     "encode_place",
+    "encode_state",
+    "encode_sync_point",
 ]
 
 _COUNT = struct.Struct("<I")
 _POSITION = struct.Struct("<QI")
 _PLACE = struct.Struct("<QQQ32s")
 _ROUND = struct.Struct("<Q")
+_SYNC_POINT = struct.Struct("<BQ32sH16s32s")
+_NOBODY = 0xFFFF
 
 
 class RecordType(IntEnum):
@@ -35,6 +43,8 @@ class RecordType(IntEnum):
     PEER_EVENT = 2
     PLACE = 3
     OWN_DELIVERED = 4
+    STATE = 5
+    SYNC_POINT = 6
 
 
 class Position(NamedTuple):
@@ -75,7 +85,25 @@ class OwnDelivered(NamedTuple):
     of_round: int
 
 
-Record = OwnEvent | PeerEvent | Place | OwnDelivered
+class State(NamedTuple):
+    """The state of proposals and votes at the place (S1, R1)."""
+
+    state: bytes  # `Epoch.encode`
+
+
+class StoredSyncPoint(NamedTuple):
+    """A sync point as a store keeps it, without its place in the order (J2)."""
+
+    kind: int
+    epoch_index: int
+    proposal: bytes
+    proposer: int | None
+    approvals: int
+    session_id: bytes
+    metadata: bytes
+
+
+Record = OwnEvent | PeerEvent | Place | OwnDelivered | State | StoredSyncPoint
 
 
 def encode_own_event(frame: bytes, taken_over: Sequence[Position]) -> bytes:
@@ -100,6 +128,19 @@ def encode_own_delivered(round: int) -> bytes:
     return bytes((RecordType.OWN_DELIVERED,)) + _ROUND.pack(round)
 
 
+def encode_state(state: bytes) -> bytes:
+    """The record of the state of proposals and votes."""
+    return bytes((RecordType.STATE,)) + state
+
+
+def encode_sync_point(point: SyncPoint) -> bytes:
+    """The record of a sync point."""
+    proposer = _NOBODY if point.proposer is None else point.proposer
+    approvals = point.approvals.to_bytes(16, "little")
+    fixed = _SYNC_POINT.pack(point.kind, point.epoch_index, point.proposal, proposer, approvals, point.session_id)
+    return bytes((RecordType.SYNC_POINT,)) + fixed + point.metadata
+
+
 def decode_record(record: bytes) -> Record | None:
     """What a record says, None when it is none: our own store contradicts itself."""
     kind, body = record[:1], record[1:]
@@ -111,6 +152,13 @@ def decode_record(record: bytes) -> Record | None:
         return Place._make(_PLACE.unpack(body))
     if kind == bytes((RecordType.OWN_DELIVERED,)) and len(body) == _ROUND.size:
         return OwnDelivered(*_ROUND.unpack(body))
+    if kind == bytes((RecordType.STATE,)):
+        return State(body)
+    if kind == bytes((RecordType.SYNC_POINT,)) and len(body) >= _SYNC_POINT.size:
+        point, epoch_index, proposal, proposer, approvals, session_id = _SYNC_POINT.unpack_from(body)
+        by = None if proposer == _NOBODY else proposer
+        agreed = int.from_bytes(approvals, "little")
+        return StoredSyncPoint(point, epoch_index, proposal, by, agreed, session_id, body[_SYNC_POINT.size :])
     return None
 
 

@@ -7,32 +7,47 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import ArgumentError, CorruptError
-from . import wire
+from . import items, wire
+from .checkpoint import Checkpoints
 from .committee import Committee
 from .config import MachineConfig
 from .crypto import Signer, blake3
 from .dag import Dag
 from .decide import Decider
+from .epoch import Epoch
 from .error import Reject
-from .fetch import Fetcher, Server
-from .input import Connected, Disconnected, Input, Persisted, Received, Start, Submit
+from .exchange import Exchange
+from .input import Attest, Certify, Connected, Disconnected, Input, Persisted, Propose, Received, Start, Submit, Vote
+from .items import encode_vote
 from .journal import encode_own_event, encode_peer_event
 from .order import Orderer
-from .output import Broadcast, Deliver, Halted, Output, Persist, Queue, Rejected, Send, SendStored, Wake, Write
+from .output import (
+    Broadcast,
+    Certified,
+    Closed,
+    Deliver,
+    Diverged,
+    Halted,
+    Opened,
+    Output,
+    Persist,
+    Queue,
+    Rejected,
+    Wake,
+    Write,
+)
 from .propose import Made, Proposer
-from .recover import COPIED, Recovery, read_store
+from .recover import COPIED, read_store
 from .retain import Retention
 from .status import Status
 from .timer import Timer
-from .values import Delivered, Event
+from .values import Delivered, Event, Item, ItemType, SyncPoint
 from .verify import check_ancestors, check_event
 from .wire import FrameType
 
 __all__ = ["Machine"]
 
 PULL_GAP = 3  # rounds above the top: beyond, whole rounds are pulled rather than single parents
-STALL_NS = 500_000_000  # without a closed round while something waits, before frontiers are exchanged again
-STALL_HEARTBEATS = 2  # the same while nothing waits
 
 
 class Machine:
@@ -54,11 +69,13 @@ class Machine:
         self._timer = Timer(self.committee, own)
         parts = self._dag, self._decider, self._orderer, self._timer
         self._proposer = Proposer(config.network, self.committee, config.local, own, signer, config.entropy, *parts)
-        self._fetcher = Fetcher(self.committee, own, config.local.pool_bytes_per_sender)
-        self._server = Server(self._dag, self.committee, config.network.gc_depth)
-        self._recovery = Recovery(self.committee, own, self._dag, config.network.gc_depth)
-        self._retention = Retention(config.network, config.local, self.committee.n)
+        self._epoch = Epoch(self.committee, config.network.epoch_ms * 1_000_000)
+        self._checkpoints = Checkpoints(self.committee, own, signer)
         self._outputs: list[Output] = []
+        self._exchange = Exchange(config.network, self.committee, config.local, own, self._dag, self._outputs)
+        self._fetcher = self._exchange.fetcher
+        self._recovery = self._exchange.recovery
+        self._retention = Retention(config.network, config.local, self.committee.n)
         self._accepted: list[bytes] = []  # records of what others sent
         self._rejects: dict[Reject, int] = {}
         self._equivocators = 0  # bit set over creators
@@ -69,7 +86,6 @@ class Machine:
         self._submitted = False  # since the queue was reported last
         self._queued = (0, 0)
         self._propose_at: int | None = None  # ns, when to ask the proposer again
-        self._quiet_since = 0  # ns, when a round closed last, or frontiers were exchanged again
 
     # -- the seam -----------------------------------------------------------------------------------
 
@@ -83,11 +99,13 @@ class Machine:
             self._outputs.append(Write(tuple(self._accepted)))
             self._accepted = []
         self._close_rounds()
+        self._tell()
         self._propose()
         due = [at for at in (self._fetch(), self._propose_at) if at is not None]
         if due:
             self._outputs.append(Wake(max(min(due), now)))
-        outputs, self._outputs = self._outputs, []
+        outputs = list(self._outputs)
+        self._outputs.clear()
         return outputs
 
     def status(self) -> Status:
@@ -111,6 +129,9 @@ class Machine:
             frontier=tuple(self._dag.frontier),
             events=len(self._dag),
             delivered=orderer.index,
+            epoch_index=self._epoch.epoch_index,
+            proposals=len(self._epoch.open),
+            ended=self._epoch.is_ended,
             order_hash=orderer.order_hash,
             consensus_at=orderer.consensus_at,
             queued_transactions=proposer.queued,
@@ -134,7 +155,7 @@ class Machine:
     def digest(self) -> bytes:
         """A hash of all that the peers must come to agree on, and of what it will be computed from."""
         counts = struct.pack("<QQ", self._orderer.index, self._decider.closed)
-        return blake3(self._orderer.order_hash + counts + self._decider.snapshot())
+        return blake3(self._orderer.order_hash + counts + self._epoch.encode() + self._decider.snapshot())
 
     # -- inputs -------------------------------------------------------------------------------------
 
@@ -147,13 +168,22 @@ class Machine:
                 assert not self._observes, "the engine of an observer takes no transactions"
                 self._proposer.submit(input.transactions)
                 self._submitted = True
+            case Propose():
+                self._proposer.say(Item(ItemType.PROPOSE, input.body), is_urgent=True)
+            case Vote():
+                body = encode_vote(items.Vote(input.proposal, input.approves))
+                self._proposer.say(Item(ItemType.VOTE, body), is_urgent=True)
+            case Attest():
+                for vote in self._checkpoints.attest(input.index, input.state_hash):
+                    self._proposer.say(vote, is_urgent=True)
+            case Certify():
+                self._checkpoints.certify(input.index)
             case Persisted():
                 self._persisted(input.token)
             case Connected():
-                self._fetcher.connected(input.peer)
+                self._exchange.connected(input.peer)
                 if self._is_member(input.peer):
                     self._timer.linked |= 1 << input.peer
-                self._send_frontier(FrameType.FRONTIER, input.peer)
             case Disconnected():
                 self._fetcher.disconnected(input.peer)
                 self._timer.linked &= ~(1 << input.peer)
@@ -164,7 +194,7 @@ class Machine:
         """Take up the store: what was in the DAG is in it again, and nothing is delivered twice (R1)."""
         assert not self._started, "started twice"
         self._started = True
-        self._quiet_since = self._now
+        self._exchange.rest(self._now)
         past = read_store(start.records, self.own, self.committee, self.config.network)
         self._recovery.start(start.whole)
         if past.place is not None:  # rounds up to there will close once more, and nothing comes of it
@@ -172,6 +202,9 @@ class Machine:
             self._dag.begin(floor)
             self._decider.begin(floor)
             self._orderer.begin(floor, past.place)
+            self._checkpoints.begin(past.place.next_index)
+        if past.state is not None:
+            self._epoch.restore(past.state)
         for event, taken_over in past.events:
             if taken_over is not None:
                 self._recovery.journaled(event)
@@ -197,16 +230,8 @@ class Machine:
         reject: Reject | None
         if kind == FrameType.EVENT:
             reject = self._event_frame(peer, frame)
-        elif kind == FrameType.REQUEST:
-            digests = wire.decode_request(frame)
-            found = digests if isinstance(digests, Reject) else self._server.requested(peer, digests, self._now)
-            reject = self._send_events(peer, found)
-        elif kind in (FrameType.FRONTIER, FrameType.PULL):
-            frontier = wire.decode_frontier(frame, self.committee.n)
-            if isinstance(frontier, Reject):
-                reject = frontier
-            else:
-                reject = self._frontier(peer, frontier, pull=kind == FrameType.PULL)
+        elif kind in (FrameType.REQUEST, FrameType.FRONTIER, FrameType.PULL):
+            reject = self._exchange.frame(peer, kind, frame, self._now)
         else:
             reject = Reject.FRAME_EMPTY if kind is None else Reject.FRAME_TYPE
         if reject is not None:
@@ -224,7 +249,7 @@ class Machine:
             return Reject.TOO_OLD
         if event.round > self._dag.top + self.config.network.max_ahead:
             self._recovery.claims(peer, event.round)
-            self._pull(peer)
+            self._exchange.pull(peer, self._now)
             return Reject.AHEAD  # V7
         spare = self._proposer.is_spare(event) and not self._fetcher.wants(event.digest)  # F2
         reject = Reject.EQUIVOCATION if spare else check_event(event, self.committee, self.config.network.gc_depth)
@@ -234,7 +259,7 @@ class Machine:
             self._halt(f"an event of round {event.round} carries our signature, and not by us: {COPIED}")
             self._reject(peer, Reject.NOT_OURS)  # R5; taken all the same, as others build on it
         if event.round > self._dag.top + PULL_GAP:
-            self._pull(peer)
+            self._exchange.pull(peer, self._now)
         return self._take(event, peer)
 
     # -- events on their way into the DAG -------------------------------------------------------------
@@ -290,6 +315,7 @@ class Machine:
             self._orderer.accept(node)
         self._proposer.accept(node)
         self._decider.insert(node)
+        self._checkpoints.accept(event)
         if self._proposer.is_copied:
             self._halt(f"there is evidence that our key signed two events for one slot: {COPIED}")
 
@@ -309,69 +335,52 @@ class Machine:
             self._halted = reason
             self._outputs.append(Halted(reason))
 
-    # -- frontiers, requests, pulls -------------------------------------------------------------------
-
-    def _frontier(self, peer: int, theirs: tuple[int, ...], *, pull: bool) -> Reject | None:
-        """Learn how far a peer is; fill whichever side is behind (F3)."""
-        if self._is_member(peer) and not self._observes:  # what observers say of us counts for nothing (Q4)
-            self._recovery.frontier(peer, theirs)
-        floor = self._dag.floor  # what lies so low can no longer be taken (F4)
-        ours = [max(round, floor + self.config.network.gc_depth if floor else 0) for round in self._dag.frontier]
-        behind = any(their > our for their, our in zip(theirs, ours, strict=True))
-        if not pull:
-            self._fetcher.pulled(peer, is_ahead=behind)
-        if behind:
-            self._pull(peer)
-        if pull:
-            return self._answer(peer, theirs)
-        if not behind and any(their < our for their, our in zip(theirs, ours, strict=True)):
-            self._send_frontier(FrameType.FRONTIER, peer)
-        return None
-
-    def _answer(self, peer: int, theirs: tuple[int, ...]) -> Reject | None:
-        """Answer a pull, from the store where we have dropped what comes next."""
-        first = self._server.stored_from(theirs) if self.config.local.stores else None
-        last = wire.encode_frontier(FrameType.FRONTIER, self._dag.frontier)
-        if first is None:
-            return self._send_events(peer, self._server.above(peer, theirs, self._now), last)
-        reject = self._server.charge(peer, self._now)
-        if reject is None:
-            self._outputs.append(SendStored(peer, first, theirs, Server.BYTES_PER_PULL, last))
-        return reject
-
-    def _send_events(self, peer: int, events: list[Event] | Reject, *last: bytes) -> Reject | None:
-        if isinstance(events, Reject):
-            return events
-        self._outputs += [Send(peer, frame) for frame in (*map(wire.encode_event, events), *last)]
-        return None
-
-    def _pull(self, peer: int) -> None:
-        if self._fetcher.pull(peer, self._now):
-            self._send_frontier(FrameType.PULL, peer)
-
-    def _send_frontier(self, type: FrameType, peer: int) -> None:
-        self._outputs.append(Send(peer, wire.encode_frontier(type, self._dag.frontier)))
-
     # -- what follows from the inputs -----------------------------------------------------------------
 
     def _close_rounds(self) -> None:
         """Order what closed, and let go of what is too old to matter."""
         closing = self._decider.closing()
-        messages: list[Delivered] = []
+        messages: list[Delivered | SyncPoint] = []
+        states: list[tuple[int, bytes]] = []
         for round, committed in closing:
+            if self._epoch.is_ended:  # nothing is delivered any more (S4)
+                break
             for done in self._orderer.close(round, committed):
+                self._epoch.count(done)
                 if done.event.creator == self.own:
                     done = replace(done, submissions=self._proposer.delivered(done))
                 messages.append(done)
             if not self._orderer.replays:
+                messages += self._agree(round)
+                state = self._epoch.take_changes()
+                if state is not None:
+                    states.append((round, state))
                 self._proposer.expire(self._orderer.floor)  # O11
-        if messages:
-            self._outputs.append(Deliver(tuple(messages)))
+        if messages or states:
+            self._outputs.append(Deliver(tuple(messages), tuple(states)))
         if closing:
             if self._recovery.is_certain:  # else it is quiet while we cannot take part, whatever the others do
-                self._quiet_since = self._now
+                self._exchange.rest(self._now)
             self._decider.prune(self._decider.closed)
             self._forget()
+
+    def _agree(self, round: int) -> list[SyncPoint]:
+        """The sync points at the end of a batch, and what we say of the order there (S2, C1)."""
+        points = self._epoch.close(round, self._orderer)
+        for vote in self._checkpoints.close(round, points, self._orderer):
+            self._proposer.say(vote, is_urgent=bool(points))
+        return points
+
+    def _tell(self) -> None:
+        """Tell the runtime what became of proposals, and of checkpoints."""
+        for ballot in self._epoch.take_opened():
+            voted = self._observes or ballot.voted(self.own)
+            self._outputs.append(Opened(ballot.id, ballot.proposer, *ballot.proposal, voted))
+        self._outputs += [Closed(id, outcome) for id, outcome in self._epoch.take_closed()]
+        self._outputs += map(Certified, self._checkpoints.take_certificates())
+        divergence = self._checkpoints.take_divergence()
+        if divergence is not None:
+            self._outputs.append(Diverged(divergence))
 
     def _forget(self) -> None:
         """Drop rounds that neither we nor any peer that keeps up still need (F4)."""
@@ -405,6 +414,8 @@ class Machine:
         self._halt(self._recovery.settle())
         self._recovery.catch_up(self._proposer.base_round, self._retention.reach(self._dag.bytes))
         self._proposer.resume_round = self._recovery.resume_round
+        if self._epoch.is_ended and self._checkpoints.is_voted(self._orderer.index - 1):  # S4
+            return False
         may = self._recovery.is_certain and not self._recovery.is_behind and not self._orderer.replays
         return may and self._proposer.base_round >= self._recovery.journaled_round
 
@@ -421,21 +432,11 @@ class Machine:
 
     def _fetch(self) -> int | None:
         """Ask for what is missing; when to look again."""
-        requests, due = self._fetcher.poll(self._now)
-        self._outputs += [Send(peer, wire.encode_request(digests)) for peer, digests in requests]
-        if not self._started or not self._fetcher.linked:
-            return due
-        busy = self._orderer.has_undelivered or self._proposer.queued
-        stall = STALL_NS if busy else STALL_HEARTBEATS * self.config.local.heartbeat_ns
-        if self._now >= self._quiet_since + stall:  # frames were lost, or too few peers are linked
-            self._quiet_since = self._now
-            if self._recovery.is_certain or self._halted is not None:
-                self._outputs.append(Broadcast(wire.encode_frontier(FrameType.FRONTIER, self._dag.frontier)))
-            else:
-                for peer in sorted(filter(self._is_member, self._fetcher.linked)):
-                    if not self._recovery.is_heard(peer):  # whoever is pulled from says how far it is
-                        self._send_frontier(FrameType.PULL, peer)
-        return min(at for at in (due, self._quiet_since + stall) if at is not None)
+        if not self._started:
+            return None
+        busy = self._orderer.has_undelivered or self._proposer.queued > 0
+        certain = self._recovery.is_certain or self._halted is not None
+        return self._exchange.poll(self._now, busy=busy, certain=certain)
 
     def _is_member(self, peer: int) -> bool:
         return peer < self.committee.n  # observers count for nothing (Q4)

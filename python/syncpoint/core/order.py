@@ -98,6 +98,14 @@ class Orderer:
             self._place = None
         return []
 
+    def place(self, digest: bytes, stamp: int) -> int:
+        """Give what has this digest the next place in the order, at a time not before the stamp (ns); its index."""
+        index = self.index
+        self.consensus_at = max(self.consensus_at + 1, stamp)  # O8
+        self.order_hash = blake3(self.order_hash + struct.pack("<Q32sQ", index, digest, self.consensus_at))  # O9
+        self.index += 1
+        return index
+
     # -- holding and seeing -------------------------------------------------------------------------
 
     def _drop_below(self, floor: int) -> None:
@@ -174,22 +182,18 @@ class Orderer:
                     stamps[node] = stamps[parent]
 
     def _deliver(self, node: Node, stamp: int, round: int, signatures: int) -> Delivered:
-        self.consensus_at = max(self.consensus_at + 1, stamp)  # O8
-        place = struct.pack("<Q32sQ", self.index, node.digest, self.consensus_at)
-        self.order_hash = blake3(self.order_hash + place)  # O9
+        index = self.place(node.digest, stamp)
         whitened = int.from_bytes(node.event.signature, "big") ^ signatures  # O10
-        delivered = Delivered(
+        return Delivered(
             event=node.event,
             parents=tuple(parent.digest for parent in node.parents),
-            index=self.index,
+            index=index,
             consensus_at=self.consensus_at,
             order_hash=self.order_hash,
             whitened_signature=whitened.to_bytes(64, "big"),
             closed_by=round,
             submissions=(),
         )
-        self.index += 1
-        return delivered
 
     def _forget_carrying(self, node: Node) -> None:
         carrying = self._carrying.get(node.round)

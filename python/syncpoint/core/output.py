@@ -8,13 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .checkpoint import Certificate, Divergence
+from .epoch import Outcome
 from .error import Reject
-from .values import Delivered
+from .values import Delivered, SyncPoint
 
 __all__ = [
     "Broadcast",
+    "Certified",
+    "Closed",
     "Deliver",
+    "Diverged",
     "Halted",
+    "Opened",
     "Output",
     "Persist",
     "Queue",
@@ -71,7 +77,45 @@ class Broadcast:
 class Deliver:
     """Hand these to the application, in this order."""
 
-    messages: Sequence[Delivered]
+    messages: Sequence[Delivered | SyncPoint]
+    states: Sequence[
+        tuple[int, bytes]
+    ] = ()  # where the state of proposals and votes changed: round, the state after it
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A proposal was delivered and is open, or is still after a restart (S1)."""
+
+    proposal: bytes  # its id
+    proposer: int  # creator
+    kind: int
+    deadline: int  # ns, of consensus time
+    salt: int
+    metadata: bytes
+    voted: bool  # our vote is counted, or we have none
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A proposal is decided; after an adopted one comes its sync point (S2)."""
+
+    proposal: bytes  # its id
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """A certificate that was asked for; without signatures where the checkpoint is too old to be known (C2)."""
+
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """Others contradict us, honest ones among them: our order, or our application, is another one (C4)."""
+
+    divergence: Divergence
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,4 +148,19 @@ class Halted:
     reason: str
 
 
-Output = Persist | Write | Send | SendStored | Broadcast | Deliver | Queue | Wake | Rejected | Halted
+Output = (
+    Persist
+    | Write
+    | Send
+    | SendStored
+    | Broadcast
+    | Deliver
+    | Opened
+    | Closed
+    | Certified
+    | Diverged
+    | Queue
+    | Wake
+    | Rejected
+    | Halted
+)

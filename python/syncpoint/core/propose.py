@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from . import wire
 from .committee import Committee
-from .config import MAX_ITEM_BYTES, MAX_TRANSACTIONS, Local, Network
+from .config import MAX_ITEM_BYTES, MAX_ITEMS, MAX_TRANSACTIONS, Local, Network
 from .crypto import DOMAIN_EVENT, Signer, blake3
 from .dag import Dag, Node
 from .decide import Decider
@@ -93,6 +93,8 @@ class Proposer:
         self._placed: dict[int, Placed] = {}  # our undelivered events by round
         self._uncovered: dict[Node, None] = {}  # accepted, not in our history
         self._evidence: dict[int, Item] = {}  # creator -> proof that is not in our history yet
+        self._items: deque[Item] = deque()  # what we say of the network, for our next events (S1, C1)
+        self._urgent = 0  # of these, from the first on: up to the last one that is reason enough for an event
 
     @property
     def queued(self) -> int:
@@ -117,6 +119,12 @@ class Proposer:
             self._queue.append(Queued(transaction, self._next_number))
             self._next_number += 1
             self.queued_bytes += size
+
+    def say(self, item: Item, *, is_urgent: bool) -> None:
+        """Put an item into our next event; what is not urgent waits for an event that is made anyway (P2)."""
+        self._items.append(item)
+        if is_urgent:
+            self._urgent = len(self._items)
 
     def restore(self, event: Event, taken_over: Iterable[Position]) -> None:
         """Take up an own event of the journal; what it carries is delivered with it, or queued again (O11)."""
@@ -162,7 +170,7 @@ class Proposer:
         if parents is None:
             return None
         above = self._dag.row(round + 1).creators.bit_count()
-        if not (self._queue or self._evidence or self._orderer.has_undelivered or above):
+        if not (self._queue or self._evidence or self._urgent or self._orderer.has_undelivered or above):
             beat_at = self.created_at + self.local.heartbeat_ns
             if now < beat_at:
                 return beat_at
@@ -197,6 +205,8 @@ class Proposer:
         again: list[Queued] = []
         for round in sorted(round for round in self._placed if round <= floor):
             placed = self._placed.pop(round)
+            for item in filter(_is_counted, placed.event.items):
+                self.say(item, is_urgent=True)
             for place, (transaction, number) in enumerate(zip(placed.event.transactions, placed.numbers, strict=True)):
                 if place not in placed.taken_over:
                     again.append(Queued(transaction, number, Position(round, place)))
@@ -297,7 +307,7 @@ class Proposer:
         self._timer.advanced(round, by, now)
         parents = sorted(strong + self._weak(round, strong), key=lambda node: node.creator)
         references = tuple(Parent(node.creator, node.round, node.digest) for node in parents)
-        items = tuple(self._evidence.values())[:MAX_EVIDENCE]
+        items = self._take_items()
         taken = self._take()
         transactions = tuple(entry.transaction for entry in taken)
         created_at = max(now, self.tip.created_at + 1) if self.tip is not None else now  # V5
@@ -324,7 +334,7 @@ class Proposer:
             digest=digest,
             signature=self._signer.sign(DOMAIN_EVENT + digest),
         )
-        if taken:
+        if taken or any(map(_is_counted, items)):
             self._placed[event.round] = Placed(event, tuple(entry.number for entry in taken))
         self.created_at = now
         self.made += 1
@@ -342,3 +352,18 @@ class Proposer:
             self.queued_bytes -= size
             taken.append(self._queue.popleft())
         return taken
+
+    def _take_items(self) -> tuple[Item, ...]:
+        """Evidence, and as much of what we say of the network as one event takes, in order."""
+        taken = list(self._evidence.values())[:MAX_EVIDENCE]
+        room = MAX_ITEM_BYTES - sum(len(item.body) for item in taken)
+        while self._items and len(taken) < MAX_ITEMS and len(self._items[0].body) <= room:
+            room -= len(self._items[0].body)
+            taken.append(self._items.popleft())
+            self._urgent = max(0, self._urgent - 1)
+        return tuple(taken)
+
+
+def _is_counted(item: Item) -> bool:
+    """Whether an item counts only once it is delivered (S1); what else we say has its effect before."""
+    return item.type in (ItemType.PROPOSE, ItemType.VOTE)

@@ -11,7 +11,7 @@ from .committee import Committee
 from .config import Network
 from .dag import Dag
 from .error import Reject
-from .journal import OwnDelivered, OwnEvent, Place, Position, decode_record
+from .journal import OwnDelivered, OwnEvent, Place, Position, State, StoredSyncPoint, decode_record
 from .values import Event
 
 __all__ = ["COPIED", "Past", "Recovery", "Stored", "read_store"]
@@ -30,6 +30,7 @@ class Past(NamedTuple):
     """What the records of a store say, each kind in the order of the records."""
 
     place: Place | None
+    state: bytes | None  # of proposals and votes
     events: list[Stored]
     delivered: list[int]  # rounds of own events
 
@@ -37,6 +38,7 @@ class Past(NamedTuple):
 def read_store(records: Iterable[bytes], own: int, committee: Committee, network: Network) -> Past:
     """Decode the records of a start; CorruptError for those that no store of ours can hold."""
     place: Place | None = None
+    state: bytes | None = None
     events: list[Stored] = []
     delivered: list[int] = []
     own_round = 0
@@ -48,6 +50,10 @@ def read_store(records: Iterable[bytes], own: int, committee: Committee, network
             place = decoded
         elif isinstance(decoded, OwnDelivered):
             delivered.append(decoded.of_round)
+        elif isinstance(decoded, State):
+            state = decoded.state
+        elif isinstance(decoded, StoredSyncPoint):
+            raise CorruptError("the journal holds a sync point among what a start takes")
         else:
             event = wire.decode_event(decoded.frame, committee.epoch_id, network)
             ours = isinstance(decoded, OwnEvent)
@@ -58,7 +64,7 @@ def read_store(records: Iterable[bytes], own: int, committee: Committee, network
                     raise CorruptError(f"the journal holds two events of ours for round {event.round}")
                 own_round = event.round
             events.append(Stored(event, decoded.taken_over if isinstance(decoded, OwnEvent) else None))
-    return Past(place, events, delivered)
+    return Past(place, state, events, delivered)
 
 
 class Recovery:

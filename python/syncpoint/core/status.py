@@ -29,7 +29,10 @@ class Status:
     floor_round: int  # rounds up to here were dropped
     frontier: tuple[int, ...]  # highest round of each creator
     events: int  # in memory
-    delivered: int  # events, since the start of the network
+    delivered: int  # events and sync points, since the start of the network
+    epoch_index: int  # sync points among them
+    proposals: int  # that are open: delivered, and not decided (S1)
+    ended: bool  # whether the session has ended: nothing is delivered any more (S4)
     order_hash: bytes  # after the last of them (O9)
     consensus_at: int  # ns, of the last of them
     queued_transactions: int  # submitted, in no event yet

@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NamedTuple
 
-__all__ = ["Delivered", "Event", "Item", "ItemType", "Parent", "lower_median"]
+__all__ = [
+    "Delivered",
+    "Event",
+    "Item",
+    "ItemType",
+    "Parent",
+    "SyncPoint",
+    "SyncPointKind",
+    "lower_median",
+]
 
 
 class ItemType(IntEnum):
@@ -17,6 +26,19 @@ class ItemType(IntEnum):
     VOTE = 2
     CHECKPOINT_VOTE = 3
     EVIDENCE = 4
+
+
+class SyncPointKind(IntEnum):
+    """What a sync point is about."""
+
+    SESSION = 1
+    MEMBERSHIP = 2
+    KEY_ROTATION = 3
+    CONFIG = 4
+    SNAPSHOT = 5
+    EPOCH = 6
+    CUSTOM = 7
+    END = 8
 
 
 class Item(NamedTuple):
@@ -62,8 +84,11 @@ class Event:
 
     @property
     def carries(self) -> bool:
-        """Whether anything in it waits to be delivered; an idle network makes events that carry nothing."""
-        return bool(self.transactions or self.items)
+        """Whether anything in it waits to be delivered; an idle network makes events that carry nothing.
+
+        A vote for a checkpoint counts where it is, in the DAG (C1): rounds for its sake would never end.
+        """
+        return bool(self.transactions) or any(item.type != ItemType.CHECKPOINT_VOTE for item in self.items)
 
     @property
     def transaction_count(self) -> int:
@@ -88,6 +113,29 @@ class Delivered:
     whitened_signature: bytes  # 64 bytes (O10)
     closed_by: int  # the round whose closing delivered it
     submissions: tuple[int | None, ...]  # of our own events: the number of each transaction, None from before a restart
+
+    @property
+    def digest(self) -> bytes:
+        """The event's id: what stands for it in the order hash."""
+        return self.event.digest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SyncPoint:
+    """A decision of the network about itself, at its place in the agreed order (S2)."""
+
+    kind: int  # one of SyncPointKind
+    metadata: bytes  # what its proposer attached
+    proposal: bytes  # the id of the proposal, 32 bytes; zeros: nobody had to ask
+    proposer: int | None  # creator; None: nobody had to ask
+    approvals: int  # bit set over creators: who agreed
+    epoch_index: int  # its number among the sync points, from 1
+    session_id: bytes  # 32 bytes: names the session that goes on or starts here
+    digest: bytes  # 32 bytes, in the place of an event's (O9)
+    index: int  # in the same numbering as events
+    consensus_at: int  # ns, strictly increasing (O8)
+    order_hash: bytes  # 32 bytes (O9)
+    closed_by: int  # the round whose closing delivered it
 
 
 def lower_median(values: Sequence[int]) -> int:

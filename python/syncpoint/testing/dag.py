@@ -8,7 +8,7 @@ from typing import Any
 from .. import _python
 from ..backend import load_core
 from ..core.config import ORDERS, RULES
-from ..core.values import Delivered, Event, Parent
+from ..core.values import Delivered, Event, Parent, SyncPoint
 from ..errors import ArgumentError
 
 __all__ = ["DagRun", "order_dag"]
@@ -20,13 +20,13 @@ class DagRun(_python.DagRun):
     def __init__(self, document: Mapping[str, Any], rule: str, order: str) -> None:
         epoch_id = bytes.fromhex(document["epoch_id"])
         super().__init__(document["n"], document.get("f"), epoch_id, document["gc_depth"], rule, order)
-        self.batches: list[tuple[int, list[Delivered]]] = []  # all so far
+        self.batches: list[tuple[int, list[Delivered | SyncPoint]]] = []  # all so far
 
     def accept(self, event: Event) -> None:
         """Insert one event; its parents must have been inserted before."""
         self.decider.insert(self._accepted(event))
 
-    def _batches(self) -> list[tuple[int, list[Delivered]]]:
+    def _batches(self) -> list[tuple[int, list[Delivered | SyncPoint]]]:
         batches = super()._batches()
         self.batches += batches
         return batches

@@ -1,0 +1,125 @@
+"""What peers tell each other so that nobody lacks anything for long: frontiers, requests and answers (F1, F3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from . import wire
+from .committee import Committee
+from .config import Local, Network
+from .dag import Dag
+from .error import Reject
+from .fetch import Fetcher, Server
+from .output import Broadcast, Output, Send, SendStored
+from .recover import Recovery
+from .values import Event
+from .wire import FrameType
+
+__all__ = ["Exchange"]
+
+STALL_NS = 500_000_000  # without a closed round while something waits, before frontiers are exchanged again
+STALL_HEARTBEATS = 2  # the same while nothing waits
+
+
+class Exchange:
+    """Compares how far we are with how far the others are, and fills whichever side is behind."""
+
+    def __init__(
+        self, network: Network, committee: Committee, local: Local, own: int, dag: Dag, outputs: list[Output]
+    ) -> None:
+        """What is to be sent goes to `outputs`."""
+        self.fetcher = Fetcher(committee, own, local.pool_bytes_per_sender)
+        self.server = Server(dag, committee, network.gc_depth)
+        self.recovery = Recovery(committee, own, dag, network.gc_depth)
+        self._committee = committee
+        self._local = local
+        self._dag = dag
+        self._outputs = outputs
+        self._gc_depth = network.gc_depth
+        self._observes = own >= committee.n
+        self._quiet_since = 0  # ns, when a round closed last, or frontiers were exchanged again
+
+    def connected(self, peer: int) -> None:
+        """A link is up: say how far we are."""
+        self.fetcher.connected(peer)
+        self._send_frontier(FrameType.FRONTIER, peer)
+
+    def frame(self, peer: int, kind: int, frame: bytes, now: int) -> Reject | None:
+        """Take a REQUEST, FRONTIER or PULL frame."""
+        if kind == FrameType.REQUEST:
+            digests = wire.decode_request(frame)
+            if isinstance(digests, Reject):
+                return digests
+            return self._send_events(peer, self.server.requested(peer, digests, now))
+        theirs = wire.decode_frontier(frame, self._committee.n)
+        if isinstance(theirs, Reject):
+            return theirs
+        return self._frontier(peer, theirs, pull=kind == FrameType.PULL, now=now)
+
+    def pull(self, peer: int, now: int) -> None:
+        """Ask a peer for all that it has above our frontier, unless it is asked already."""
+        if self.fetcher.pull(peer, now):
+            self._send_frontier(FrameType.PULL, peer)
+
+    def rest(self, now: int) -> None:
+        """Note that all is well: a round closed."""
+        self._quiet_since = now
+
+    def poll(self, now: int, *, busy: bool, certain: bool) -> int | None:
+        """Ask for what is missing, and for how far the others are when nothing closes; when to look again.
+
+        `busy` says that something waits to be delivered, `certain` that we need nothing from the others to sign.
+        """
+        requests, due = self.fetcher.poll(now)
+        self._outputs += [Send(peer, wire.encode_request(digests)) for peer, digests in requests]
+        if not self.fetcher.linked:
+            return due
+        stall = STALL_NS if busy else STALL_HEARTBEATS * self._local.heartbeat_ns
+        if now >= self._quiet_since + stall:  # frames were lost, or too few peers are linked
+            self._quiet_since = now
+            if certain:
+                self._outputs.append(Broadcast(wire.encode_frontier(FrameType.FRONTIER, self._dag.frontier)))
+            else:
+                for peer in sorted(self.fetcher.linked):
+                    if peer < self._committee.n and not self.recovery.is_heard(peer):
+                        self._send_frontier(FrameType.PULL, peer)  # whoever is pulled from says how far it is
+        return min(at for at in (due, self._quiet_since + stall) if at is not None)
+
+    # -- private --------------------------------------------------------------------------------------
+
+    def _frontier(self, peer: int, theirs: tuple[int, ...], *, pull: bool, now: int) -> Reject | None:
+        """Learn how far a peer is; fill whichever side is behind (F3)."""
+        if peer < self._committee.n and not self._observes:  # what observers say of us counts for nothing (Q4)
+            self.recovery.frontier(peer, theirs)
+        floor = self._dag.floor  # what lies so low can no longer be taken (F4)
+        ours = [max(round, floor + self._gc_depth if floor else 0) for round in self._dag.frontier]
+        behind = any(their > our for their, our in zip(theirs, ours, strict=True))
+        if not pull:
+            self.fetcher.pulled(peer, is_ahead=behind)
+        if behind:
+            self.pull(peer, now)
+        if pull:
+            return self._answer(peer, theirs, now)
+        if not behind and any(their < our for their, our in zip(theirs, ours, strict=True)):
+            self._send_frontier(FrameType.FRONTIER, peer)
+        return None
+
+    def _answer(self, peer: int, theirs: tuple[int, ...], now: int) -> Reject | None:
+        """Answer a pull, from the store where we have dropped what comes next."""
+        first = self.server.stored_from(theirs) if self._local.stores else None
+        last = wire.encode_frontier(FrameType.FRONTIER, self._dag.frontier)
+        if first is None:
+            return self._send_events(peer, self.server.above(peer, theirs, now), last)
+        reject = self.server.charge(peer, now)
+        if reject is None:
+            self._outputs.append(SendStored(peer, first, theirs, Server.BYTES_PER_PULL, last))
+        return reject
+
+    def _send_events(self, peer: int, events: Sequence[Event] | Reject, *last: bytes) -> Reject | None:
+        if isinstance(events, Reject):
+            return events
+        self._outputs += [Send(peer, frame) for frame in (*map(wire.encode_event, events), *last)]
+        return None
+
+    def _send_frontier(self, type: FrameType, peer: int) -> None:
+        self._outputs.append(Send(peer, wire.encode_frontier(type, self._dag.frontier)))
