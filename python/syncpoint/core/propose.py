@@ -94,6 +94,7 @@ class Proposer:
         self._uncovered: dict[Node, None] = {}  # accepted, not in our history
         self._evidence: dict[int, Item] = {}  # creator -> proof that is not in our history yet
         self._items: deque[Item] = deque()  # what we say of the network, for our next events (S1, C1)
+        self._heard_round = 0  # of our newest event that another one refers to, or that builds on none of ours
         self._urgent = 0  # of these, from the first on: up to the last one that is reason enough for an event
 
     @property
@@ -145,8 +146,12 @@ class Proposer:
         elif node.creator == self.own and (self.tip is None or node.round > self.tip.round):
             self.tip = node
             self._cover(node)
+            if not self._refers_to_us(node):
+                self._heard_round = node.round
         else:
             self._uncovered[node] = None
+            if node.round > self._heard_round + 1 and self._refers_to_us(node):
+                self._heard_round = max(parent.round for parent in node.parents if parent.creator == self.own)
 
     def accuse(self, creator: int, first: Event, second: Event) -> None:
         """Keep the proof that a creator signed two events for one slot, for our next event (E5, F2)."""
@@ -223,6 +228,19 @@ class Proposer:
         """Whether there is proof that it forked, in our history or for our next event."""
         return bool(self.exposed >> creator & 1) or creator in self._evidence
 
+    def _refers_to_us(self, node: Node) -> bool:
+        """Whether one of our events is among the parents."""
+        return any(parent.creator == self.own for parent in node.parents)
+
+    @property
+    def _is_unheard(self) -> bool:
+        """Whether nobody has referred to us for as many rounds as can be referred to (V3).
+
+        The others cannot have our events: they came too late, as those of a peer that was away for about as long as
+        they keep rounds. What builds on them is of no use to anybody, so we build on the others alone (docs/decisions/0015-far-behind.md).
+        """
+        return self.committee.n > 1 and self.own_round > self._heard_round + self.network.gc_depth
+
     # -- parents ------------------------------------------------------------------------------------
 
     def _strong(self, round: int) -> list[Node] | None:
@@ -233,8 +251,9 @@ class Proposer:
         if row.creators.bit_count() < self.committee.q:
             return None
         chosen: list[Node] = []
+        left_out = self.exposed | self._is_unheard << self.own
         for creator, variants in enumerate(row.variants):
-            if variants and not self.exposed >> creator & 1:
+            if variants and not left_out >> creator & 1:
                 # Of several variants the one that came first: most others will have voted for it too.
                 chosen.append(min(variants, key=lambda node: node.index))
         while liars := exposed(chosen, self._dag):  # V8
@@ -254,7 +273,8 @@ class Proposer:
         for node in [node for node in self._uncovered if node.round < lowest]:
             del self._uncovered[node]  # too old for any event of ours from now on (V3)
         tip = self.tip
-        if tip is not None and lowest <= tip.round < round and not taken >> self.own & 1:  # V4, after a recovery (R3)
+        is_free = not taken >> self.own & 1 and not self._is_unheard
+        if tip is not None and lowest <= tip.round < round and is_free:  # V4, after a recovery (R3)
             best[self.own] = tip
             taken |= 1 << self.own
         for node in self._uncovered:
