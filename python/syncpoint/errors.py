@@ -6,7 +6,10 @@ What a peer does wrong never raises: it is counted (`Engine.status().consensus.r
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from .core.epoch import Outcome
 
 __all__ = [
     "ArgumentError",
@@ -20,6 +23,8 @@ __all__ = [
     "KeyFileError",
     "KeyFormatError",
     "ObserverError",
+    "ProofUnavailable",
+    "ProposalRejected",
     "QueueFull",
     "SocketBindError",
     "StorageError",
@@ -94,8 +99,47 @@ class EngineStopped(SyncpointError):
     """The engine was stopped before, or while, this call could be carried out."""
 
 
-class DivergenceError(SyncpointError):
-    """A super-majority vouches for another order or state than ours."""
+class DivergenceError(EngineStopped):
+    """So many others vouch for another order or another state than ours that the engine has stopped (C4).
+
+    Either this application does not compute the same from the same stream, or this machine is damaged.
+    """
+
+    def __init__(self, index: int, ours: bytes, theirs: bytes, is_state: bool) -> None:
+        super().__init__(index, ours, theirs, is_state)
+        self.index = index
+        """The place in the agreed stream behind which both were computed."""
+        self.ours = ours
+        """What we have there, 32 bytes: an order hash, or what our application attested."""
+        self.theirs = theirs
+        """What the others have there."""
+        self.is_state = is_state
+        """Whether it is the application's state that differs; else it is the order."""
+
+    def __str__(self) -> str:
+        what = "the state that was attested" if self.is_state else "the order"
+        return (
+            f"the others contradict us at index {self.index}: {what} is {self.ours.hex()} here and "
+            f"{self.theirs.hex()} there"
+        )
+
+
+class ProposalRejected(SyncpointError):
+    """The network has decided against a proposal, and nothing else has happened (S2)."""
+
+    def __init__(self, outcome: Outcome, reason: str) -> None:
+        super().__init__(outcome, reason)
+        self.outcome = outcome
+        """What became of it."""
+        self.reason = reason
+        """The same in words, and what to do."""
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class ProofUnavailable(SyncpointError):
+    """What was asked to be proved cannot be proved by this peer, or not any more."""
 
 
 class StorageError(SyncpointError, OSError):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .core import values
-from .core.values import Delivered
-from .errors import ArgumentError
+from .core.values import Delivered, SyncPointKind
+from .errors import ArgumentError, ArgumentTypeError
 from .keys import KeyPublic
+from .peers import Peers
 
-__all__ = ["Event", "Message", "Receipt", "Transaction"]
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+__all__ = ["Attester", "Event", "Message", "Receipt", "SyncPoint", "Transaction", "is_event"]
 
 
 class Event:
@@ -170,8 +174,116 @@ def _event(*fields: Any) -> Event:
     return Event(**dict(zip(_FIELDS, fields, strict=True)))
 
 
-Message = Event
-"""What `Engine.recv_message` returns; sync points join it in a later version, so write `match` with `case Event()`."""
+class Attester(Protocol):
+    """The engine behind a sync point that came from one."""
+
+    def attest(self, index: int, state_hash: bytes) -> None:
+        """Tell the others the hash of our state at an index."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncPoint:
+    """A decision of the network about itself, at the same place between the same two events on every peer (S2).
+
+    All of it is equal everywhere, but for `is_just_synced` and the addresses in `peers`. An engine makes them; with
+    all its fields by name it can be made by hand, for tests.
+    """
+
+    kind: SyncPointKind
+    """What it is about."""
+
+    metadata: bytes
+    """What its proposer attached, up to 8,192 bytes; empty for the regular beat."""
+
+    index: int
+    """Its place in the numbering of `Event.index`."""
+
+    timestamp: int
+    """Consensus time, ns since the Unix epoch: later than every event before it (O8)."""
+
+    epoch_index: int
+    """Its number among the sync points of the network, from 1."""
+
+    session_id: bytes
+    """32 bytes: names the session that starts here (SESSION) or goes on."""
+
+    proposer: KeyPublic | None
+    """Who asked for it; None for the regular beat, which nobody has to ask for (S5)."""
+
+    approvals: tuple[KeyPublic, ...]
+    """Who had agreed by then, in the order of the peers' numbers: a quorum at least; nobody for the regular beat."""
+
+    joined: tuple[KeyPublic, ...] = ()
+    """Peers that take part from here on; none in this version, whose group is fixed."""
+
+    left: tuple[KeyPublic, ...] = ()
+    """Peers that were removed at their wish; none in this version."""
+
+    kicked: tuple[KeyPublic, ...] = ()
+    """Peers that were removed because they lied; none in this version."""
+
+    fallen_behind: tuple[KeyPublic, ...] = ()
+    """Peers that were removed because they were silent; none in this version."""
+
+    rotated: tuple[tuple[KeyPublic, KeyPublic], ...] = ()
+    """Old and new key of each peer that changed its key here; none in this version."""
+
+    peers: Peers = field(hash=False)
+    """The address book from here on: a copy, which is the receiver's own."""
+
+    is_just_synced: bool = False
+    """Whether it is the first one after this peer was started with `joining_running_session`."""
+
+    order_hash: bytes
+    """Rolling hash of the order up to and with this sync point, 32 bytes: equal on all peers (O9)."""
+
+    _engine: Attester | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def is_session_ended(self) -> bool:
+        """Whether the session ends here (END): this is the last message of the stream."""
+        return self.kind == SyncPointKind.END
+
+    def attest(self, state_hash: bytes) -> None:
+        """Tell the others the hash of our application's state behind this sync point: 32 bytes, not all zero (C1).
+
+        All peers that attest have to come to the same hash. One that a quorum contradicts ends with DivergenceError;
+        nothing waits for it, and the others go on. A sync point of before the last start, or behind which there were
+        128 checkpoints, is too old: nothing follows then. Raises ArgumentError or ArgumentTypeError for another hash
+        and for a second one that is not the first, EngineStopped, and ArgumentError where there is no engine behind
+        this object: it was made by hand, copied or unpickled.
+        """
+        if not isinstance(state_hash, bytes | bytearray | memoryview):
+            raise ArgumentTypeError(f"SyncPoint.attest was given a {type(state_hash).__name__}: give 32 bytes, a hash")
+        self._bound("attest").attest(self.index, bytes(state_hash))
+
+    def _bound(self, method: str) -> Attester:
+        """The engine that this came from."""
+        if self._engine is None:
+            raise ArgumentError(
+                f"SyncPoint.{method}: there is no engine behind a sync point that was made by hand, copied or "
+                "unpickled; take the one that Engine.recv_message returned"
+            )
+        return self._engine
+
+    @property
+    def _payload_bytes(self) -> int:
+        return len(self.metadata)
+
+    def __reduce__(self) -> tuple[Callable[..., SyncPoint], tuple[object, ...]]:
+        return _sync_point, tuple(getattr(self, name) for name in _SYNC_POINT_FIELDS)
+
+
+_SYNC_POINT_FIELDS = tuple(each.name for each in fields(SyncPoint) if each.name != "_engine")
+
+
+def _sync_point(*values: Any) -> SyncPoint:
+    return SyncPoint(**dict(zip(_SYNC_POINT_FIELDS, values, strict=True)))
+
+
+Message = Event | SyncPoint
+"""What `Engine.recv_message` returns: write `match message` with `case Event()` and `case SyncPoint()`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,3 +316,8 @@ class Transaction(bytearray):
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
             raise ArgumentError(f"Transaction.allocate({size!r}): give a number of bytes, 0 or more")
         return cls(size)
+
+
+def is_event(done: Delivered | values.SyncPoint) -> TypeIs[Delivered]:
+    """Whether a core delivered an event, and not a sync point; the native core has classes of its own."""
+    return hasattr(done, "event")

@@ -212,6 +212,11 @@ class Peers:
         """Return the set as TOML text that `from_toml` reads, in the order of iteration."""
         return "\n".join(_peer_toml(peer) for peer in self._peers)
 
+    def __copy__(self) -> Peers:
+        other = Peers()
+        other._peers, other._by_key, other._addresses = list(self._peers), dict(self._by_key), dict(self._addresses)
+        return other
+
     def __len__(self) -> int:
         return len(self._peers)
 
