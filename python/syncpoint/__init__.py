@@ -9,8 +9,10 @@ from ._version import __version__
 from .backend import CoreInfo, core_info, load_core
 from .context import Context
 from .core.config import Network
+from .core.epoch import Outcome
 from .core.error import Reject
 from .core.status import Status
+from .core.values import SyncPointKind
 from .engine import Engine
 from .errors import (
     ArgumentError,
@@ -24,6 +26,8 @@ from .errors import (
     KeyFileError,
     KeyFormatError,
     ObserverError,
+    ProofUnavailable,
+    ProposalRejected,
     QueueFull,
     SocketBindError,
     StorageError,
@@ -32,9 +36,10 @@ from .errors import (
 )
 from .genesis import Genesis, GenesisPeer
 from .keys import KeyPublic, KeySecret
-from .message import Event, Message, Receipt, Transaction
+from .message import Event, Message, Receipt, SyncPoint, Transaction
 from .options import Options
 from .peers import Peer, PeerCapabilities, Peers
+from .proposal import Proposal
 from .record import PeerRecord
 from .socket import Socket
 from .status import EngineStatus
@@ -63,10 +68,14 @@ __all__ = [
     "Network",
     "ObserverError",
     "Options",
+    "Outcome",
     "Peer",
     "PeerCapabilities",
     "PeerRecord",
     "Peers",
+    "ProofUnavailable",
+    "Proposal",
+    "ProposalRejected",
     "QueueFull",
     "Receipt",
     "Reject",
@@ -74,6 +83,8 @@ __all__ = [
     "SocketBindError",
     "Status",
     "StorageError",
+    "SyncPoint",
+    "SyncPointKind",
     "SyncpointError",
     "Transaction",
     "TransactionTooLarge",

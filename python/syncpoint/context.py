@@ -12,6 +12,7 @@ from .backend import CoreInfo, core_info, load_core, make_machine
 from .core.config import Local, MachineConfig
 from .core.retain import Retention
 from .errors import ArgumentError, ArgumentTypeError, ContextError
+from .proposal import Approve, approve_by_default
 from .runtime.driver import Machine
 from .runtime.rows import Identity
 from .runtime.storage import StorageSettings
@@ -48,6 +49,11 @@ class Context:
 
     The store keeps the stream for `retain_rounds` rounds (0 or more), or about as much as fits into `retain_bytes`
     (1 MiB or more); None sets no limit. What a start needs it always keeps (docs/storage.md).
+
+    `approve` is the policy by which its engines vote on what others propose: a function of a `Proposal` that returns
+    True (approve), False (refuse) or None (`Engine.vote` will). It is called in the event loop and must not block. An
+    exception in it is logged and counts as None. After a restart it is asked again about what is still open and where
+    our vote is not counted. The default approves SESSION, SNAPSHOT, EPOCH, CUSTOM and END.
     Raises ArgumentError, ArgumentTypeError or CoreUnavailable at construction.
     """
 
@@ -59,6 +65,7 @@ class Context:
         durability: str = "full",
         retain_rounds: int | None = None,
         retain_bytes: int | None = None,
+        approve: Approve | None = None,
     ) -> None:
         self.core: CoreInfo = core_info(core)
         if storage is not None and not isinstance(storage, str | os.PathLike):
@@ -67,7 +74,10 @@ class Context:
             raise ArgumentError(f"Context(durability={durability!r}): give one of {', '.join(DURABILITIES)}")
         _check_limit("retain_rounds", retain_rounds, 0)
         _check_limit("retain_bytes", retain_bytes, MIN_RETAIN_BYTES)
+        if approve is not None and not callable(approve):
+            raise ArgumentTypeError(f"Context(approve={approve!r}): give a function of a Proposal, or None")
         self._durability = durability
+        self._approve: Approve = approve_by_default if approve is None else approve
         self._retain_rounds = retain_rounds
         self._retain_bytes = retain_bytes
         self._world: World = RealWorld(None if storage is None else Path(storage))

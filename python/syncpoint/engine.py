@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 
 from .address import parse_address
+from .agreement import Agreement, AgreementSettings
 from .context import Context
+from .core import values
 from .core.committee import Committee
 from .core.config import Local, MachineConfig, Member, Network
-from .core.input import Submit
-from .core.output import Queue
-from .core.values import Delivered
+from .core.values import Delivered, SyncPointKind
 from .core.wire import max_frame_bytes
-from .errors import ArgumentError, ArgumentTypeError, EngineStopped, ObserverError, QueueFull, TransactionTooLarge
+from .ending import Ending
+from .errors import ArgumentError, ArgumentTypeError, ObserverError
 from .keys import KeyPublic, KeySecret
-from .message import Message, Receipt
+from .message import Event, Message, Receipt, SyncPoint, is_event
 from .options import Options
 from .peers import PeerCapabilities, Peers
+from .proposal import Proposal, check_proposal
 from .runtime.driver import Driver, Machine
-from .runtime.line import Line
 from .runtime.links import LinkPeer, LinkSettings
 from .runtime.rows import Identity
 from .runtime.storage import Storage
+from .sending import BytesLike, Outbox
 from .socket import Socket
 from .status import EngineStatus
 from .stream import Stream, check_resume
@@ -35,8 +38,6 @@ __all__ = ["Engine"]
 log = logging.getLogger("syncpoint.engine")
 
 ACTIVE_ROUNDS = 16  # a creator is active while its newest event is at most so far below the top round
-
-BytesLike = bytes | bytearray | memoryview
 
 
 class Engine:
@@ -54,30 +55,38 @@ class Engine:
         network: Network,
         options: Options,
         storage: Storage,
-        keys: Sequence[KeyPublic],
-        own: int,
+        settings: AgreementSettings,
         capabilities: PeerCapabilities,
     ) -> None:
         """Use `Engine.start`."""
         self._context = context
         clock = context._world.clock()
-        self._driver = Driver(machine, clock, storage, self._deliver, self._queue_changed, self._halted, self._failed)
-        self._stream = Stream(storage, self._driver, keys, self._failed)
+        self._ending = ending = Ending()
+        self._driver = driver = Driver(
+            machine,
+            clock,
+            storage,
+            self._deliver,
+            lambda queue: self._outbox.queue_changed(queue),
+            self._halted,
+            self._failed,
+            lambda output: self._agreement.told(output),
+        )
+        self._stream = Stream(storage, driver, self._message, self._failed)
+        self._outbox = Outbox(network, options, driver.post, ending)
+        self._agreement = Agreement(
+            settings,
+            driver.post,
+            # Consensus time may be ahead of our clock; a deadline must not be over before it begins.
+            lambda: max(clock.now(), machine.status().consensus_at),
+            ending,
+            self._failed,
+        )
         self._network = network
-        self._options = options
-        self._keys = tuple(keys)
-        self._own = own
+        self._keys = tuple(settings.keys)
+        self._own = settings.own
         self._capabilities = capabilities
-        self._stopped = False
         self._stopping: asyncio.Task[None] | None = None
-        self._error: BaseException | None = None
-        self._halt_reason: str | None = None
-        self._senders = Line()
-        self._submitted = 0  # transactions given to the machine, which numbers them alike
-        self._waiting_transactions = 0  # of these, in no event yet
-        self._unacknowledged: dict[int, int] = {}  # of those that are not final: number -> bytes
-        self._unacknowledged_bytes = 0
-        self._receipts: dict[int, asyncio.Future[Receipt]] = {}
 
     @classmethod
     async def start(
@@ -156,11 +165,18 @@ class Engine:
             signatures=world.signatures,
         )
         machine = context._machine(config)
-        entries = tuple(peers)
-        keys = [peer.public for peer in entries]
         identity = Identity(network_id=committee.epoch_id, public=bytes(public), network=network, members=members)
         storage = world.storage(context._storage_settings(identity, config.local, joining_running_session))
-        engine = cls(context, machine, network, options, storage, keys, own, entries[own].capabilities)
+        agreement = AgreementSettings(
+            own=own,
+            keys=[peer.public for peer in peers],
+            peers=copy.copy(peers),
+            epoch_id=committee.epoch_id,
+            entropy=config.entropy,
+            approve=context._approve,
+            joining=joining_running_session,
+        )
+        engine = cls(context, machine, network, options, storage, agreement, tuple(peers)[own].capabilities)
         driver = engine._driver
         settings = LinkSettings(
             own=own,
@@ -176,8 +192,11 @@ class Engine:
         context._own(engine)
         try:
             await driver.start(links, lambda loaded: engine._stream.begin(loaded, resume_after))
-            if engine._error is not None:
-                raise engine._error
+            if engine._ending.error is not None:
+                raise engine._ending.error
+            status = machine.status()
+            if status.ended and engine._ending.session_end is None:  # before this start
+                engine._session_ended(status.delivered - 1)
         except BaseException:  # cancelled, too: nobody else holds the engine
             await engine.stop()
             raise
@@ -192,21 +211,11 @@ class Engine:
         Raises TransactionTooLarge, ArgumentTypeError, and EngineStopped also when this peer has halted
         (`status().consensus.halted`); ObserverError when it takes no part in ordering. Cancelled, it has not been sent.
         """
-        data = self._checked(transaction)
-        await self._room(len(data))
-        self._post(data)
+        await self._outbox.send(self._checked(transaction))
 
     def try_send_transaction(self, transaction: BytesLike) -> None:
         """Queue a transaction like `send_transaction`, but raise QueueFull instead of waiting."""
-        data = self._checked(transaction)
-        if self._senders or not self._has_room(len(data)):
-            raise QueueFull(
-                f"{self._waiting_transactions} transactions are queued "
-                f"(limit {self._options.transaction_channel_size}) and {self._unacknowledged_bytes} bytes "
-                f"are not final (limit {self._options.max_unacknowledged_bytes}): "
-                "await send_transaction, or try again after receiving messages"
-            )
-        self._post(data)
+        self._outbox.try_send(self._checked(transaction))
 
     async def submit(self, transaction: BytesLike) -> Receipt:
         """Send a transaction and wait until it is final; its place in the order.
@@ -215,29 +224,55 @@ class Engine:
         the transaction will be final is unknown then). Cancelled while it waits for room, nothing was sent;
         cancelled after that, it was sent all the same.
         """
-        data = self._checked(transaction)
-        await self._room(len(data))
-        receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        number = self._post(data)
-        self._receipts[number] = receipt
-        try:
-            return await receipt
-        finally:
-            self._receipts.pop(number, None)
+        return await self._outbox.submit(self._checked(transaction))
+
+    # -- deciding -----------------------------------------------------------------------------------
+
+    async def propose(self, kind: SyncPointKind, metadata: BytesLike = b"", timeout: float = 30.0) -> SyncPoint:
+        """Propose a sync point, and wait for it: it is what all peers find in their stream, at the same index (S1, S2).
+
+        `kind` is SESSION, SNAPSHOT, EPOCH, CUSTOM or END; `metadata` 0 to 8,192 bytes that all peers will see;
+        `timeout` the seconds of consensus time that a quorum has to approve it, 0.001 to 3,600. To propose is to
+        approve. Raises ProposalRejected when the network decides against it, with the outcome and the reason; at once
+        when 16 of this peer are not decided. Raises ArgumentError, ArgumentTypeError, ObserverError and
+        EngineStopped. Without a quorum nothing is decided, and this waits. Cancelled, the proposal stands all the same.
+        """
+        self._check_orders()
+        return await self._agreement.propose(*check_proposal(kind, metadata, timeout))
+
+    async def vote_end_session(self, metadata: BytesLike = b"", timeout: float = 30.0) -> SyncPoint:
+        """Propose that the session ends, as `propose` with END does; the last message on every peer if adopted."""
+        return await self.propose(SyncPointKind.END, metadata, timeout)
+
+    def vote(self, proposal: Proposal | bytes, approve: bool = True) -> None:
+        """Approve or refuse an open proposal, or its id, that the policy of the context left to us.
+
+        It counts where the event that carries it is delivered, and cannot be changed. Raises ArgumentError for one
+        that is not open here or that this peer has voted on, ArgumentTypeError, ObserverError and EngineStopped.
+        """
+        self._check_orders()
+        self._agreement.vote(proposal, approve)
+
+    @property
+    def proposals(self) -> tuple[Proposal, ...]:
+        """The proposals that were delivered here and are not decided, in the order of their delivery."""
+        return self._agreement.proposals
 
     # -- receiving ----------------------------------------------------------------------------------
 
     async def recv_message(self) -> Message | None:
         """The next message of the agreed stream; None once the engine is stopped and all were received.
 
+        After a sync point that ends the session comes None, too, although the engine runs until it is stopped.
+
         A peer with `PeerCapabilities.no_logic` has no messages: there it waits until the engine is stopped.
         Several tasks may wait; each message goes to one of them. Raises EngineStopped when the engine
-        failed. Cancelled, it has not taken a message.
+        failed, DivergenceError if because others contradict us. Cancelled, it has not taken a message.
         """
-        event = await self._stream.receive()
-        if event is None and self._error is not None:
-            raise self._stopped_error("and has no more messages")
-        return event
+        message = await self._stream.receive()
+        if message is None and self._ending.error is not None:
+            raise self._ending.exception("and has no more messages")
+        return message
 
     def __aiter__(self) -> AsyncIterator[Message]:
         return self
@@ -254,8 +289,8 @@ class Engine:
         What a start needs stays. It returns when the rest is deleted; the file keeps its size, and the room is used
         anew. Raises ArgumentError or ArgumentTypeError for an index that was not received, and EngineStopped.
         """
-        if self._stopped:
-            raise self._stopped_error("and forgets nothing more")
+        if self._ending.is_stopped:
+            raise self._ending.exception("and forgets nothing more")
         self._stream.check_forget(until)
         await self._driver.storage.forget(until)
 
@@ -282,9 +317,9 @@ class Engine:
             refusals={self._keys[creator]: why for creator, why in transport.refusals.items()},
             rejects=Counter(consensus.rejects) + Counter(transport.rejects),
             unread_messages=self._stream.unread,
-            unacknowledged_bytes=self._unacknowledged_bytes,
+            unacknowledged_bytes=self._outbox.unacknowledged_bytes,
             dropped_frames=transport.dropped_frames,
-            stopped=self._stopped,
+            stopped=self._ending.is_stopped,
             delivered_per_s=self._driver.delivered_per_s,
             storage=self._driver.storage.trouble,
         )
@@ -315,91 +350,54 @@ class Engine:
         await self.stop()
 
     def __repr__(self) -> str:
-        return f"Engine({self.public}, {'stopped' if self._stopped else 'running'})"
+        return f"Engine({self.public}, {'stopped' if self._ending.is_stopped else 'running'})"
 
-    # -- private: sending ---------------------------------------------------------------------------
+    # -- private: what is allowed ---------------------------------------------------------------------------
 
-    def _checked(self, transaction: BytesLike) -> bytes:
+    def _check_orders(self) -> None:
         if self._capabilities.no_order:
             raise ObserverError(f"{self.public} is an observer (no_order), and sends nothing: use a peer that orders")
-        self._require_running()
-        if not isinstance(transaction, bytes | bytearray | memoryview):
-            raise ArgumentTypeError(
-                f"a transaction is {type(transaction).__name__}: "
-                "give bytes, bytearray or memoryview (encode text first)"
-            )
-        data = bytes(transaction)
-        if len(data) > self._network.max_transaction_bytes:
-            raise TransactionTooLarge(
-                f"a transaction of {len(data)} bytes: this network takes up to {self._network.max_transaction_bytes}; "
-                "split it, or set Network(max_payload_bytes=...) higher on all peers"
-            )
-        if len(data) > self._options.max_unacknowledged_bytes:
-            raise TransactionTooLarge(
-                f"a transaction of {len(data)} bytes: Options.max_unacknowledged_bytes is "
-                f"{self._options.max_unacknowledged_bytes}; set it higher"
-            )
-        return data
 
-    def _has_room(self, size: int) -> bool:
-        return (
-            self._waiting_transactions < self._options.transaction_channel_size
-            and self._unacknowledged_bytes + size <= self._options.max_unacknowledged_bytes
-        )
-
-    async def _room(self, size: int) -> None:
-        """Wait until there is room and it is our turn; what follows must not await before it posts."""
-        await self._senders.turn(lambda: not self._is_running or self._has_room(size))
-        self._require_running()
-
-    def _post(self, data: bytes) -> int:
-        number = self._submitted
-        self._submitted += 1
-        self._waiting_transactions += 1
-        self._unacknowledged[number] = len(data)
-        self._unacknowledged_bytes += len(data)
-        self._driver.post(Submit((data,)))
-        return number
+    def _checked(self, transaction: BytesLike) -> bytes:
+        self._check_orders()
+        return self._outbox.check(transaction)
 
     # -- private: called by the driver ----------------------------------------------------------------
 
-    def _deliver(self, messages: Sequence[Delivered]) -> None:
+    def _deliver(self, messages: Sequence[Delivered | values.SyncPoint]) -> None:
         for done in messages:
-            self._acknowledge(done)
+            if is_event(done):
+                self._outbox.delivered(done)
+            else:
+                self._agreement.delivered(done)
         if not self._capabilities.no_logic:  # else nobody reads here, so nothing may pile up
             self._stream.deliver(messages)
+        last = messages[-1] if messages else None
+        if last is not None and not is_event(last) and last.kind == SyncPointKind.END:
+            self._session_ended(last.index)
 
-    def _acknowledge(self, done: Delivered) -> None:
-        """Our own transactions in it are final."""
-        for position, number in enumerate(done.submissions):
-            if number is None:  # sent before a restart: nobody waits for it
-                continue
-            self._unacknowledged_bytes -= self._unacknowledged.pop(number)
-            receipt = self._receipts.pop(number, None)
-            if receipt is not None and not receipt.done():
-                receipt.set_result(
-                    Receipt(
-                        index=done.index,
-                        position=position,
-                        consensus_at=done.consensus_at,
-                        hash=done.event.digest,
-                    )
-                )
-        if done.submissions:
-            self._senders.call()
+    def _message(self, done: Delivered | values.SyncPoint) -> Message:
+        """What a core delivered, as the application sees it."""
+        if is_event(done):
+            return Event._of(done, self._keys[done.event.creator])
+        return self._agreement.message(done)
 
-    def _queue_changed(self, queue: Queue) -> None:
-        self._waiting_transactions = queue.transactions
-        self._senders.call()
+    def _session_ended(self, index: int) -> None:
+        """Nothing is delivered behind an index any more; the engine goes on for others that are not there yet (S4)."""
+        log.info("the session ended with index %d", index)
+        self._ending.session_end = index
+        self._stream.finish()
+        self._outbox.end()
+        self._agreement.session_ended()
 
     def _halted(self, reason: str) -> None:
         log.error("this peer makes no more events: %s", reason)
-        self._halt_reason = reason
+        self._ending.halted = reason
         self._end_waits()
 
     def _failed(self, error: BaseException) -> None:
         log.error("the engine failed and stops", exc_info=error)
-        self._error = error
+        self._ending.error = error
         self._end()
         if self._stopping is None:
             self._stopping = asyncio.get_running_loop().create_task(self._stop(), name="syncpoint stop")
@@ -416,34 +414,10 @@ class Engine:
         await self.stop()
 
     def _end(self) -> None:
-        self._stopped = True
+        self._ending.is_stopped = True
         self._stream.end()
         self._end_waits()
 
     def _end_waits(self) -> None:
-        """Nothing that is sent from here on, or waits to be, becomes final by us."""
-        self._senders.call()
-        for receipt in self._receipts.values():
-            if not receipt.done():
-                receipt.set_exception(self._stopped_error("before the transaction was final"))
-        self._receipts.clear()
-
-    def _stopped_error(self, when: str) -> EngineStopped:
-        if self._error is not None:
-            what = f"the engine failed ({self._error})"
-        elif self._stopped:
-            what = "the engine was stopped"
-        else:
-            what = f"this peer has halted ({self._halt_reason})"
-        error = EngineStopped(f"{what} {when}")
-        error.__cause__ = self._error
-        return error
-
-    @property
-    def _is_running(self) -> bool:
-        return not self._stopped and self._halt_reason is None
-
-    def _require_running(self) -> None:
-        if not self._is_running:
-            advice = "start another one" if self._stopped else "stop it, and start one with a new key"
-            raise self._stopped_error(f"and takes no more transactions: {advice}")
+        self._outbox.end()
+        self._agreement.end()

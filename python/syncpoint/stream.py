@@ -8,10 +8,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from .core.values import Delivered
+from .core.values import Delivered, SyncPoint
 from .errors import ArgumentError, ArgumentTypeError
-from .keys import KeyPublic
-from .message import Event
+from .message import Message
 from .runtime.line import Line
 from .runtime.storage import Loaded, Storage
 
@@ -45,16 +44,20 @@ class Stream:
     max_messages: int | None = None  # instead of MAX_UNREAD_MESSAGES, where a simulation lowers it
 
     def __init__(
-        self, storage: Storage, brake: Brake, keys: Sequence[KeyPublic], failed: Callable[[BaseException], None]
+        self,
+        storage: Storage,
+        brake: Brake,
+        message: Callable[[Delivered | SyncPoint], Message],
+        failed: Callable[[BaseException], None],
     ) -> None:
-        """`keys` are those of the creators; `failed` is told when what is stored cannot be read."""
+        """`message` makes what is received; `failed` is told when what is stored cannot be read."""
         self._storage = storage
         self._brake = brake
-        self._keys = keys
+        self._message = message
         self._failed = failed
         self._readers = Line()
-        self._stored: deque[Event] = deque()  # read from the store
-        self._live: deque[Event] = deque()
+        self._stored: deque[Message] = deque()  # read from the store
+        self._live: deque[Message] = deque()
         self._live_bytes = 0
         self._next = 0  # the index that is read from the store next
         self._end = 0  # the index at which the store's part of the stream ends
@@ -63,6 +66,7 @@ class Stream:
         self._filling: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
         self._ended = False
+        self._finished = False  # the session has ended: what is here is the rest (S4)
 
     def begin(self, loaded: Loaded, resume_after: int | None) -> None:
         """Start behind an index, None: at the beginning; ArgumentError when the store does not reach back so far."""
@@ -85,36 +89,36 @@ class Stream:
         if self._next < self._end:
             self._filling = asyncio.get_running_loop().create_task(self._fill(), name="syncpoint stream")
 
-    def deliver(self, messages: Sequence[Delivered]) -> None:
+    def deliver(self, messages: Sequence[Delivered | SyncPoint]) -> None:
         """Take what was delivered now."""
         for done in messages:
             if done.index < self._live_from or self._ended:
                 continue
-            event = Event._of(done, self._keys[done.event.creator])
-            self._live.append(event)
-            self._live_bytes += event._payload_bytes
+            message = self._message(done)
+            self._live.append(message)
+            self._live_bytes += message._payload_bytes
         self._readers.call()
         if len(self._live) > (self.max_messages or MAX_UNREAD_MESSAGES) or self._live_bytes > MAX_UNREAD_BYTES:
             log.warning("%d messages are unread: the engine stands still until they are received", len(self._live))
             self._brake.pause("unread")
 
-    async def receive(self) -> Event | None:
+    async def receive(self) -> Message | None:
         """The next message, None after the last; cancelled, it has taken none."""
-        await self._readers.turn(lambda: self._ready or self._ended)
+        await self._readers.turn(lambda: self._ready or self._ended or self._is_over)
         if self._stored:
-            event = self._stored.popleft()
+            message = self._stored.popleft()
             if len(self._stored) <= MAX_READ_AHEAD // 2:
                 self._room.set()
         elif self._ready:
-            event = self._live.popleft()
-            self._live_bytes -= event._payload_bytes
+            message = self._live.popleft()
+            self._live_bytes -= message._payload_bytes
             limit = self.max_messages or MAX_UNREAD_MESSAGES
             if len(self._live) <= limit // 2 and self._live_bytes <= MAX_UNREAD_BYTES // 2:
                 self._brake.resume("unread")
         else:
             return None
-        self._given = event.index
-        return event
+        self._given = message.index
+        return message
 
     @property
     def unread(self) -> int:
@@ -141,6 +145,11 @@ class Stream:
         self._room.set()
         self._readers.call()
 
+    def finish(self) -> None:
+        """Nothing is delivered any more: when all is received, that was all."""
+        self._finished = True
+        self._readers.call()
+
     async def close(self) -> None:
         """End, and let go of the store."""
         self.end()
@@ -150,6 +159,10 @@ class Stream:
     @property
     def _ready(self) -> bool:
         return bool(self._stored) or (self._next >= self._end and bool(self._live))
+
+    @property
+    def _is_over(self) -> bool:
+        return self._finished and not self._stored and self._next >= self._end and not self._live
 
     async def _fill(self) -> None:
         """Read one page after the other, as fast as they are received."""
@@ -161,7 +174,7 @@ class Stream:
                 return
             if self._ended:
                 return
-            self._stored += [Event._of(done, self._keys[done.event.creator]) for done in page]
+            self._stored += [self._message(done) for done in page]
             self._next = page[-1].index + 1
             self._readers.call()
             while len(self._stored) > MAX_READ_AHEAD // 2 and not self._ended:

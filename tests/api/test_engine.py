@@ -256,7 +256,7 @@ async def test_a_submit_that_was_cancelled_after_it_sent_was_sent_all_the_same(
             await task
         await net.start(1)
         assert transactions(await read_transactions(engine, 1)) == [b"sent"]
-        assert not engine._receipts
+        assert not engine._outbox.receipts
 
 
 async def test_a_cancelled_recv_loses_no_message(seed: int) -> None:

@@ -144,7 +144,7 @@ class FakeStorage:
     def write(self, records: Sequence[bytes]) -> None:
         self.log.append(("write", *records))
 
-    def deliver(self, messages: Sequence[Delivered]) -> None:
+    def deliver(self, messages: Sequence[Delivered], states: Sequence[tuple[int, bytes]]) -> None:
         self.log.append(("store", *messages))
 
     def persist(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
@@ -210,6 +210,7 @@ class Bench:
             lambda queue: self.log.append(queue),
             lambda reason: self.log.append(("halted", reason)),
             self.errors.append,
+            lambda output: self.log.append(output),
         )
         self.driver._loop = cast(asyncio.AbstractEventLoop, self.loop)
 

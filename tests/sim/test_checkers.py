@@ -880,7 +880,7 @@ def test_what_an_engine_keeps_is_bounded(core: str) -> None:
         cluster.run(0.1)
         engine = cluster.nodes[2].engine
         assert engine is not None
-        engine._unacknowledged_bytes = cluster.options.max_unacknowledged_bytes + 1
+        engine._outbox.unacknowledged_bytes = cluster.options.max_unacknowledged_bytes + 1
         with pytest.raises(Violation, match=r"BoundedMemory .* peer 2: unacknowledged_bytes"):
             run.checkers.sample()
 

@@ -20,7 +20,7 @@ from ..backend import CORES
 from ..context import Context
 from ..engine import Engine
 from ..errors import ArgumentError
-from ..message import Event, Message
+from ..message import Event, SyncPoint
 from ..runtime.tip import DURABILITIES
 from ..socket import Socket
 from .files import KeyFile, Listen, NetworkFile, PeerFiles
@@ -158,12 +158,15 @@ class _Peer:
             return
         writer, loop = LineWriter(STDOUT), asyncio.get_running_loop()
         async for message in engine:
+            if isinstance(message, SyncPoint):
+                await writer.write(_as_json(_sync_point_fields(message)))
+                continue
             # Counted first: whoever reads the line may end us before the write returns.
             self._delivered += message.transaction_count
             if message.transaction_count:
                 self._received_at = loop.time()
             if self._everything or message.transaction_count:
-                await writer.write(_as_json(message))
+                await writer.write(_as_json(_event_fields(message)))
             if count is not None and self._delivered >= count:
                 await asyncio.sleep(linger)
                 return
@@ -205,9 +208,28 @@ def _place(engine: Engine) -> str:
     return f"order hash {status.order_hash.hex()[:16]} after event {status.delivered - 1}"
 
 
-def _as_json(event: Message) -> bytes:
-    """One line; a transaction that is not UTF-8 is null, and stands in `base64` under its place in the list."""
-    assert isinstance(event, Event)
+def _as_json(fields: dict[str, object]) -> bytes:
+    """One line."""
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _sync_point_fields(point: SyncPoint) -> dict[str, object]:
+    """A sync point, which has a kind where an event has a creator; metadata is in base64."""
+    return {
+        "index": point.index,
+        "consensus_at": point.timestamp,
+        "sync_point": point.kind.name,
+        "epoch_index": point.epoch_index,
+        "session_id": point.session_id.hex(),
+        "proposer": None if point.proposer is None else str(point.proposer),
+        "approvals": [str(key) for key in point.approvals],
+        "metadata": base64.b64encode(point.metadata).decode("ascii"),
+        "order_hash": point.order_hash.hex(),
+    }
+
+
+def _event_fields(event: Event) -> dict[str, object]:
+    """An event; a transaction that is not UTF-8 is null, and stands in `base64` under its place in the list."""
     transactions: list[str | None] = []
     binary: dict[str, str] = {}
     for place, transaction in enumerate(event.transactions):
@@ -227,7 +249,7 @@ def _as_json(event: Message) -> bytes:
     }
     if binary:
         line["base64"] = binary
-    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return line
 
 
 @contextlib.contextmanager

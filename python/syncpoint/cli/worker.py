@@ -192,6 +192,8 @@ class _Peer:
 
     async def _receive(self) -> None:
         async for event in self._engine:
+            if not isinstance(event, Event):
+                continue
             now = time.monotonic_ns()
             if self._final is not None:
                 self._final.append((event.round, self._numbers[event.creator]))

@@ -9,9 +9,25 @@ from typing import Protocol
 
 from ..core.error import Reject
 from ..core.input import Connected, Disconnected, Input, Persisted, Received, Start
-from ..core.output import Broadcast, Deliver, Halted, Output, Persist, Queue, Rejected, Send, SendStored, Wake, Write
+from ..core.output import (
+    Broadcast,
+    Certified,
+    Closed,
+    Deliver,
+    Diverged,
+    Halted,
+    Opened,
+    Output,
+    Persist,
+    Queue,
+    Rejected,
+    Send,
+    SendStored,
+    Wake,
+    Write,
+)
 from ..core.status import Status
-from ..core.values import Delivered
+from ..core.values import Delivered, SyncPoint
 from ..errors import StorageError
 from .clock import Clock
 from .links import Links
@@ -51,10 +67,11 @@ class Driver:
         machine: Machine,
         clock: Clock,
         storage: Storage,
-        deliver: Callable[[Sequence[Delivered]], None],
+        deliver: Callable[[Sequence[Delivered | SyncPoint]], None],
         queue: Callable[[Queue], None],
         halted: Callable[[str], None],
         failed: Callable[[BaseException], None],
+        agreement: Callable[[Opened | Closed | Certified | Diverged], None],
     ) -> None:
         self.machine = machine
         self.transport: Links | None = None
@@ -64,6 +81,7 @@ class Driver:
         self._queue = queue
         self._halted = halted
         self._failed = failed
+        self._agreement = agreement
         self._loop = asyncio.get_running_loop()
         self._inputs: list[Input] = []
         self._scheduled: asyncio.Handle | None = None
@@ -206,7 +224,7 @@ class Driver:
                 self.storage.write(output.records)
             case Deliver():
                 self._delivered.add(len(output.messages), self._loop.time())
-                self.storage.deliver(output.messages)
+                self.storage.deliver(output.messages, output.states)
                 self._deliver(output.messages)
             case Wake():
                 if output.at == self._wake_at:  # most often: it is a heartbeat or a timeout that did not move
@@ -222,6 +240,8 @@ class Driver:
                     transport.drop(output.peer)
             case Halted():
                 self._halted(output.reason)
+            case Opened() | Closed() | Certified() | Diverged():
+                self._agreement(output)
 
     async def _answer(self, output: SendStored) -> None:
         """Send what the store has; a store that cannot be read has nothing."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..core.error import Reject
-from ..core.values import Delivered, Event
+from ..core.values import Delivered, Event, SyncPoint
 from ..errors import ArgumentError
 from .rows import Identity
 
@@ -90,7 +90,7 @@ class Storage(Protocol):
         """Take records, and call `durable` in the event loop as soon as they are as durable as was promised (J1)."""
         ...
 
-    def deliver(self, messages: Sequence[Delivered]) -> None:
+    def deliver(self, messages: Sequence[Delivered | SyncPoint], states: Sequence[tuple[int, bytes]]) -> None:
         """Take the places of delivered events (J2); CorruptError when one is at another place than before."""
         ...
 
@@ -101,7 +101,7 @@ class Storage(Protocol):
         """
         ...
 
-    async def read(self, first: int, end: int) -> list[Delivered]:
+    async def read(self, first: int, end: int) -> list[Delivered | SyncPoint]:
         """Delivered events from index `first` on: at least one, and as many below `end` as make a page (J2).
 
         Raises CorruptError where they are damaged.
@@ -146,14 +146,14 @@ class MemoryStorage:
         """As durable as it will ever be, at once."""
         durable()
 
-    def deliver(self, messages: Sequence[Delivered]) -> None:
+    def deliver(self, messages: Sequence[Delivered | SyncPoint], states: Sequence[tuple[int, bytes]]) -> None:
         """Nothing is kept."""
 
     async def above(self, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
         """What a machine has dropped is gone."""
         return []
 
-    async def read(self, first: int, end: int) -> list[Delivered]:
+    async def read(self, first: int, end: int) -> list[Delivered | SyncPoint]:
         """There is nothing to read."""
         raise ArgumentError(f"the stream from index {first} on is not kept: give Context(storage=...) a folder")
 

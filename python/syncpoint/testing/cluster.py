@@ -344,6 +344,8 @@ class Cluster:
         while (message := await engine.recv_message()) is not None:
             if message.index >= node.received:
                 node.received = message.index + 1
+            if not isinstance(message, Event):
+                continue
             if self.received is not None:
                 self.received(node, message)
             if self.crash_when_final.get(node.number) and message.creator == own and message.transaction_count:

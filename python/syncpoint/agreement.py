@@ -1,0 +1,315 @@
+"""The engine's part in what the network decides about itself: proposals, votes, sync points, certificates."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .core import values
+from .core.checkpoint import MAX_CERTIFY, MAX_CHECKPOINTS, NOT_ATTESTED, Certificate
+from .core.crypto import HASH_BYTES, blake3
+from .core.epoch import MAX_PROPOSALS, Outcome
+from .core.input import Attest, Certify, Input, Propose, Vote
+from .core.items import Proposal as ProposalItem
+from .core.items import encode_proposal, proposal_id
+from .core.output import Certified, Closed, Diverged, Opened
+from .core.values import SyncPointKind
+from .ending import Ending
+from .errors import ArgumentError, ArgumentTypeError, DivergenceError, ProofUnavailable, ProposalRejected
+from .keys import KeyPublic
+from .message import SyncPoint
+from .peers import Peers
+from .proposal import Approve, Proposal
+
+__all__ = ["Agreement", "AgreementSettings"]
+
+log = logging.getLogger("syncpoint.engine")
+
+DOMAIN_SALT = b"syncpoint/salt/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgreementSettings:
+    """What an engine is in the eyes of the others, and how it decides."""
+
+    own: int
+    """Our number."""
+
+    keys: Sequence[KeyPublic]
+    """The peers' keys, by their numbers."""
+
+    peers: Peers
+    """The address book."""
+
+    epoch_id: bytes
+    """What makes ids of proposals differ between networks."""
+
+    entropy: bytes
+    """32 bytes that nobody can foresee, for the salts of our proposals."""
+
+    approve: Approve
+    """The policy."""
+
+    joining: bool
+    """Whether we join a running session."""
+
+
+class Agreement:
+    """Proposes, votes and waits for what comes of it; it decides nothing: the machine counts."""
+
+    def __init__(
+        self,
+        settings: AgreementSettings,
+        post: Callable[[Input], None],
+        now: Callable[[], int],
+        ending: Ending,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """`post` gives the machine an input, `now` is ns since the Unix epoch, `failed` ends the engine."""
+        self._settings = settings
+        self._post = post
+        self._now = now
+        self._ending = ending
+        self._failed = failed
+        self._open: dict[bytes, Proposal] = {}  # by id, in the order of delivery
+        self._voted: set[bytes] = set()  # of these, those that we have voted on
+        self._own: dict[bytes, asyncio.Future[SyncPoint]] = {}  # ours that are not decided yet, waited for or not
+        self._salts = 0  # made so far
+        self._attested: dict[int, bytes] = {}  # index -> the state hash that was given, the newest ones
+        self._certificates: dict[int, list[asyncio.Future[Certificate]]] = {}  # by the index that was asked for
+        self._just_synced: int | None = None  # index of the first sync point after joining
+
+    # -- what the application does ------------------------------------------------------------------
+
+    @property
+    def proposals(self) -> tuple[Proposal, ...]:
+        """Those that are open."""
+        return tuple(self._open.values())
+
+    async def propose(self, kind: SyncPointKind, metadata: bytes, timeout_ns: int) -> SyncPoint:
+        """Propose what was checked, and wait for its sync point; ProposalRejected when there will be none."""
+        self._ending.require_running("proposals")
+        if len(self._own) >= MAX_PROPOSALS:
+            raise _rejected(Outcome.TOO_MANY)
+        salt, deadline = self._salt(), self._now() + timeout_ns
+        body = encode_proposal(ProposalItem(kind, deadline, salt, metadata))
+        id = proposal_id(self._settings.epoch_id, self._settings.own, body)
+        decided: asyncio.Future[SyncPoint] = asyncio.get_running_loop().create_future()
+        self._own[id] = decided
+        self._post(Propose(body))
+        return await decided
+
+    def vote(self, proposal: Proposal | bytes, approve: bool) -> None:
+        """Approve or refuse an open proposal that we have not voted on."""
+        id = proposal.id if isinstance(proposal, Proposal) else proposal
+        if not isinstance(id, bytes):
+            raise ArgumentTypeError(
+                f"Engine.vote was given a {type(proposal).__name__}: give one of Engine.proposals, or its id"
+            )
+        if not isinstance(approve, bool):
+            raise ArgumentTypeError(f"Engine.vote: approve is {approve!r}: give True or False")
+        self._ending.require_running("votes")
+        if id not in self._open:
+            raise ArgumentError(
+                f"Engine.vote: none of the {len(self._open)} open proposals has the id {id.hex()}: "
+                "it is decided, or not delivered here yet; look at Engine.proposals"
+            )
+        if id in self._voted:
+            raise ArgumentError(
+                f"Engine.vote: this peer has voted on {id.hex()}, by its policy, by hand, or as its proposer; "
+                "a vote cannot be changed"
+            )
+        self._voted.add(id)
+        self._post(Vote(id, approve))
+
+    def attest(self, index: int, state_hash: bytes) -> None:
+        """Tell the others the hash of our application's state behind a sync point (C1)."""
+        if len(state_hash) != HASH_BYTES or state_hash == NOT_ATTESTED:
+            raise ArgumentError(
+                f"SyncPoint.attest was given {len(state_hash)} bytes, {state_hash[:HASH_BYTES].hex()}: give a hash "
+                f"of {HASH_BYTES} bytes, not all zero"
+            )
+        before = self._attested.get(index, state_hash)
+        if before != state_hash:
+            raise ArgumentError(
+                f"SyncPoint.attest was given {state_hash.hex()} at index {index}, and {before.hex()} before: "
+                "attest once, when the state is that of this place"
+            )
+        if self._ending.is_stopped:
+            raise self._ending.exception("and attests nothing more")
+        if index not in self._attested:
+            self._attested[index] = state_hash
+            if len(self._attested) > MAX_CHECKPOINTS:
+                del self._attested[next(iter(self._attested))]
+            self._post(Attest(index, state_hash))
+
+    async def certificate(self, index: int) -> Certificate:
+        """A quorum's signatures for the first checkpoint at an index or behind it, as soon as there are any (C2).
+
+        Raises ProofUnavailable where it is too old or never comes, and EngineStopped.
+        """
+        if self._ending.is_stopped:
+            raise self._ending.exception("and proves nothing more")
+        if self._is_beyond(index):
+            raise _beyond(index, self._ending.session_end)
+        if sum(map(len, self._certificates.values())) >= MAX_CERTIFY:
+            raise ProofUnavailable(f"{MAX_CERTIFY} proofs are waited for already: ask for fewer at once")
+        found: asyncio.Future[Certificate] = asyncio.get_running_loop().create_future()
+        waiting = self._certificates.setdefault(index, [])
+        waiting.append(found)
+        if len(waiting) == 1:
+            self._post(Certify(index))
+        try:
+            return await found
+        finally:
+            waiting.remove(found)  # the list stays: the machine answers once
+
+    # -- what the driver tells ----------------------------------------------------------------------
+
+    def told(self, output: Opened | Closed | Certified | Diverged) -> None:
+        """Take what the machine says of proposals and checkpoints."""
+        match output:
+            case Opened():
+                self._opened(output)
+            case Closed():
+                self._open.pop(output.proposal, None)
+                self._voted.discard(output.proposal)
+                outcome = Outcome(output.outcome)
+                if outcome is not Outcome.ADOPTED:  # else its sync point was delivered before
+                    self._reject(output.proposal, outcome)
+            case Certified():
+                self._certified(output.certificate)
+            case Diverged():
+                divergence = output.divergence
+                self._failed(DivergenceError(divergence.index, divergence.ours, divergence.theirs, divergence.is_state))
+
+    def delivered(self, point: values.SyncPoint) -> None:
+        """Take note of a sync point that was delivered now: its proposer waits for it."""
+        if self._settings.joining and self._just_synced is None:
+            self._just_synced = point.index
+        decided = self._own.pop(point.proposal, None)
+        if decided is not None and not decided.done():
+            decided.set_result(self.message(point))
+
+    def message(self, point: values.SyncPoint) -> SyncPoint:
+        """A sync point of the core, as the application sees it."""
+        keys = self._settings.keys
+        return SyncPoint(
+            kind=SyncPointKind(point.kind),
+            metadata=point.metadata,
+            index=point.index,
+            timestamp=point.consensus_at,
+            epoch_index=point.epoch_index,
+            session_id=point.session_id,
+            proposer=None if point.proposer is None else keys[point.proposer],
+            approvals=tuple(key for creator, key in enumerate(keys) if point.approvals >> creator & 1),
+            peers=copy.copy(self._settings.peers),
+            is_just_synced=point.index == self._just_synced,
+            order_hash=point.order_hash,
+            _engine=self,
+        )
+
+    def session_ended(self) -> None:
+        """Nothing is delivered any more: what is not decided will not be (S4)."""
+        # The machine may still say of some how they ended, in this same step.
+        asyncio.get_running_loop().call_soon(self._give_up)
+
+    def end(self) -> None:
+        """The engine has stopped, or makes no more events: nobody waits for anything of it any more."""
+        waiting: list[asyncio.Future[SyncPoint] | asyncio.Future[Certificate]] = list(self._own.values())
+        if self._ending.is_stopped:
+            waiting += [found for each in self._certificates.values() for found in each]
+        for decided in waiting:
+            if not decided.done():
+                decided.set_exception(self._ending.exception("before it was known what comes of it"))
+        self._own.clear()
+
+    # -- private --------------------------------------------------------------------------------------
+
+    def _salt(self) -> int:
+        """A number that nobody can foresee, so that two proposals alike have different ids."""
+        self._salts += 1
+        salt = blake3(DOMAIN_SALT + self._settings.entropy + struct.pack("<Q", self._salts))
+        return int.from_bytes(salt[:8], "little")
+
+    def _opened(self, opened: Opened) -> None:
+        proposal = Proposal(
+            id=opened.proposal,
+            kind=SyncPointKind(opened.kind),
+            metadata=opened.metadata,
+            proposer=self._settings.keys[opened.proposer],
+            deadline=opened.deadline,
+        )
+        self._open[proposal.id] = proposal
+        if opened.voted:
+            self._voted.add(proposal.id)
+        elif self._ending.is_running:
+            self._ask(proposal)
+
+    def _ask(self, proposal: Proposal) -> None:
+        """Vote by the policy."""
+        try:
+            answer = self._settings.approve(proposal)
+            if not (answer is None or isinstance(answer, bool)):
+                raise ArgumentTypeError(f"Context(approve=...) returned {answer!r}: return True, False or None")
+        except Exception:
+            log.exception("the policy failed on %r: nothing is voted until Engine.vote is called", proposal)
+            return
+        if answer is not None and proposal.id not in self._voted:  # the policy itself may have voted by hand
+            self.vote(proposal, answer)
+
+    def _reject(self, id: bytes, outcome: Outcome) -> None:
+        decided = self._own.pop(id, None)
+        if decided is not None and not decided.done():
+            decided.set_exception(_rejected(outcome))
+
+    def _give_up(self) -> None:
+        for id in list(self._own):
+            self._reject(id, Outcome.ENDED)
+        for index, waiting in self._certificates.items():
+            for found in waiting:
+                if self._is_beyond(index) and not found.done():
+                    found.set_exception(_beyond(index, self._ending.session_end))
+
+    def _certified(self, certificate: Certificate) -> None:
+        index = certificate.wanted
+        for found in self._certificates.pop(index, ()):
+            if found.done():
+                continue
+            if certificate.signatures:
+                found.set_result(certificate)
+            else:
+                found.set_exception(
+                    ProofUnavailable(
+                        f"the votes of the checkpoint behind index {index} are not known here any more: a peer has "
+                        f"those of its last {MAX_CHECKPOINTS} checkpoints, none of before its start; "
+                        "prove sooner, or on a peer that runs for longer"
+                    )
+                )
+
+    def _is_beyond(self, index: int) -> bool:
+        end = self._ending.session_end
+        return end is not None and index > end
+
+
+def _rejected(outcome: Outcome) -> ProposalRejected:
+    return ProposalRejected(outcome, f"the proposal was not adopted: {_REASONS[outcome]}")
+
+
+def _beyond(index: int, end: int | None) -> ProofUnavailable:
+    return ProofUnavailable(f"there is nothing to prove at index {index}: the session ended with index {end}")
+
+
+_REASONS = {
+    Outcome.REFUSED: "so many peers refused it that no quorum can approve it any more",
+    Outcome.EXPIRED: "a quorum had not approved it by its deadline; give a longer timeout, or see who has not voted",
+    Outcome.INVALID: "its deadline lies too far ahead of the others' clocks; "
+    "give a shorter timeout, and look at this machine's clock",
+    Outcome.TOO_MANY: f"{MAX_PROPOSALS} others of this peer are open, or decided and not past their deadline; "
+    "wait for these, and give shorter timeouts",
+    Outcome.ENDED: "the session ended first",
+}
