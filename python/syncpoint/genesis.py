@@ -63,7 +63,7 @@ class Genesis:
     >>> record = PeerRecord.of(KeySecret.from_seed(bytes(32)))
     >>> genesis = Genesis(entries=(GenesisPeer(record=record, address="127.0.0.1:9001"),))
     >>> genesis.fingerprint
-    'a621 00f2 b261 3bd4 7436 1794 54d4 210b'
+    'e01a 2221 88dd 354e dfe5 9d6f 6bcc cfb8'
     >>> Genesis.from_toml(genesis.to_toml()) == genesis
     True
     """

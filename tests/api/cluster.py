@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from syncpoint import (
@@ -12,8 +12,10 @@ from syncpoint import (
     Engine,
     Event,
     KeySecret,
+    Message,
     Network,
     Options,
+    PeerCapabilities,
     Peers,
     Socket,
 )
@@ -34,11 +36,17 @@ class Cluster:
     sockets: list[Socket]
     engines: list[Engine] = field(default_factory=list)
 
-    async def start(self, number: int) -> Engine:
+    async def start(self, number: int, *, joining: bool = False) -> Engine:
         """Start the next peer."""
         assert number == len(self.engines)
         engine = await Engine.start(
-            self.context, self.sockets[number], self.options, self.secrets[number], self.peers, network=self.network
+            self.context,
+            self.sockets[number],
+            self.options,
+            self.secrets[number],
+            self.peers,
+            joining,
+            network=self.network,
         )
         self.engines.append(engine)
         return engine
@@ -52,6 +60,7 @@ async def cluster(
     options: Options | None = None,
     network: Network | None = None,
     context: Context | None = None,
+    capabilities: Sequence[PeerCapabilities] | None = None,
 ) -> AsyncIterator[Cluster]:
     """A network of n peers; the first `started` of them (default all) run, and all are stopped in the end."""
     async with contextlib.AsyncExitStack() as stack:
@@ -60,8 +69,9 @@ async def cluster(
         secrets = [KeySecret.generate() for _ in range(n)]
         sockets = [await Socket.bind(context, "127.0.0.1:0") for _ in range(n)]
         peers = Peers()
-        for socket, secret in zip(sockets, secrets, strict=True):
-            peers.insert(socket.address, secret.public())
+        for number, (socket, secret) in enumerate(zip(sockets, secrets, strict=True)):
+            flags = PeerCapabilities() if capabilities is None else capabilities[number]
+            peers.insert(socket.address, secret.public(), flags)
         made = Cluster(
             context,
             network or Network(),
@@ -76,14 +86,25 @@ async def cluster(
         yield made
 
 
-async def read(engine: Engine, enough: Callable[[list[Event]], bool]) -> list[Event]:
+async def read_all(engine: Engine, enough: Callable[[list[Message]], bool]) -> list[Message]:
     """The engine's stream until there is enough of it."""
-    events: list[Event] = []
+    messages: list[Message] = []
     async with asyncio.timeout(DEADLINE_S):
-        while not enough(events):
+        while not enough(messages):
             message = await engine.recv_message()
             assert message is not None, "the stream ended"
-            events.append(message)
+            messages.append(message)
+    return messages
+
+
+async def read(engine: Engine, enough: Callable[[list[Event]], bool]) -> list[Event]:
+    """The same where there are no sync points."""
+
+    def are_enough(messages: list[Message]) -> bool:
+        return enough([message for message in messages if isinstance(message, Event)])
+
+    events = [message for message in await read_all(engine, are_enough) if isinstance(message, Event)]
+    assert [event.index for event in events] == list(range(events[0].index, events[0].index + len(events)))
     return events
 
 

@@ -101,6 +101,7 @@ def test_the_file_as_it_stands() -> None:
         "gc_depth = 50\n"
         "max_payload_bytes = 1048576\n"
         "max_ahead = 200\n"
+        "epoch_ms = 0\n"
         "\n"
         "[options]\n"
         "heartbeat_us = 250000\n"
@@ -154,6 +155,7 @@ def test_every_setting_is_in_the_text() -> None:
         "gc_depth": 5,
         "max_payload_bytes": 2048,
         "max_ahead": 9,
+        "epoch_ms": 1000,
     }
     assert set(others) == {each.name for each in fields(Network)}
     plain = some()
@@ -241,29 +243,29 @@ def change(pattern: str, new: str) -> str:
         ("^gc_depth = .*", "gc_depth = 2_00", "'gc_depth = 2_00' stands in line 7, and 'gc_depth = 200' should stand"),
         ("^heartbeat_us", "heartbeat", r"\[options\] has a field 'heartbeat'; .*did you mean 'heartbeat_us'"),
         ("^heartbeat_us = .*", "heartbeat_us = 1", r"\[options\]: Options.heartbeat_us was given 1;"),
-        ("^heartbeat_us = .*", "heartbeat_us = 500000", "'heartbeat_us = 500000' stands in line 12, and 'enable_"),
+        ("^heartbeat_us = .*", "heartbeat_us = 500000", "'heartbeat_us = 500000' stands in line 13, and 'enable_"),
         ("^record", "recrd", "peer number 1 has a field 'recrd'; .*did you mean 'record'"),
         ("^record = .*", "record = 1", r"peer number 1, at peer0.example:9001 has record = 1; allowed is a string"),
         ("^record = .*", "", r"peer number 1, at peer0.example:9001 has no record; .*'syncpoint keygen' printed"),
         ("^record = .*", 'record = "0"', "number 1, at peer0.example:9001: a peer record was given as base58, but"),
         ("^record = .*", 'record = "2g"', "peer number 1, at peer0.example:9001: a peer record was given as 1 bytes"),
         ("^record = .*", f'record = "{RECORDS[1]}"', f"the public key {RECORDS[1].public} is already there"),
-        ("^record = .*", f'record = "{RECORDS[7]}"', f"'record = \"{RECORDS[7]}\"' stands in line 17, and 'record = "),
-        ("^record = .*", f'record = " {RECORDS[0]}"', "stands in line 17, and"),
+        ("^record = .*", f'record = "{RECORDS[7]}"', f"'record = \"{RECORDS[7]}\"' stands in line 18, and 'record = "),
+        ("^record = .*", f'record = " {RECORDS[0]}"', "stands in line 18, and"),
         ("^address = .*", "", "peer number 1 has no address; allowed is a string"),
         ("^address = .*", 'address = "nowhere"', "the address 'nowhere' has no host and port"),
         ("^address = .*", 'address = "peer1.example:9001"', "the address 'peer1.example:9001' is already that of"),
         ("^(?=address = )", "capabilities = { publik = true }\n", "number 1, at .*, capabilities has a field 'publik'"),
         ("^(?=address = )", "capabilities = { public = 1 }\n", "number 1, at .*: PeerCapabilities.public was given 1"),
-        ("^(?=address = )", "capabilities = { public = true }\n", "'capabilities .*' stands in line 18, and 'address"),
-        ("^(?=address = )", "capabilities = {}\n", "'capabilities = {}' stands in line 18, and 'address"),
-        ("^(?=address = )", "capabilities = { public = false }\n", "stands in line 18, and"),
-        ("^(?=address = )", "# mine\n", "'# mine' stands in line 18, and 'address = .*should stand there"),
+        ("^(?=address = )", "capabilities = { public = true }\n", "'capabilities .*' stands in line 19, and 'address"),
+        ("^(?=address = )", "capabilities = {}\n", "'capabilities = {}' stands in line 19, and 'address"),
+        ("^(?=address = )", "capabilities = { public = false }\n", "stands in line 19, and"),
+        ("^(?=address = )", "# mine\n", "'# mine' stands in line 19, and 'address = .*should stand there"),
         ("^format = 1\n", "format = 1\r\n", r"'format = 1\\r' stands in line 1, and 'format = 1' should"),
         ("^format = 1\n", "format = 1 \n", "'format = 1 ' stands in line 1"),
-        (r"\n\Z", "", r"'address = .peer3.example:9001.' stands in line 30, and 'address = .*\\n' should stand there"),
-        (r"\Z", "\n", r"'\\n' stands in line 31, and the file should end before it"),
-        (r"\naddress = .peer3[^\n]*\n\Z", "\naddress = 'peer3.example:9001'\n", "stands in line 30, and 'address"),
+        (r"\n\Z", "", r"'address = .peer3.example:9001.' stands in line 31, and 'address = .*\\n' should stand there"),
+        (r"\Z", "\n", r"'\\n' stands in line 32, and the file should end before it"),
+        (r"\naddress = .peer3[^\n]*\n\Z", "\naddress = 'peer3.example:9001'\n", "stands in line 31, and 'address"),
     ],
 )  # fmt: skip
 def test_any_other_text(pattern: str, new: str, says: str, tmp_path: Path) -> None:
@@ -286,7 +288,7 @@ def test_peers_in_another_order() -> None:
     head, first, *others = re.split(r"(?=^\[\[peers\]\])", TEXT, flags=re.MULTILINE)
     swapped = head + "\n".join(part.strip("\n") + "\n" for part in [*others, first])
     assert sorted(swapped) == sorted(TEXT)
-    with pytest.raises(ArgumentError, match=f"{RECORDS[1]}.* stands in line 17, and .*{RECORDS[0]}.* should stand"):
+    with pytest.raises(ArgumentError, match=f"{RECORDS[1]}.* stands in line 18, and .*{RECORDS[0]}.* should stand"):
         Genesis.from_toml(swapped)
 
 

@@ -79,7 +79,7 @@ async def main() -> list[bytes]:
 
         message = await engine.recv_message()
         assert_type(message, Message | None)
-        if message is not None:
+        if isinstance(message, Event):
             got += message.transactions
 
         async for message in engine:
