@@ -145,7 +145,7 @@ class FakeStorage:
         self.log.append(("write", *records))
 
     def deliver(self, messages: Sequence[Delivered], states: Sequence[tuple[int, bytes]]) -> None:
-        self.log.append(("store", *messages))
+        self.log.append(("store", *messages, *states))
 
     def persist(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
         self.log.append(("persist", *records))

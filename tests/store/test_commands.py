@@ -43,7 +43,7 @@ def test_dump_shows_all_that_is_there(path: Path) -> None:
     lines = [json.loads(line) for line in shown.stdout.splitlines()]
     (store,) = [line for line in lines if line["kind"] == "store"]
     assert store["network_id"] == made.peers.epoch_id.hex()
-    assert (store["events"], store["end_index"]) == (len(made.accepted), len(made.delivered))
+    assert (store["rows"], store["end_index"]) == (len(made.accepted), len(made.delivered))
     events = [line for line in lines if line["kind"] in ("event", "own")]
     assert [line["hash"] for line in events] == [each.event.digest.hex() for each in made.accepted]
     assert {line["kind"] == "own" for line in events if line["creator"] == OWN} == {True}
@@ -57,7 +57,7 @@ def test_a_whole_store_is_found_whole(path: Path) -> None:
     found = syncpoint("verify-store", path)
     assert (found.returncode, found.stderr) == (0, "")
     made = history(ROUNDS)
-    counts = f"{len(made.accepted)} events, {len(made.delivered)} delivered"
+    counts = f"{len(made.accepted)} events, 0 sync points, {len(made.delivered)} delivered"
     assert found.stdout.endswith(f"{counts}; all is as it was written\n")
 
 

@@ -85,7 +85,7 @@ class Bench:
             else:
                 self.store.write([each.record])
             if each.messages:
-                self.store.deliver(each.messages)
+                self.store.deliver(each.messages, each.states)
 
     async def trouble(self) -> None:
         while self.store.trouble is None:  # noqa: ASYNC110 - nobody is told, it is for people

@@ -33,6 +33,7 @@ from syncpoint import engine as engine_module
 from syncpoint import stream as stream_module
 from syncpoint.core.config import Local
 from syncpoint.runtime import forget as forget_module
+from syncpoint.runtime import page as page_module
 from syncpoint.runtime import store as store_module
 from syncpoint.runtime.rows import Batch
 from syncpoint.runtime.sqlite import SqliteFile
@@ -89,7 +90,7 @@ async def test_the_stream_comes_again_from_every_index(tmp_path: Path, core: str
 
 async def test_pages_are_read_as_they_are_received(tmp_path: Path, core: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = await run_alone(tmp_path, 40, core)
-    monkeypatch.setattr(store_module, "PAGE_ROWS", 5)
+    monkeypatch.setattr(page_module, "PAGE_ROWS", 5)
     monkeypatch.setattr(stream_module, "MAX_READ_AHEAD", 10)
     async with engines(tmp_path, 1, core=core) as (engine,):
         await engine.submit(b"live")

@@ -96,13 +96,13 @@ async def test_what_is_delivered_again_must_be_the_same(path: Path) -> None:
     again = [done for done in made.delivered if done.closed_by == newest]
     store = store_at(path, made)
     loaded = await store.load(User())
-    store.deliver(again)
+    store.deliver(again, ())
     assert store._writing is None, "nothing new"
     await store.close()
     store = store_at(path, made)
     await store.load(User())
     with pytest.raises(CorruptError, match=f"index {again[0].index}"):
-        store.deliver([dataclasses.replace(again[0], order_hash=bytes(32))])
+        store.deliver([dataclasses.replace(again[0], order_hash=bytes(32))], ())
     await store.close()
     assert loaded.end == len(made.delivered)
 

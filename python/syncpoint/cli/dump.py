@@ -8,8 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ..core.journal import OwnEvent
+from ..core.journal import OwnEvent, StoredSyncPoint
+from ..core.values import SyncPointKind
 from ..keys import KeyPublic
+from ..runtime.rows import DeliveredRow
 from .guard import plain_errors
 from .stores import OpenStore, StoreArgument, opened
 
@@ -20,7 +22,7 @@ def dump(
     file: StoreArgument,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
-    """Show a store: whose it is, the events in the order in which they came, our own ones, and the agreed order."""
+    """Show a store: whose it is, the events in the order in which they came, and the agreed order with sync points."""
     with plain_errors(), opened(file) as store:
         for line in _lines(store):
             typer.echo(json.dumps(line, ensure_ascii=False) if as_json else _as_text(line))
@@ -35,7 +37,7 @@ def _lines(store: OpenStore) -> Iterator[dict[str, Any]]:
         "key": str(KeyPublic.from_bytes(identity.public)),
         "peers": len(identity.members),
         "commit": state.sequence,
-        "events": state.end_event - state.first_event,
+        "rows": state.end_event - state.first_event,
         "first_index": state.first_index,
         "end_index": state.end_index,
     }
@@ -43,6 +45,8 @@ def _lines(store: OpenStore) -> Iterator[dict[str, Any]]:
         decoded = store.decode(row) if row is not None and row.is_intact else None
         if row is None or decoded is None:
             yield {"kind": "damaged", "event": id}
+            continue
+        if isinstance(decoded, StoredSyncPoint):  # it is shown at its place
             continue
         record, event = decoded
         line: dict[str, Any] = {
@@ -63,15 +67,46 @@ def _lines(store: OpenStore) -> Iterator[dict[str, Any]]:
         if place is None or not place.is_intact:
             yield {"kind": "damaged", "index": index}
             continue
+        point = _point(store, place)
         yield {
-            "kind": "order",
+            "kind": "order" if point is None else "sync",
             "index": index,
+            **(_told(point) if point is not None else {}),
             "hash": place.digest.hex(),
             "round": place.round,
             "closed_by": place.closed_by,
             "consensus_at": place.consensus_at,
             "order_hash": place.order_hash.hex(),
         }
+
+
+def _point(store: OpenStore, place: DeliveredRow) -> StoredSyncPoint | None:
+    """The sync point at a place, None where an event stands or nothing that can be read."""
+    row = store.file.event(place.round, place.digest) if place.round == place.closed_by else None
+    decoded = store.decode(row) if row is not None and row.is_intact else None
+    return decoded if isinstance(decoded, StoredSyncPoint) else None
+
+
+def _told(point: StoredSyncPoint) -> dict[str, Any]:
+    kinds = {kind.value: kind.name for kind in SyncPointKind}
+    return {
+        "sync_point": kinds.get(point.kind, str(point.kind)),
+        "epoch_index": point.epoch_index,
+        **_metadata(point.metadata),
+        "proposer": point.proposer,
+        "approvals": [creator for creator in range(point.approvals.bit_length()) if point.approvals >> creator & 1],
+        "proposal": point.proposal.hex(),
+        "session_id": point.session_id.hex(),
+    }
+
+
+def _metadata(metadata: bytes) -> dict[str, str]:
+    """As text where it is some, else in hex."""
+    try:
+        text = metadata.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    return {"metadata": text} if text.isprintable() else {"metadata_hex": metadata.hex()}
 
 
 def _as_text(line: dict[str, Any]) -> str:

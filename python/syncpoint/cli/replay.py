@@ -10,6 +10,7 @@ import typer
 
 from ..backend import CORES, core_info, load_core
 from ..core.config import Local
+from ..core.journal import StoredSyncPoint
 from ..core.retain import Retention
 from ..errors import ArgumentError, CorruptError
 from ..runtime.rows import DeliveredRow, chain_begin, chain_of
@@ -52,19 +53,22 @@ def replay(
 
 
 def _order(store: OpenStore, core: str) -> Iterator[tuple[bytes, int]]:
-    """What a core makes of the events: the digest and the consensus time of each delivered one."""
+    """What a core makes of the events: the digest and the consensus time of all that is delivered."""
     identity = store.identity
     network, n = identity.network, store.committee.n
-    run = load_core(core).DagRun(n, network.f, identity.network_id, network.gc_depth, network.rule, network.order)
+    rules = network.gc_depth, network.rule, network.order, network.epoch_ms
+    run = load_core(core).DagRun(n, network.f, identity.network_id, *rules)
     keep = Retention(network, Local(), n).rounds
     out: deque[tuple[bytes, int]] = deque()
     for id, row in store.events():
         decoded = store.decode(row) if row is not None and row.is_intact else None
         if decoded is None:
             raise CorruptError(f"{store.file.name}: event {id} is damaged: see syncpoint verify-store")
-        event = decoded[1]
-        parents = [parent.digest for parent in event.parents]
-        run.insert(event.digest, event.creator, event.round, event.created_at, parents)
+        if not isinstance(decoded, StoredSyncPoint):  # they come out again
+            event = decoded[1]
+            parents = [parent.digest for parent in event.parents]
+            slot = event.creator, event.round, event.created_at
+            run.insert(event.digest, *slot, parents, event.items, event.transactions)
         if id % CLOSE_EVERY == 0:
             for _, batch in run.close():
                 out += batch

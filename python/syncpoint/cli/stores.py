@@ -11,12 +11,12 @@ import typer
 
 from ..core.committee import Committee
 from ..core.error import Reject
-from ..core.journal import OwnEvent, PeerEvent, decode_record
+from ..core.journal import OwnEvent, PeerEvent, StoredSyncPoint, decode_record
 from ..core.values import Event
 from ..core.wire import decode_event
 from ..errors import CorruptError
 from ..runtime.reload import MOVE_AWAY
-from ..runtime.rows import DeliveredRow, EventRow, Identity, State
+from ..runtime.rows import DeliveredRow, EventRow, Identity
 from ..runtime.sqlite import SqliteFile
 from ..runtime.store import read_meta
 
@@ -33,7 +33,7 @@ class OpenStore:
 
     def __init__(self, file: SqliteFile) -> None:
         self.file = file
-        self.state: State = read_meta(file, {row.name: row for row in file.meta()})
+        self.state, self.proposals = read_meta(file, {row.name: row for row in file.meta()})
         meta = {row.name: row for row in file.meta() if row.is_intact}
         try:
             self.identity = Identity.read({name: row.value for name, row in meta.items()})
@@ -43,16 +43,18 @@ class OpenStore:
         self.committee = Committee.genesis(network, self.identity.members)
 
     def events(self) -> Iterator[tuple[int, EventRow | None]]:
-        """Every event's number with its row, None where that is missing."""
+        """The number of every event and sync point with its row, None where that is missing."""
         return _numbered(self.file.events, self.state.first_event, self.state.end_event)
 
     def delivered(self) -> Iterator[tuple[int, DeliveredRow | None]]:
         """Every index with its row, None where that is missing."""
         return _numbered(self.file.delivered, self.state.first_index, self.state.end_index)
 
-    def decode(self, row: EventRow) -> tuple[OwnEvent | PeerEvent, Event] | None:
-        """The record and the event of a row, None when they are none."""
+    def decode(self, row: EventRow) -> tuple[OwnEvent | PeerEvent, Event] | StoredSyncPoint | None:
+        """The record and the event of a row, or its sync point; None when they are none."""
         record = decode_record(row.record) if isinstance(row.record, bytes) else None
+        if isinstance(record, StoredSyncPoint):
+            return record
         if not isinstance(record, OwnEvent | PeerEvent):
             return None
         event = decode_event(record.frame, self.identity.network_id, self.identity.network)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core.journal import OwnEvent, PeerEvent, decode_record
+from ..core.journal import OwnEvent, PeerEvent, Record, StoredSyncPoint, decode_record
 from ..core.wire import header_of, slot_of
-from .rows import EventRow, StoreFile
+from .rows import StoreFile
 
 __all__ = ["PAGE_ROWS", "OldEvents"]
 
-PAGE_ROWS = 256  # read at once, and the rest of their round
+PAGE_ROWS = 256  # read at once, and the rest of their round; sync points, which are left out, count
 
 
 class OldEvents:
@@ -25,26 +25,30 @@ class OldEvents:
         self.is_complete = False
         self._file = file
         self._frontier = frontier
-        self._next = first  # round
+        self._next = first  # round of the next page
+        self._reached = first - 1  # the round of the last event
         self._left = most  # bytes
 
     def read_page(self) -> None:
         """Read some more of them."""
-        rows, reached = 0, self._next - 1
+        rows, at = 0, self._next
         for row in self._file.events_from(self._next):
             if not row.is_intact:
                 continue  # another peer has it
-            if row.round > reached and rows >= PAGE_ROWS:
+            if row.round > at and rows >= PAGE_ROWS:
                 self._next = row.round
                 return
-            if row.round > reached + 1 or not self._take(row):
+            rows, at = rows + 1, row.round
+            record = decode_record(row.record)
+            if isinstance(record, StoredSyncPoint):  # whoever has the events makes it
+                continue
+            if row.round > self._reached + 1 or not self._take(record):
                 break
-            rows, reached = rows + 1, row.round
+            self._reached = row.round
         self.is_complete = True
 
-    def _take(self, row: EventRow) -> bool:
+    def _take(self, record: Record | None) -> bool:
         """Whether there was room for it."""
-        record = decode_record(row.record)
         assert isinstance(record, OwnEvent | PeerEvent), "an intact row holds no event"
         creator, round = slot_of(header_of(record.frame))
         if round <= self._frontier[creator]:

@@ -7,9 +7,19 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from ..core.error import Reject
-from ..core.journal import OwnEvent, PeerEvent, Place, decode_record, encode_own_delivered, encode_place
+from ..core.journal import (
+    OwnEvent,
+    PeerEvent,
+    Place,
+    StoredSyncPoint,
+    decode_record,
+    encode_own_delivered,
+    encode_place,
+    encode_state,
+)
 from ..core.values import Event
 from ..errors import CorruptError
+from .proposals import Proposals
 from .rows import DeliveredRow, EventRow, State, StoreFile, chain, chain_begin
 from .storage import StorageSettings
 
@@ -59,7 +69,7 @@ class Reload:
     `doubt` says why own events may be missing, None when none is.
     """
 
-    def __init__(self, file: StoreFile, state: State, settings: StorageSettings) -> None:
+    def __init__(self, file: StoreFile, state: State, proposals: Proposals, settings: StorageSettings) -> None:
         self.records: list[bytes] = []
         self.open = OpenOwn()
         self.again: dict[int, DeliveredRow] = {}
@@ -73,6 +83,9 @@ class Reload:
         place = self._place()
         if place is not None:
             self.records.append(encode_place(place))
+            found = proposals.at(place.round)
+            if found is not None:
+                self.records.append(encode_state(found))
         self._events(place, max(0, place.round - settings.keep_rounds) if place is not None else 0)
 
     # -- where the order stood --------------------------------------------------------------------------
@@ -122,8 +135,10 @@ class Reload:
             if row is None or event is None:
                 damaged.append(id)
                 continue
-            record, transactions = event
             self.top = row.top
+            if isinstance(event, StoredSyncPoint):  # the machine makes it again
+                continue
+            record, transactions = event
             is_own = isinstance(record, OwnEvent)
             if isinstance(record, OwnEvent):
                 own[row.digest] = row.round
@@ -161,9 +176,11 @@ class Reload:
             there = {row.id: row for row in self._file.events(begin, until) if row.is_intact}
             yield from ((id, there.get(id)) for id in range(begin, until))
 
-    def _event(self, row: EventRow) -> tuple[OwnEvent | PeerEvent, int] | None:
+    def _event(self, row: EventRow) -> tuple[OwnEvent | PeerEvent, int] | StoredSyncPoint | None:
         """The record of a row, and how many transactions its event has; None when it is none."""
         record = decode_record(row.record)
+        if isinstance(record, StoredSyncPoint):
+            return record
         if not isinstance(record, OwnEvent | PeerEvent):
             return None
         if isinstance(record, PeerEvent):
@@ -205,7 +222,7 @@ def read_delivered(file: StoreFile, first: int, end: int, advice: str = MOVE_AWA
     rows = file.delivered(first, end)
     for index, row in zip(range(first, end), [*rows, *[None] * (end - first - len(rows))], strict=True):
         if row is None or row.id != index or not row.is_intact:
-            raise CorruptError(f"{file.name}: the delivered event with index {index} is damaged; {advice}")
+            raise CorruptError(f"{file.name}: the place with index {index} is damaged; {advice}")
     return rows
 
 

@@ -13,6 +13,7 @@ from ..core.config import Member, Network
 from ..core.crypto import blake3
 
 __all__ = [
+    "PROPOSALS",
     "STATE",
     "Batch",
     "DeliveredRow",
@@ -29,6 +30,7 @@ __all__ = [
 DOMAIN_ORDER = b"syncpoint/order/v1"  # as in core/order.py (O9)
 
 STATE = "state"  # the name of its row
+PROPOSALS = "proposals"  # the same of the state of proposals and votes
 
 _EVENT = struct.Struct("<cQQQ32s")
 _DELIVERED = struct.Struct("<cQQ32sQ32s64sQ")
@@ -38,13 +40,13 @@ _MEMBER = struct.Struct("<32sB")
 
 
 class EventRow(NamedTuple):
-    """An accepted event, in the order in which events were written."""
+    """An accepted event, or a sync point, in the order in which they were written."""
 
     id: int  # from 1, without gaps
-    round: int
+    round: int  # of the event; of a sync point that whose closing made it
     top: int  # the highest round up to here: it never falls, so a round is found by halving
     digest: bytes
-    record: bytes  # of the journal: OWN_EVENT or PEER_EVENT
+    record: bytes  # of the journal: OWN_EVENT, PEER_EVENT or SYNC_POINT
     checksum: int
 
     @classmethod
@@ -59,14 +61,14 @@ class EventRow(NamedTuple):
 
 
 class DeliveredRow(NamedTuple):
-    """An event's place in the agreed order (O7 to O10)."""
+    """The place of an event or a sync point in the agreed order (O7 to O10, S2)."""
 
     id: int  # its index in the stream: from 0, without gaps
-    round: int  # of the event
+    round: int  # as in its EventRow
     digest: bytes
     consensus_at: int
     order_hash: bytes
-    whitened_signature: bytes
+    whitened_signature: bytes  # of a sync point zeros
     closed_by: int
     checksum: int
 
@@ -91,7 +93,7 @@ class DeliveredRow(NamedTuple):
         return _holds(_delivered_checksum, self[:-1], self.checksum)
 
     def says_the_same(self, other: DeliveredRow) -> bool:
-        """Whether both give one event one place; its signature, and what follows from that, may differ (O10)."""
+        """Whether both give the same one place; its signature, and what follows from that, may differ (O10)."""
         return (self.id, self.digest, self.consensus_at, self.order_hash, self.closed_by) == (
             other.id, other.digest, other.consensus_at, other.order_hash, other.closed_by,
         )  # fmt: skip
@@ -183,10 +185,10 @@ class Batch:
     """Rows that are put in the place of those of the same name."""
 
     forget_events: int = 0
-    """Events with lower ids are deleted."""
+    """Events and sync points with lower ids are deleted."""
 
     forget_delivered: int = 0
-    """Rows of delivered events with lower indices are deleted."""
+    """Places with lower indices are deleted."""
 
 
 class StoreFile(Protocol):
@@ -218,11 +220,11 @@ class StoreFile(Protocol):
         ...
 
     def event(self, round: int, digest: bytes) -> EventRow | None:
-        """The event of a round with this id."""
+        """The event, or sync point, of a round with this id."""
         ...
 
     def events_from(self, round: int) -> Iterator[EventRow]:
-        """The events of this round and of later ones, in ascending rounds, read as they are taken."""
+        """The rows of this round and of later ones, in ascending rounds, read as they are taken."""
         ...
 
     def delivered(self, first: int, end: int) -> list[DeliveredRow]:
@@ -260,7 +262,7 @@ def chain_begin(network_id: bytes) -> bytes:
 
 
 def chain(before: bytes, row: DeliveredRow) -> bytes:
-    """The order hash that follows from the one before and an event's place (O9)."""
+    """The order hash that follows from the one before and a place (O9)."""
     return chain_of(before, row.id, row.digest, row.consensus_at)
 
 

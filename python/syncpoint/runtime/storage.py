@@ -11,7 +11,10 @@ from ..core.values import Delivered, Event, SyncPoint
 from ..errors import ArgumentError
 from .rows import Identity
 
-__all__ = ["Loaded", "MemoryStorage", "Storage", "StorageSettings", "StorageUser"]
+__all__ = ["Agreed", "Loaded", "MemoryStorage", "Storage", "StorageSettings", "StorageUser"]
+
+Agreed = Delivered | SyncPoint
+"""What has a place in the agreed order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +93,12 @@ class Storage(Protocol):
         """Take records, and call `durable` in the event loop as soon as they are as durable as was promised (J1)."""
         ...
 
-    def deliver(self, messages: Sequence[Delivered | SyncPoint], states: Sequence[tuple[int, bytes]]) -> None:
-        """Take the places of delivered events (J2); CorruptError when one is at another place than before."""
+    def deliver(self, messages: Sequence[Agreed], states: Sequence[tuple[int, bytes]]) -> None:
+        """Take places in the order, sync points as they are, and the state of proposals and votes (J2, R1).
+
+        `states` has rounds, ascending, each with the state behind its closing, where that changed; they become durable
+        with the messages. CorruptError when something is at another place, or another one, than before.
+        """
         ...
 
     async def above(self, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
@@ -101,8 +108,8 @@ class Storage(Protocol):
         """
         ...
 
-    async def read(self, first: int, end: int) -> list[Delivered | SyncPoint]:
-        """Delivered events from index `first` on: at least one, and as many below `end` as make a page (J2).
+    async def read(self, first: int, end: int) -> list[Agreed]:
+        """Events and sync points from index `first` on: at least one, and as many below `end` as make a page (J2).
 
         Raises CorruptError where they are damaged.
         """
@@ -146,14 +153,14 @@ class MemoryStorage:
         """As durable as it will ever be, at once."""
         durable()
 
-    def deliver(self, messages: Sequence[Delivered | SyncPoint], states: Sequence[tuple[int, bytes]]) -> None:
+    def deliver(self, messages: Sequence[Agreed], states: Sequence[tuple[int, bytes]]) -> None:
         """Nothing is kept."""
 
     async def above(self, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
         """What a machine has dropped is gone."""
         return []
 
-    async def read(self, first: int, end: int) -> list[Delivered | SyncPoint]:
+    async def read(self, first: int, end: int) -> list[Agreed]:
         """There is nothing to read."""
         raise ArgumentError(f"the stream from index {first} on is not kept: give Context(storage=...) a folder")
 

@@ -13,15 +13,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..core.error import Reject
-from ..core.journal import OwnEvent, PeerEvent, decode_record
-from ..core.values import Delivered, Event
+from ..core.journal import OwnEvent, PeerEvent, decode_record, encode_sync_point
+from ..core.values import SyncPoint
 from ..core.wire import event_digest, header_of, slot_of
 from ..errors import ArgumentError, CorruptError, StorageError
 from .forget import Forgetter
 from .old import OldEvents
-from .reload import MOVE_AWAY, OpenOwn, Reload, check_chain, read_delivered
-from .rows import STATE, Batch, DeliveredRow, EventRow, Identity, MetaRow, State, StoreFile, chain_begin
-from .storage import Loaded, StorageSettings, StorageUser
+from .page import read_page, row_of
+from .proposals import Proposals
+from .reload import MOVE_AWAY, OpenOwn, Reload
+from .rows import PROPOSALS, STATE, Batch, DeliveredRow, EventRow, Identity, MetaRow, State, StoreFile
+from .storage import Agreed, Loaded, StorageSettings, StorageUser
 from .tip import BOOT_BYTES, DURABILITIES, Tip, doubt
 from .worker import Worker
 
@@ -31,8 +33,6 @@ log = logging.getLogger("syncpoint.store")
 
 MAX_UNWRITTEN_BYTES = 64 * 1024 * 1024  # given, not written; beyond, the engine stands still until half is
 MAX_COMMIT_BYTES = 8 * 1024 * 1024  # in one commit; the rest goes into the next
-MAX_PAGE_BYTES = 4 * 1024 * 1024  # of events in one page of the stream, after which it ends
-PAGE_ROWS = 256  # of the stream that are read at once
 ROW_BYTES = 200  # about what a row takes besides its record
 FIRST_RETRY_S = 1.0  # after a commit that failed; then twice as long
 MAX_RETRY_S = 30.0  # doubling ends here
@@ -44,7 +44,8 @@ class _Given:
 
     size: int
     records: Sequence[bytes] = ()
-    messages: Sequence[Delivered] = ()
+    messages: Sequence[Agreed] = ()
+    proposals: MetaRow | None = None  # their state, where it changed
     is_own: bool = False
     durable: Callable[[], None] | None = None
 
@@ -77,6 +78,7 @@ class Store:
         self._settings = settings
         self._user: StorageUser | None = None
         self._state = State()  # as of the newest batch that was put together; the worker's
+        self._proposals = Proposals()  # as of what was given last
         self._open = OpenOwn()
         self._top = 0
         self._is_whole = True  # own events are all there, or one was made since they were found missing (R2)
@@ -114,12 +116,16 @@ class Store:
         else:
             self._give(_Given(_bytes(records), records=records, is_own=True, durable=durable))
 
-    def deliver(self, messages: Sequence[Delivered]) -> None:
-        """Take the places of delivered events; those of before the start must be the same again (J2)."""
+    def deliver(self, messages: Sequence[Agreed], states: Sequence[tuple[int, bytes]]) -> None:
+        """Take places in the order and the state behind them; those of before the start must be the same again (J2)."""
         new = [done for done in messages if not self._was_delivered(done)]
+        proposals = self._changed(states, messages[-1].closed_by) if states else None
         if new:
             self._end = new[-1].index + 1
-            self._give(_Given(ROW_BYTES * len(new), messages=new))
+        if new or proposals is not None:
+            size = sum(2 * ROW_BYTES + len(done.metadata) for done in new if isinstance(done, SyncPoint))
+            size += ROW_BYTES * len(new) + (0 if proposals is None else len(proposals.value))
+            self._give(_Given(size, messages=new, proposals=proposals))
 
     async def above(self, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
         """Old events for a peer that is behind, in pages, as commits must not wait for all of them (F3)."""
@@ -128,9 +134,11 @@ class Store:
             await self._worker.run(old.read_page)
         return old.frames
 
-    async def read(self, first: int, end: int) -> list[Delivered]:
+    async def read(self, first: int, end: int) -> list[Agreed]:
         """A page of the stream (J2)."""
-        return await self._worker.run(lambda: self._page(first, end))
+        return await self._worker.run(
+            lambda: read_page(self._file, self._settings, self._state.first_index, first, end)
+        )
 
     async def forget(self, until: int) -> None:
         """Delete what is not needed any more, in steps between commits."""
@@ -167,16 +175,22 @@ class Store:
 
     # -- giving, in the event loop ------------------------------------------------------------------------
 
-    def _was_delivered(self, done: Delivered) -> bool:
+    def _was_delivered(self, done: Agreed) -> bool:
         if done.index >= self._end:
             return False
         before = self._again.pop(done.index, None)
-        if before is None or not before.says_the_same(_row(done)):
+        if before is None or not before.says_the_same(row_of(done)):
             raise CorruptError(
-                f"{self._file.name}: the event at index {done.index} is another one than before the start: "
+                f"{self._file.name}: what stands at index {done.index} is another one than before the start: "
                 f"the store is damaged; {MOVE_AWAY}"
             )
         return True
+
+    def _changed(self, states: Sequence[tuple[int, bytes]], closed: int) -> MetaRow | None:
+        try:
+            return self._proposals.take(states, closed)
+        except CorruptError as error:
+            raise CorruptError(f"{self._file.name}: {error}: the store is damaged; {MOVE_AWAY}") from None
 
     def _give(self, given: _Given) -> None:
         if self._failed or self._closing:
@@ -264,8 +278,8 @@ class Store:
         meta = {row.name: row for row in file.meta()}
         is_new = not meta
         if not is_new:
-            self._state = read_meta(file, meta, settings.identity)
-        reload = Reload(file, self._state, settings)
+            self._state, self._proposals = read_meta(file, meta, settings.identity)
+        reload = Reload(file, self._state, self._proposals, settings)
         self._open, self._top, self._forgetter.closed = reload.open, reload.top, reload.closed
         why = doubt(file.read_tip(), existed, self._state.sequence, file.inode(), file.boot()) or reload.doubt
         if why is None and settings.joining:
@@ -273,9 +287,9 @@ class Store:
         if why is not None:
             log.warning("%s: own events may be missing: %s. The others are asked what they have of us", file.name, why)
         self._is_whole = why is None
-        identity = settings.identity.rows() if is_new else []
+        new = [*settings.identity.rows(), self._proposals.row()] if is_new else []
         # What a killed process wrote without syncing it: the tip must not say that it is there before it stays.
-        file.commit(Batch(meta=[*identity, self._state.row()]), sync=True)
+        file.commit(Batch(meta=[*new, self._state.row()]), sync=True)
         # From here on a crash is one of this process, on this start of the computer.
         self._write_tip(clean=False, sync=True)
         self._again = reload.again
@@ -301,14 +315,20 @@ class Store:
         state = self._state
         events: list[EventRow] = []
         delivered: list[DeliveredRow] = []
+        meta: dict[str, MetaRow] = {}
         for each in given:
             for record in each.records:
                 events.append(self._event_row(state.end_event + len(events), record))
             for done in each.messages:
-                assert done.index == state.end_index + len(delivered), "a delivered event is missing"
-                delivered.append(_row(done))
-                self._open.delivered(done.event.round, done.event.digest)
+                assert done.index == state.end_index + len(delivered), "something that was delivered is missing"
+                delivered.append(row_of(done))
+                if isinstance(done, SyncPoint):
+                    events.append(self._point_row(state.end_event + len(events), done))
+                else:
+                    self._open.delivered(done.event.round, done.event.digest)
                 self._forgetter.closed = done.closed_by
+            if each.proposals is not None:
+                meta[PROPOSALS] = each.proposals
         own_round, own_from = self._open.lowest
         forget_events, forget_delivered = self._forgetter.step(state, own_round, own_from)
         self._state = State(
@@ -322,7 +342,7 @@ class Store:
         return Batch(
             events=events,
             delivered=delivered,
-            meta=[self._state.row()],
+            meta=[*meta.values(), self._state.row()],
             forget_events=forget_events,
             forget_delivered=forget_delivered,
         )
@@ -340,30 +360,9 @@ class Store:
             self._open.add(row, decoded, event.transaction_count)
         return row
 
-    def _page(self, first: int, end: int) -> list[Delivered]:
-        file, state = self._file, self._state
-        advice = f"start with resume_after={first} or higher to go on behind it, or {MOVE_AWAY}"
-        before = max(state.first_index, first - 1)
-        rows = read_delivered(file, before, min(end, first + PAGE_ROWS), advice)
-        check_chain(file.name, chain_begin(self._settings.identity.network_id) if first == 0 else None, rows, advice)
-        page: list[Delivered] = []
-        size = 0
-        for row in rows[first - before :]:
-            stored = file.event(row.round, row.digest)
-            record = None if stored is None or not stored.is_intact else decode_record(stored.record)
-            event = self._settings.decode(record.frame) if isinstance(record, OwnEvent | PeerEvent) else None
-            if event is None or isinstance(event, Reject) or event.digest != row.digest:
-                if page:  # what comes before it is good
-                    break
-                raise CorruptError(
-                    f"{file.name}: the event with index {row.id} is damaged; "
-                    f"start with resume_after={row.id} to go on behind it, or {MOVE_AWAY}"
-                )
-            page.append(_delivered(row, event))
-            size += event.size
-            if size > MAX_PAGE_BYTES:
-                break
-        return page
+    def _point_row(self, id: int, point: SyncPoint) -> EventRow:
+        self._top = max(self._top, point.closed_by)
+        return EventRow.of(id, point.closed_by, self._top, point.digest, encode_sync_point(point))
 
     def _close(self) -> None:
         if self._is_open and not self._failed and self._trouble is None:
@@ -384,18 +383,21 @@ class Store:
         self._file.write_tip(tip.encode(), sync)
 
 
-def read_meta(file: StoreFile, meta: dict[str, MetaRow], identity: Identity | None = None) -> State:
-    """Where the rows of a file begin and end; StorageError when it belongs to another network or key."""
+def read_meta(file: StoreFile, meta: dict[str, MetaRow], identity: Identity | None = None) -> tuple[State, Proposals]:
+    """Where the rows of a file begin and end, and the state of proposals and votes.
+
+    Raises StorageError when it belongs to another network or key.
+    """
     wanted = [row.name for row in identity.rows()] if identity is not None else []
-    for name in (STATE, *wanted):
+    for name in (STATE, PROPOSALS, *wanted):
         if name not in meta or not meta[name].is_intact:
             raise CorruptError(f"{file.name} is damaged (its {name} is not what was written); {MOVE_AWAY}")
     if identity is not None:
         _check_identity(file, {name: row.value for name, row in meta.items()}, identity)
-    state = State.read(meta[STATE].value)
-    if state is None:
+    state, proposals = State.read(meta[STATE].value), Proposals.read(meta[PROPOSALS].value)
+    if state is None or proposals is None:
         raise CorruptError(f"{file.name} is damaged (its state contradicts itself); {MOVE_AWAY}")
-    return state
+    return state, proposals
 
 
 def _check_identity(file: StoreFile, values: dict[str, bytes], identity: Identity) -> None:
@@ -411,32 +413,6 @@ def _check_identity(file: StoreFile, values: dict[str, bytes], identity: Identit
             f"{file.name} belongs to another network, {name!r} with id {values['network_id'].hex()[:16]}..., "
             f"and this is {identity.network.name!r} with id {identity.network_id.hex()[:16]}...: {advice}"
         )
-
-
-def _row(done: Delivered) -> DeliveredRow:
-    event = done.event
-    return DeliveredRow.of(
-        done.index,
-        event.round,
-        event.digest,
-        done.consensus_at,
-        done.order_hash,
-        done.whitened_signature,
-        done.closed_by,
-    )
-
-
-def _delivered(row: DeliveredRow, event: Event) -> Delivered:
-    return Delivered(
-        event=event,
-        parents=tuple(parent.digest for parent in event.parents),
-        index=row.id,
-        consensus_at=row.consensus_at,
-        order_hash=row.order_hash,
-        whitened_signature=row.whitened_signature,
-        closed_by=row.closed_by,
-        submissions=(),
-    )
 
 
 def _bytes(records: Sequence[bytes]) -> int:
