@@ -74,6 +74,8 @@ pub struct Network {
     pub max_payload_bytes: usize,
     /// Rounds, 8 to 100,000 (V7).
     pub max_ahead: u64,
+    /// Milliseconds of consensus time, 0 to 3,600,000 (S5).
+    pub epoch_ms: u64,
 }
 
 impl Default for Network {
@@ -86,6 +88,7 @@ impl Default for Network {
             gc_depth: 200,
             max_payload_bytes: 1024 * 1024,
             max_ahead: 200,
+            epoch_ms: 0,
         }
     }
 }
@@ -106,13 +109,14 @@ impl Network {
         check_range("f", self.f.unwrap_or(0) as u64, 0, MAX_PEERS as u64 / 3)?;
         check_range("gc_depth", self.gc_depth, 4, MAX_GC_DEPTH)?;
         check_range("max_payload_bytes", self.max_payload_bytes as u64, 1024, MAX_PAYLOAD_BYTES as u64)?;
-        check_range("max_ahead", self.max_ahead, 8, 100_000)
+        check_range("max_ahead", self.max_ahead, 8, 100_000)?;
+        check_range("epoch_ms", self.epoch_ms, 0, 3_600_000)
     }
 
     /// The canonical bytes of these settings (docs/wire.md); equal networks, equal bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.name.len() + 18);
+        let mut out = Vec::with_capacity(self.name.len() + 22);
         out.extend((self.name.len() as u16).to_le_bytes());
         out.extend(self.name.as_bytes());
         out.push(self.rule as u8);
@@ -121,6 +125,7 @@ impl Network {
         out.extend((self.gc_depth as u32).to_le_bytes());
         out.extend((self.max_payload_bytes as u32).to_le_bytes());
         out.extend((self.max_ahead as u32).to_le_bytes());
+        out.extend((self.epoch_ms as u32).to_le_bytes());
         out
     }
 }

@@ -4,14 +4,17 @@
 
 use bytes::Bytes;
 
+use crate::values::Digest;
+
 /// One thing that happened.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// The first input: what the store has (J1, J2, R1), nothing for a new peer.
     ///
-    /// The records are, if anything was delivered, a place; then events in the order in which they were written, all
-    /// those of the retained rounds up to the place and above, and own ones from the oldest on that was not delivered;
-    /// then which own ones were delivered before the place.
+    /// The records are, if anything was delivered, a place and the state of proposals and votes there if there is any;
+    /// then events in the order in which they were written, all those of the retained rounds up to the place and
+    /// above, and own ones from the oldest on that was not delivered; then which own ones were delivered before the
+    /// place.
     Start {
         /// As they were persisted.
         records: Vec<Bytes>,
@@ -29,6 +32,30 @@ pub enum Input {
     Submit {
         /// Each as the application gave it.
         transactions: Vec<Bytes>,
+    },
+    /// Our own application asks for a sync point (S1).
+    Propose {
+        /// `items::encode_proposal`, which has an id by `items::proposal_id`.
+        body: Bytes,
+    },
+    /// Our own application approves or refuses a proposal (S1).
+    Vote {
+        /// Its id.
+        proposal: Digest,
+        /// Else it refuses.
+        approves: bool,
+    },
+    /// The hash of our own application's state behind a sync point (C1).
+    Attest {
+        /// Of the sync point.
+        index: u64,
+        /// 32 bytes.
+        state_hash: Digest,
+    },
+    /// Ask for a certificate of the first checkpoint at an index or behind it; `Certified` answers (C2).
+    Certify {
+        /// Of an event or a sync point.
+        index: u64,
     },
     /// The records of the Persist with this token are durable now.
     Persisted {

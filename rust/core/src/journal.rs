@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::values::Digest;
+use crate::bits::Creators;
+use crate::values::{Digest, SyncPoint};
 
 /// The first byte of every record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,10 +17,15 @@ pub enum RecordType {
     Place = 3,
     /// An [`OwnDelivered`].
     OwnDelivered = 4,
+    /// A [`State`].
+    State = 5,
+    /// A [`StoredSyncPoint`].
+    SyncPoint = 6,
 }
 
 const COUNT_BYTES: usize = 4;
 const POSITION_BYTES: usize = 8 + 4;
+const NOBODY: u16 = 0xFFFF;
 
 /// A transaction in an own event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +74,32 @@ pub struct OwnDelivered {
     pub of_round: u64,
 }
 
+/// The state of proposals and votes at the place (S1, R1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// `Epoch::encode`.
+    pub state: Bytes,
+}
+
+/// A sync point as a store keeps it, without its place in the order (J2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSyncPoint {
+    /// One of the kinds of sync points.
+    pub kind: u8,
+    /// Its number among the sync points, from 1.
+    pub epoch_index: u64,
+    /// The id of the proposal; zeros: nobody had to ask.
+    pub proposal: Digest,
+    /// Creator; None: nobody had to ask.
+    pub proposer: Option<u16>,
+    /// Bit set over creators: who agreed.
+    pub approvals: Creators,
+    /// Of the session that goes on or starts there.
+    pub session_id: Digest,
+    /// What its proposer attached.
+    pub metadata: Bytes,
+}
+
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -79,6 +111,10 @@ pub enum Record {
     Place(Place),
     /// An event of ours was delivered.
     OwnDelivered(OwnDelivered),
+    /// Proposals and votes stood somewhere.
+    State(State),
+    /// There was a sync point.
+    SyncPoint(StoredSyncPoint),
 }
 
 /// The record of an event that we have signed and will send.
@@ -119,6 +155,25 @@ pub fn encode_own_delivered(round: u64) -> Bytes {
     [&[RecordType::OwnDelivered as u8], &round.to_le_bytes()[..]].concat().into()
 }
 
+/// The record of the state of proposals and votes.
+#[must_use]
+pub fn encode_state(state: &[u8]) -> Bytes {
+    [&[RecordType::State as u8], state].concat().into()
+}
+
+/// The record of a sync point.
+#[must_use]
+pub fn encode_sync_point(point: &SyncPoint) -> Bytes {
+    let mut record = vec![RecordType::SyncPoint as u8, point.kind];
+    record.extend(point.epoch_index.to_le_bytes());
+    record.extend(point.proposal);
+    record.extend(point.proposer.unwrap_or(NOBODY).to_le_bytes());
+    record.extend(point.approvals.to_le_bytes());
+    record.extend(point.session_id);
+    record.extend(&point.metadata);
+    record.into()
+}
+
 /// What a record says, None when it is none: our own store contradicts itself.
 #[must_use]
 pub fn decode_record(record: &Bytes) -> Option<Record> {
@@ -136,8 +191,29 @@ pub fn decode_record(record: &Bytes) -> Option<Record> {
             let of_round = u64::from_le_bytes(body.try_into().ok()?);
             Some(Record::OwnDelivered(OwnDelivered { of_round }))
         }
+        5 => Some(Record::State(State { state: record.slice_ref(body) })),
+        6 => decode_sync_point(record, body).map(Record::SyncPoint),
         _ => None,
     }
+}
+
+fn decode_sync_point(record: &Bytes, body: &[u8]) -> Option<StoredSyncPoint> {
+    let (kind, rest) = body.split_first()?;
+    let (epoch_index, rest) = rest.split_first_chunk()?;
+    let (proposal, rest) = rest.split_first_chunk()?;
+    let (proposer, rest) = rest.split_first_chunk()?;
+    let (approvals, rest) = rest.split_first_chunk()?;
+    let (session_id, metadata) = rest.split_first_chunk()?;
+    let proposer = u16::from_le_bytes(*proposer);
+    Some(StoredSyncPoint {
+        kind: *kind,
+        epoch_index: u64::from_le_bytes(*epoch_index),
+        proposal: *proposal,
+        proposer: (proposer != NOBODY).then_some(proposer),
+        approvals: Creators::from_le_bytes(*approvals),
+        session_id: *session_id,
+        metadata: record.slice_ref(metadata),
+    })
 }
 
 fn decode_own_event(record: &Bytes, body: &[u8]) -> Option<OwnEvent> {

@@ -6,14 +6,18 @@
 
 #![forbid(unsafe_code)]
 
+pub mod checkpoint;
 pub mod committee;
 pub mod config;
 pub mod crypto;
 pub mod dag;
 pub mod decide;
+pub mod epoch;
 pub mod error;
+pub mod exchange;
 pub mod fetch;
 pub mod input;
+pub mod items;
 pub mod journal;
 pub mod machine;
 pub mod order;

@@ -6,32 +6,31 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::bits::{Creators, creator, creators_in};
+use crate::checkpoint::Checkpoints;
 use crate::committee::Committee;
 use crate::config::MachineConfig;
 use crate::crypto::{Signer, blake3};
 use crate::dag::{Dag, NodeRef};
 use crate::decide::Decider;
+use crate::epoch::Epoch;
 use crate::error::{Error, Reject};
-use crate::fetch::{Fetcher, Server};
+use crate::exchange::{Desk, Exchange};
 use crate::input::Input;
+use crate::items::{Vote, encode_vote};
 use crate::journal::{encode_own_event, encode_peer_event};
 use crate::order::Orderer;
 use crate::output::Output;
 use crate::propose::{Poll, Proposer, View};
-use crate::recover::{COPIED, Recovery, Stored, read_store};
+use crate::recover::{COPIED, Stored, read_store};
 use crate::retain::Retention;
 use crate::status::Status;
 use crate::timer::Timer;
-use crate::values::{Digest, Event};
+use crate::values::{Digest, Event, Item, ItemType, Message, SyncPoint};
 use crate::verify::{PARALLEL_SIGNATURES, check_ancestors, check_form, check_signature, check_signatures};
 use crate::wire::{self, FrameType};
 
 /// Rounds above the top: beyond, whole rounds are pulled rather than single parents.
 pub const PULL_GAP: u64 = 3;
-/// Without a closed round while something waits, before frontiers are exchanged again.
-pub const STALL_NS: u64 = 500_000_000;
-/// The same while nothing waits.
-pub const STALL_HEARTBEATS: u64 = 2;
 
 /// Takes inputs, returns outputs; does no IO and reads no clock (L1).
 pub struct Machine {
@@ -47,9 +46,9 @@ pub struct Machine {
     orderer: Orderer,
     timer: Timer,
     proposer: Proposer,
-    fetcher: Fetcher,
-    server: Server,
-    recovery: Recovery,
+    epoch: Epoch,
+    checkpoints: Checkpoints,
+    exchange: Exchange,
     retention: Retention,
     outputs: Vec<Output>,
     /// Records of what others sent.
@@ -65,8 +64,6 @@ pub struct Machine {
     queued: (usize, usize),
     /// ns, when to ask the proposer again.
     propose_at: Option<u64>,
-    /// ns, when a round closed last, or frontiers were exchanged again.
-    quiet_since: u64,
 }
 
 impl Machine {
@@ -76,7 +73,7 @@ impl Machine {
     /// [`Error::Argument`] for a network or a committee that cannot be, or one without our key.
     pub fn new(config: MachineConfig) -> Result<Self, Error> {
         config.network.check()?;
-        let signer = Signer::new(&config.seed, config.signatures);
+        let signer = Arc::new(Signer::new(&config.seed, config.signatures));
         let committee = Committee::genesis(&config.network, &config.members, config.signatures)?;
         let Some(own) = committee.number(&signer.public()) else {
             return Err(Error::Argument("our own key is not in the committee".into()));
@@ -90,10 +87,10 @@ impl Machine {
             decider: Decider::new(committee.clone(), network.rule),
             orderer: Orderer::new(committee.clone(), network.order, network.gc_depth),
             timer: Timer::new(&committee, own),
+            checkpoints: Checkpoints::new(committee.clone(), own, Arc::clone(&signer)),
             proposer: Proposer::new(network.clone(), committee.clone(), local.clone(), own, signer, config.entropy),
-            fetcher: Fetcher::new(&committee, own, local.pool_bytes_per_sender),
-            server: Server::new(&committee, network.gc_depth),
-            recovery: Recovery::new(&committee, own, network.gc_depth),
+            epoch: Epoch::new(committee.clone(), network.epoch_ms * 1_000_000),
+            exchange: Exchange::new(network, &committee, local, own),
             retention: Retention::new(network, local, n),
             outputs: Vec::new(),
             accepted: Vec::new(),
@@ -106,7 +103,6 @@ impl Machine {
             submitted: false,
             queued: (0, 0),
             propose_at: None,
-            quiet_since: 0,
             committee,
             config,
         })
@@ -131,6 +127,7 @@ impl Machine {
             self.outputs.push(Output::Write { records });
         }
         self.close_rounds();
+        self.tell();
         self.propose();
         let due = self.fetch();
         if let Some(at) = self.propose_at.into_iter().chain(due).min() {
@@ -142,7 +139,8 @@ impl Machine {
     /// A snapshot for people and metrics.
     #[must_use]
     pub fn status(&self) -> Status {
-        let (proposer, fetcher, orderer, decider) = (&self.proposer, &self.fetcher, &self.orderer, &self.decider);
+        let (proposer, fetcher, orderer, decider) =
+            (&self.proposer, &self.exchange.fetcher, &self.orderer, &self.decider);
         let mut linked = fetcher.linked.clone();
         linked.sort_unstable();
         Status {
@@ -152,17 +150,20 @@ impl Machine {
                 >= self.committee.q,
             linked,
             halted: self.halted.clone(),
-            recovering: self.recovery.is_lost,
-            catching_up: self.recovery.is_behind,
+            recovering: self.exchange.recovery.is_lost,
+            catching_up: self.exchange.recovery.is_behind,
             stranded: fetcher.is_stranded(),
             own_round: proposer.own_round(),
             top_round: self.dag.top,
-            peers_round: self.recovery.peers_round(),
+            peers_round: self.exchange.recovery.peers_round(),
             closed_round: decider.closed,
             floor_round: self.dag.floor,
             frontier: self.dag.frontier.clone(),
             events: self.dag.len(),
             delivered: orderer.index,
+            epoch_index: self.epoch.epoch_index,
+            proposals: self.epoch.proposals(),
+            ended: self.epoch.is_ended,
             order_hash: orderer.order_hash,
             consensus_at: orderer.consensus_at,
             queued_transactions: proposer.queued(),
@@ -190,6 +191,7 @@ impl Machine {
         let mut data = self.orderer.order_hash.to_vec();
         data.extend(self.orderer.index.to_le_bytes());
         data.extend(self.decider.closed.to_le_bytes());
+        data.extend(self.epoch.encode());
         data.extend(self.decider.snapshot(&self.dag));
         blake3(&data)
     }
@@ -209,16 +211,27 @@ impl Machine {
                 self.proposer.submit(transactions);
                 self.submitted = true;
             }
+            Input::Propose { body } => self.proposer.say(Item { r#type: ItemType::Propose as u16, body }, true),
+            Input::Vote { proposal, approves } => {
+                let body = encode_vote(&Vote { proposal, approves });
+                self.proposer.say(Item { r#type: ItemType::Vote as u16, body }, true);
+            }
+            Input::Attest { index, state_hash } => {
+                if let Some(vote) = self.checkpoints.attest(index, state_hash) {
+                    self.proposer.say(vote, true);
+                }
+            }
+            Input::Certify { index } => self.checkpoints.certify(index),
             Input::Persisted { token } => self.persisted(token),
             Input::Connected { peer } => {
-                self.fetcher.connected(peer);
+                let (exchange, mut desk) = self.exchange();
+                exchange.connected(peer, &mut desk);
                 if self.is_member(peer) {
                     self.timer.linked |= creator(peer);
                 }
-                self.send_frontier(FrameType::Frontier, peer);
             }
             Input::Disconnected { peer } => {
-                self.fetcher.disconnected(peer);
+                self.exchange.fetcher.disconnected(peer);
                 self.timer.linked &= !creator(peer);
             }
             Input::Start { records, whole } => self.start(&records, whole)?,
@@ -230,19 +243,23 @@ impl Machine {
     fn start(&mut self, records: &[Bytes], whole: bool) -> Result<(), Error> {
         assert!(!self.started, "started twice");
         self.started = true;
-        self.quiet_since = self.now;
+        self.exchange.rest(self.now);
         let past = read_store(records, self.own, &self.committee, &self.config.network)?;
-        self.recovery.start(whole);
+        self.exchange.recovery.start(whole);
         if let Some(place) = past.place {
             // Rounds up to there will close once more, and nothing comes of it.
             let floor = place.round.saturating_sub(self.retention.rounds);
             self.dag.begin(floor);
             self.decider.begin(floor);
             self.orderer.begin(floor, place);
+            self.checkpoints.begin(place.next_index);
+        }
+        if let Some(state) = past.state {
+            self.epoch.restore(&state)?;
         }
         for Stored { event, taken_over } in past.events {
             if let Some(taken_over) = taken_over {
-                self.recovery.journaled(&event);
+                self.exchange.recovery.journaled(&event);
                 self.proposer.restore(&event, &taken_over);
             }
             self.restore(event)?;
@@ -255,7 +272,7 @@ impl Machine {
 
     /// Put an event of the store where it was; it was checked before it was stored.
     fn restore(&mut self, event: Arc<Event>) -> Result<(), Error> {
-        let known = self.dag.contains(&event.digest) || self.fetcher.contains(&event.digest);
+        let known = self.dag.contains(&event.digest) || self.exchange.fetcher.contains(&event.digest);
         if event.round <= self.dag.floor || known {
             return Ok(());
         }
@@ -275,12 +292,9 @@ impl Machine {
         let taken = match frame.first().copied().map(FrameType::of) {
             None => Err(Reject::FrameEmpty),
             Some(Some(FrameType::Event)) => self.event_frame(peer, frame, checked),
-            Some(Some(FrameType::Request)) => {
-                wire::decode_request(frame).and_then(|digests| self.serve(peer, &digests))
-            }
-            Some(Some(kind @ (FrameType::Frontier | FrameType::Pull))) => {
-                wire::decode_frontier(frame, self.committee.n)
-                    .and_then(|frontier| self.frontier(peer, &frontier, kind == FrameType::Pull))
+            Some(Some(kind @ (FrameType::Request | FrameType::Frontier | FrameType::Pull))) => {
+                let (exchange, mut desk) = self.exchange();
+                exchange.frame(peer, kind, frame, &mut desk)
             }
             Some(_) => Err(Reject::FrameType),
         };
@@ -292,17 +306,17 @@ impl Machine {
     fn event_frame(&mut self, peer: usize, frame: &Bytes, checked: Option<Checked>) -> Result<(), Reject> {
         let Checked { event, signed } = checked.unwrap_or_else(|| self.decode(frame));
         let event = event?;
-        if self.dag.contains(&event.digest) || self.fetcher.contains(&event.digest) {
+        if self.dag.contains(&event.digest) || self.exchange.fetcher.contains(&event.digest) {
             return Ok(());
         }
-        if self.fetcher.is_refused(&event.digest) {
+        if self.exchange.fetcher.is_refused(&event.digest) {
             return Err(Reject::InvalidAncestor);
         }
         if self.too_old(&event) {
             return Err(Reject::TooOld);
         }
         if event.round > self.dag.top + self.config.network.max_ahead {
-            self.recovery.claims(peer, event.round);
+            self.exchange.recovery.claims(peer, event.round);
             self.pull(peer);
             return Err(Reject::Ahead); // V7
         }
@@ -313,7 +327,7 @@ impl Machine {
         if !signed.unwrap_or_else(|| check_signature(&event, &self.committee)) {
             return Err(Reject::Signature);
         }
-        if event.creator as usize == self.own && self.recovery.is_copied(&event) {
+        if event.creator as usize == self.own && self.exchange.recovery.is_copied(&event) {
             self.halt(Some(format!(
                 "an event of round {} carries our signature, and not by us: {COPIED}",
                 event.round
@@ -351,8 +365,8 @@ impl Machine {
             .map(|checked| {
                 checked.as_ref().and_then(|checked| checked.event.as_ref().ok()).is_some_and(|event| {
                     !self.dag.contains(&event.digest)
-                        && !self.fetcher.contains(&event.digest)
-                        && !self.fetcher.is_refused(&event.digest)
+                        && !self.exchange.fetcher.contains(&event.digest)
+                        && !self.exchange.fetcher.is_refused(&event.digest)
                         && !self.too_old(event)
                         && event.round <= self.dag.top + self.config.network.max_ahead
                         && !self.is_spare(event)
@@ -382,7 +396,7 @@ impl Machine {
             event.parents().filter(|parent| self.dag.find(parent).is_none()).map(|parent| parent.digest).collect();
         self.one_variant(&event, (!missing.is_empty()).then_some(sender))?;
         if !missing.is_empty() {
-            return self.fetcher.hold(event, sender, missing, self.now);
+            return self.exchange.fetcher.hold(event, sender, missing, self.now);
         }
         let mut ready = vec![(event, sender)];
         while let Some((event, sender)) = ready.pop() {
@@ -391,11 +405,11 @@ impl Machine {
                     if sender != self.own && self.config.local.stores {
                         self.accepted.push(encode_peer_event(event.frame()));
                     }
-                    ready.extend(self.fetcher.accepted(&event.digest));
+                    ready.extend(self.exchange.fetcher.accepted(&event.digest));
                 }
                 Err(reject) => {
                     if !matches!(reject, Reject::Equivocation | Reject::TooOld) {
-                        for child_sender in self.fetcher.refuse(event.digest) {
+                        for child_sender in self.exchange.fetcher.refuse(event.digest) {
                             self.reject(child_sender, Reject::InvalidAncestor);
                         }
                     }
@@ -436,6 +450,7 @@ impl Machine {
         }
         self.proposer.accept(at, &self.dag);
         self.decider.insert(at, &self.dag);
+        self.checkpoints.accept(event);
         if self.proposer.is_copied {
             self.halt(Some(format!("there is evidence that our key signed two events for one slot: {COPIED}")));
         }
@@ -448,15 +463,15 @@ impl Machine {
         if let Some(&index) = row.variants(by).first() {
             self.equivocators |= creator(by);
             self.proposer.accuse(by, &row.nodes[index as usize].event, event);
-        } else if sender.is_none_or(|sender| !self.fetcher.waits_in(event.round, event.creator, sender)) {
+        } else if sender.is_none_or(|sender| !self.exchange.fetcher.waits_in(event.round, event.creator, sender)) {
             return Ok(());
         }
-        if self.fetcher.wants(&event.digest) { Ok(()) } else { Err(Reject::Equivocation) }
+        if self.exchange.fetcher.wants(&event.digest) { Ok(()) } else { Err(Reject::Equivocation) }
     }
 
     /// Whether a variant is refused whoever signed it.
     fn is_spare(&self, event: &Event) -> bool {
-        self.proposer.is_spare(event, &self.dag) && !self.fetcher.wants(&event.digest)
+        self.proposer.is_spare(event, &self.dag) && !self.exchange.fetcher.wants(&event.digest)
     }
 
     /// Make no more events, if there is a reason and none was given before.
@@ -469,99 +484,63 @@ impl Machine {
         }
     }
 
-    // -- frontiers, requests, pulls ---------------------------------------------------------------
-
-    /// Learn how far a peer is; fill whichever side is behind (F3).
-    fn frontier(&mut self, peer: usize, theirs: &[u64], pull: bool) -> Result<(), Reject> {
-        if self.is_member(peer) && !self.observes {
-            self.recovery.frontier(peer, theirs, &self.dag); // what observers say of us counts for nothing (Q4)
-        }
-        // What lies so low can no longer be taken (F4).
-        let floor = if self.dag.floor > 0 { self.dag.floor + self.config.network.gc_depth } else { 0 };
-        let pairs = || theirs.iter().zip(self.dag.frontier.iter().map(|&our| our.max(floor)));
-        let behind = pairs().any(|(&their, our)| their > our);
-        let ahead = pairs().any(|(&their, our)| their < our);
-        if !pull {
-            self.fetcher.pulled(peer, behind);
-        }
-        if behind {
-            self.pull(peer);
-        }
-        if pull {
-            return self.answer(peer, theirs);
-        }
-        if !behind && ahead {
-            self.send_frontier(FrameType::Frontier, peer);
-        }
-        Ok(())
-    }
-
-    /// Answer a pull, from the store where we have dropped what comes next.
-    fn answer(&mut self, peer: usize, theirs: &[u64]) -> Result<(), Reject> {
-        let first = self.server.stored_from(theirs, &self.dag).filter(|_| self.config.local.stores);
-        let last = wire::encode_frontier(FrameType::Frontier, &self.dag.frontier);
-        if let Some(first) = first {
-            self.server.charge(peer, self.now)?;
-            let (frontier, most) = (theirs.to_vec(), Server::BYTES_PER_PULL);
-            self.outputs.push(Output::SendStored { peer, first, frontier, most, last });
-        } else {
-            let events = self.server.above(peer, theirs, self.now, &self.dag)?;
-            self.send_events(peer, &events);
-            self.outputs.push(Output::Send { peer, frame: last });
-        }
-        Ok(())
-    }
-
-    fn serve(&mut self, peer: usize, digests: &[Digest]) -> Result<(), Reject> {
-        let events = self.server.requested(peer, digests, self.now, &self.dag)?;
-        self.send_events(peer, &events);
-        Ok(())
-    }
-
-    fn pull(&mut self, peer: usize) {
-        if self.fetcher.pull(peer, self.now) {
-            self.send_frontier(FrameType::Pull, peer);
-        }
-    }
-
-    fn send_events(&mut self, peer: usize, events: &[Arc<Event>]) {
-        let frames = events.iter().map(|event| Output::Send { peer, frame: event.frame().clone() });
-        self.outputs.extend(frames);
-    }
-
-    fn send_frontier(&mut self, kind: FrameType, peer: usize) {
-        let frame = wire::encode_frontier(kind, &self.dag.frontier);
-        self.outputs.push(Output::Send { peer, frame });
-    }
-
     // -- what follows from the inputs -------------------------------------------------------------
 
     /// Order what closed, and let go of what is too old to matter.
     fn close_rounds(&mut self) {
         let closing = self.decider.closing(&self.dag);
-        let mut messages = Vec::new();
+        let (mut messages, mut states) = (Vec::new(), Vec::new());
         for (round, committed) in &closing {
+            if self.epoch.is_ended {
+                break; // nothing is delivered any more (S4)
+            }
             for mut done in self.orderer.close(*round, committed, &self.dag) {
+                self.epoch.count(&done);
                 if done.event.creator as usize == self.own {
                     done.submissions = self.proposer.delivered(&done);
                 }
-                messages.push(done);
+                messages.push(Message::Event(done));
             }
             if !self.orderer.replays() {
+                messages.extend(self.agree(*round).into_iter().map(Message::SyncPoint));
+                states.extend(self.epoch.take_changes().map(|state| (*round, state)));
                 self.proposer.expire(self.orderer.floor); // O11
             }
         }
-        if !messages.is_empty() {
-            self.outputs.push(Output::Deliver { messages });
+        if !messages.is_empty() || !states.is_empty() {
+            self.outputs.push(Output::Deliver { messages, states });
         }
         if !closing.is_empty() {
             // Else it is quiet as long as we cannot take part, whatever the others do.
-            if self.recovery.is_certain() {
-                self.quiet_since = self.now;
+            if self.exchange.recovery.is_certain() {
+                self.exchange.rest(self.now);
             }
             self.decider.prune(self.decider.closed);
             self.forget();
         }
+    }
+
+    /// The sync points at the end of a batch, and what we say of the order there (S2, C1).
+    fn agree(&mut self, round: u64) -> Vec<SyncPoint> {
+        let points = self.epoch.close(round, &mut self.orderer);
+        for vote in self.checkpoints.close(round, &points, &self.orderer) {
+            self.proposer.say(vote, !points.is_empty());
+        }
+        points
+    }
+
+    /// Tell the runtime what became of proposals, and of checkpoints.
+    fn tell(&mut self) {
+        for ballot in self.epoch.take_opened() {
+            let voted = self.observes || ballot.voted(self.own);
+            self.outputs.push(Output::Opened { ballot, voted });
+        }
+        let closed = self.epoch.take_closed().into_iter();
+        self.outputs.extend(closed.map(|(proposal, outcome)| Output::Closed { proposal, outcome }));
+        let certificates = self.checkpoints.take_certificates().into_iter();
+        self.outputs.extend(certificates.map(|certificate| Output::Certified { certificate }));
+        let divergence = self.checkpoints.take_divergence();
+        self.outputs.extend(divergence.map(|divergence| Output::Diverged { divergence }));
     }
 
     /// Drop rounds that neither we nor any peer that keeps up still need (F4).
@@ -570,7 +549,7 @@ impl Machine {
         if floor > self.dag.floor {
             self.dag.prune(floor);
             self.proposer.prune(floor);
-            self.fetcher.forget_below(floor + self.config.network.gc_depth);
+            self.exchange.fetcher.forget_below(floor + self.config.network.gc_depth);
             self.timer.prune(floor);
         }
     }
@@ -583,7 +562,7 @@ impl Machine {
             match self.proposer.poll(self.now, view, &mut self.timer) {
                 Poll::Made(made) => {
                     self.token += 1;
-                    self.recovery.signed();
+                    self.exchange.recovery.signed();
                     let record = encode_own_event(made.event.frame(), &made.taken_over);
                     self.persisting = Some((self.token, made.event));
                     self.outputs.push(Output::Persist { token: self.token, records: vec![record] });
@@ -603,13 +582,17 @@ impl Machine {
         if !self.started || self.observes || self.halted.is_some() || self.persisting.is_some() {
             return false;
         }
-        let hopeless = self.recovery.settle(&self.dag);
+        let hopeless = self.exchange.recovery.settle(&self.dag);
         self.halt(hopeless);
         let reach = self.retention.reach(self.dag.bytes);
-        self.recovery.catch_up(self.proposer.base_round(), reach, &self.dag);
-        self.proposer.resume_round = self.recovery.resume_round;
-        let may = self.recovery.is_certain() && !self.recovery.is_behind && !self.orderer.replays();
-        may && self.proposer.base_round() >= self.recovery.journaled_round
+        self.exchange.recovery.catch_up(self.proposer.base_round(), reach, &self.dag);
+        self.proposer.resume_round = self.exchange.recovery.resume_round;
+        let last = self.orderer.index.checked_sub(1);
+        if self.epoch.is_ended && last.is_some_and(|last| self.checkpoints.is_voted(last)) {
+            return false; // S4
+        }
+        let may = self.exchange.recovery.is_certain() && !self.exchange.recovery.is_behind && !self.orderer.replays();
+        may && self.proposer.base_round() >= self.exchange.recovery.journaled_round
     }
 
     fn persisted(&mut self, token: u64) {
@@ -618,7 +601,7 @@ impl Machine {
         if self.halted.is_some() {
             return; // R5: another copy of us may have signed this slot as well
         }
-        self.recovery.journaled(&event);
+        self.exchange.recovery.journaled(&event);
         let refused = self.take(Arc::clone(&event), self.own).is_err();
         assert!(!refused && self.dag.contains(&event.digest), "our own event was refused");
         self.outputs.push(Output::Broadcast { frame: event.frame().clone() });
@@ -626,32 +609,22 @@ impl Machine {
 
     /// Ask for what is missing; when to look again.
     fn fetch(&mut self) -> Option<u64> {
-        let (requests, due) = self.fetcher.poll(self.now);
-        for (peer, digests) in requests {
-            self.outputs.push(Output::Send { peer, frame: wire::encode_request(&digests) });
-        }
-        if !self.started || self.fetcher.linked.is_empty() {
-            return due;
+        if !self.started {
+            return None;
         }
         let busy = self.orderer.has_undelivered() || self.proposer.queued() > 0;
-        let stall = if busy { STALL_NS } else { STALL_HEARTBEATS * self.config.local.heartbeat_ns };
-        if self.now >= self.quiet_since + stall {
-            // frames were lost, or too few peers are linked
-            self.quiet_since = self.now;
-            if self.recovery.is_certain() || self.halted.is_some() {
-                let frame = wire::encode_frontier(FrameType::Frontier, &self.dag.frontier);
-                self.outputs.push(Output::Broadcast { frame });
-            } else {
-                let mut unheard: Vec<usize> = self.fetcher.linked.clone();
-                unheard.retain(|&peer| self.is_member(peer) && !self.recovery.is_heard(peer, &self.dag));
-                unheard.sort_unstable();
-                for peer in unheard {
-                    self.send_frontier(FrameType::Pull, peer); // whoever is pulled from says how far it is
-                }
-            }
-        }
-        let look_at = self.quiet_since + stall;
-        Some(due.map_or(look_at, |due| due.min(look_at)))
+        let certain = self.exchange.recovery.is_certain() || self.halted.is_some();
+        let (exchange, mut desk) = self.exchange();
+        exchange.poll(busy, certain, &mut desk)
+    }
+
+    fn pull(&mut self, peer: usize) {
+        let (exchange, mut desk) = self.exchange();
+        exchange.pull(peer, &mut desk);
+    }
+
+    fn exchange(&mut self) -> (&mut Exchange, Desk<'_>) {
+        (&mut self.exchange, Desk { now: self.now, dag: &self.dag, outputs: &mut self.outputs })
     }
 
     /// Whether a peer takes part in ordering; observers count for nothing (Q4).

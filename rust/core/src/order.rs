@@ -171,6 +171,20 @@ impl Orderer {
         Vec::new()
     }
 
+    /// Give what has this digest the next place in the order, at a time not before the stamp (ns); its index.
+    pub fn place(&mut self, digest: &Digest, stamp: u64) -> u64 {
+        let index = self.index;
+        self.consensus_at = stamp.max(self.consensus_at + 1); // O8
+        let mut place = [0; 80];
+        place[..32].copy_from_slice(&self.order_hash);
+        place[32..40].copy_from_slice(&index.to_le_bytes());
+        place[40..72].copy_from_slice(digest);
+        place[72..].copy_from_slice(&self.consensus_at.to_le_bytes());
+        self.order_hash = blake3(&place); // O9
+        self.index += 1;
+        index
+    }
+
     // -- holding and seeing -----------------------------------------------------------------------
 
     /// What lies at or below the floor can no longer be delivered (O2, O4).
@@ -331,26 +345,18 @@ impl Orderer {
 
     fn deliver(&mut self, at: NodeRef, stamp: u64, round: u64, signatures: &[u8; 64], dag: &Dag) -> Delivered {
         let event = &dag.node(at).event;
-        self.consensus_at = stamp.max(self.consensus_at + 1); // O8
-        let mut place = [0; 80];
-        place[..32].copy_from_slice(&self.order_hash);
-        place[32..40].copy_from_slice(&self.index.to_le_bytes());
-        place[40..72].copy_from_slice(&event.digest);
-        place[72..].copy_from_slice(&self.consensus_at.to_le_bytes());
-        self.order_hash = blake3(&place); // O9
+        let index = self.place(&event.digest, stamp);
         let mut whitened_signature = *event.signature();
         xor(&mut whitened_signature, signatures); // O10
-        let delivered = Delivered {
+        Delivered {
             event: Arc::clone(event),
-            index: self.index,
+            index,
             consensus_at: self.consensus_at,
             order_hash: self.order_hash,
             whitened_signature,
             closed_by: round,
             submissions: Vec::new(),
-        };
-        self.index += 1;
-        delivered
+        }
     }
 
     /// What is known of a round above the floor.

@@ -4,8 +4,10 @@
 
 use bytes::Bytes;
 
+use crate::checkpoint::{Certificate, Divergence};
+use crate::epoch::{Ballot, Outcome};
 use crate::error::Reject;
-use crate::values::Delivered;
+use crate::values::{Digest, Message};
 
 /// One thing to do.
 #[derive(Clone, Debug)]
@@ -50,7 +52,33 @@ pub enum Output {
     /// Hand these to the application, in this order.
     Deliver {
         /// Next in the agreed order.
-        messages: Vec<Delivered>,
+        messages: Vec<Message>,
+        /// Where the state of proposals and votes changed: round, the state after it.
+        states: Vec<(u64, Bytes)>,
+    },
+    /// A proposal was delivered and is open, or is still after a restart (S1).
+    Opened {
+        /// With its id and its proposer.
+        ballot: Ballot,
+        /// Our vote is counted, or we have none.
+        voted: bool,
+    },
+    /// A proposal is decided; after an adopted one comes its sync point (S2).
+    Closed {
+        /// Its id.
+        proposal: Digest,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A certificate that was asked for; without signatures where the checkpoint is too old to be known (C2).
+    Certified {
+        /// With the index that was asked for.
+        certificate: Certificate,
+    },
+    /// Others contradict us, honest ones among them: our order, or our application, is another one (C4).
+    Diverged {
+        /// Where, and what they say.
+        divergence: Divergence,
     },
     /// So much of what was submitted has not gone into an event yet.
     Queue {

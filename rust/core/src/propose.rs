@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::bits::{Creators, RowSet, creator};
 use crate::committee::Committee;
-use crate::config::{Local, MAX_ITEM_BYTES, MAX_TRANSACTIONS, Network};
+use crate::config::{Local, MAX_ITEM_BYTES, MAX_ITEMS, MAX_TRANSACTIONS, Network};
 use crate::crypto::{DOMAIN_EVENT, Signer, blake3};
 use crate::dag::{Dag, NodeRef};
 use crate::decide::Decider;
@@ -97,7 +97,7 @@ pub struct Proposer {
     pub(crate) exposed: Creators,
     /// There is evidence against ourselves: our key signs elsewhere as well (R5).
     pub(crate) is_copied: bool,
-    signer: Signer,
+    signer: Arc<Signer>,
     entropy: [u8; 32],
     queue: VecDeque<Queued>,
     next_number: u64,
@@ -107,6 +107,10 @@ pub struct Proposer {
     uncovered: BTreeMap<u64, RowSet>,
     /// Creator -> proof that is not in our history yet, oldest first.
     evidence: Vec<(usize, Item)>,
+    /// What we say of the network, for our next events (S1, C1).
+    items: VecDeque<Item>,
+    /// Of these, from the first on: up to the last one that is reason enough for an event.
+    urgent: usize,
 }
 
 impl Proposer {
@@ -117,7 +121,7 @@ impl Proposer {
         committee: Committee,
         local: Local,
         own: usize,
-        signer: Signer,
+        signer: Arc<Signer>,
         entropy: [u8; 32],
     ) -> Self {
         Self {
@@ -140,6 +144,8 @@ impl Proposer {
             placed: BTreeMap::new(),
             uncovered: BTreeMap::new(),
             evidence: Vec::new(),
+            items: VecDeque::new(),
+            urgent: 0,
         }
     }
 
@@ -169,6 +175,14 @@ impl Proposer {
             self.queue.push_back(Queued { transaction, number: Some(self.next_number), source: None });
             self.next_number += 1;
             self.queued_bytes += size;
+        }
+    }
+
+    /// Put an item into our next event; what is not urgent waits for an event that is made anyway (P2).
+    pub fn say(&mut self, item: Item, is_urgent: bool) {
+        self.items.push_back(item);
+        if is_urgent {
+            self.urgent = self.items.len();
         }
     }
 
@@ -226,7 +240,8 @@ impl Proposer {
         let round = self.base_round();
         let Some(parents) = self.strong(round, view.dag) else { return Poll::Later(None) };
         let above = view.dag.row(round + 1).creators.count_ones() as usize;
-        if self.queue.is_empty() && self.evidence.is_empty() && !view.orderer.has_undelivered() && above == 0 {
+        let has_own = !self.queue.is_empty() || !self.evidence.is_empty() || self.urgent > 0;
+        if !has_own && !view.orderer.has_undelivered() && above == 0 {
             let beat_at = self.created_at + self.local.heartbeat_ns;
             if now < beat_at {
                 return Poll::Later(Some(beat_at));
@@ -274,6 +289,9 @@ impl Proposer {
         let mut again = Vec::new();
         while let Some(entry) = self.placed.first_entry().filter(|entry| *entry.key() <= floor) {
             let (round, placed) = entry.remove_entry();
+            for item in placed.event.items().filter(is_counted) {
+                self.say(item, true);
+            }
             for (place, (transaction, number)) in placed.event.transactions().zip(placed.numbers).enumerate() {
                 let place = place as u32;
                 if !placed.taken_over.contains(&place) {
@@ -420,7 +438,7 @@ impl Proposer {
             })
             .collect();
         parents.sort_unstable_by_key(|parent| parent.creator);
-        let items: Vec<Item> = self.evidence.iter().take(MAX_EVIDENCE).map(|(_, item)| item.clone()).collect();
+        let items = self.take_items();
         let taken = self.take();
         let transactions: Vec<Bytes> = taken.iter().map(|entry| entry.transaction.clone()).collect();
         let created_at = self.tip.as_ref().map_or(now, |tip| now.max(tip.created_at + 1)); // V5
@@ -438,7 +456,7 @@ impl Proposer {
         let digest = wire::event_digest(&header);
         let signature = self.signer.sign(&[DOMAIN_EVENT, &digest[..]].concat());
         let event = Arc::new(Event::new(&header, digest, &signature, &transactions));
-        if !taken.is_empty() {
+        if !taken.is_empty() || items.iter().any(is_counted) {
             let numbers = taken.iter().map(|entry| entry.number).collect();
             let placed = Placed { event: Arc::clone(&event), numbers, taken_over: BTreeSet::new() };
             self.placed.insert(event.round, placed);
@@ -461,6 +479,24 @@ impl Proposer {
         }
         taken
     }
+
+    /// Evidence, and as much of what we say of the network as one event takes, in order.
+    fn take_items(&mut self) -> Vec<Item> {
+        let mut taken: Vec<Item> = self.evidence.iter().take(MAX_EVIDENCE).map(|(_, item)| item.clone()).collect();
+        let mut room = MAX_ITEM_BYTES - taken.iter().map(|item| item.body.len()).sum::<usize>();
+        while taken.len() < MAX_ITEMS {
+            let Some(left) = self.items.front().and_then(|item| room.checked_sub(item.body.len())) else { break };
+            room = left;
+            taken.extend(self.items.pop_front());
+            self.urgent = self.urgent.saturating_sub(1);
+        }
+        taken
+    }
+}
+
+/// Whether an item counts only once it is delivered (S1); what else we say has its effect before.
+fn is_counted(item: &Item) -> bool {
+    [ItemType::Propose as u16, ItemType::Vote as u16].contains(&item.r#type)
 }
 
 fn add_parents(reached: &mut BTreeMap<u64, RowSet>, at: NodeRef, dag: &Dag) {

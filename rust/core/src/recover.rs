@@ -32,6 +32,8 @@ pub struct Stored {
 pub struct Past {
     /// If anything was delivered.
     pub place: Option<Place>,
+    /// Of proposals and votes.
+    pub state: Option<Bytes>,
     /// Ours and others'.
     pub events: Vec<Stored>,
     /// Rounds of own events.
@@ -43,7 +45,7 @@ pub struct Past {
 /// # Errors
 /// [`Error::Corrupt`].
 pub fn read_store(records: &[Bytes], own: usize, committee: &Committee, network: &Network) -> Result<Past, Error> {
-    let mut past = Past { place: None, events: Vec::new(), delivered: Vec::new() };
+    let mut past = Past { place: None, state: None, events: Vec::new(), delivered: Vec::new() };
     let mut own_round = 0;
     for record in records {
         let (frame, taken_over) = match decode_record(record) {
@@ -58,6 +60,13 @@ pub fn read_store(records: &[Bytes], own: usize, committee: &Committee, network:
             Some(Record::OwnDelivered(done)) => {
                 past.delivered.push(done.of_round);
                 continue;
+            }
+            Some(Record::State(state)) => {
+                past.state = Some(state.state);
+                continue;
+            }
+            Some(Record::SyncPoint(_)) => {
+                return Err(Error::Corrupt("the journal holds a sync point among what a start takes".into()));
             }
             Some(Record::OwnEvent(event)) => (event.frame, Some(event.taken_over)),
             Some(Record::PeerEvent(event)) => (event.frame, None),

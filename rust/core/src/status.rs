@@ -38,8 +38,14 @@ pub struct Status {
     pub frontier: Vec<u64>,
     /// In memory.
     pub events: usize,
-    /// Events, since the start of the network.
+    /// Events and sync points, since the start of the network.
     pub delivered: u64,
+    /// Sync points among them.
+    pub epoch_index: u64,
+    /// That are open: delivered, and not decided (S1).
+    pub proposals: usize,
+    /// Whether the session has ended: nothing is delivered any more (S4).
+    pub ended: bool,
     /// After the last of them (O9).
     pub order_hash: Digest,
     /// ns, of the last of them.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::bits::Creators;
+
 /// A BLAKE3 hash.
 pub type Digest = [u8; 32];
 
@@ -19,6 +21,28 @@ pub enum ItemType {
     CheckpointVote = 3,
     /// The proof of an equivocation.
     Evidence = 4,
+}
+
+/// What a sync point is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SyncPointKind {
+    /// A new session begins.
+    Session = 1,
+    /// Other members.
+    Membership = 2,
+    /// Another key of a member.
+    KeyRotation = 3,
+    /// Other settings.
+    Config = 4,
+    /// A place to take a snapshot at.
+    Snapshot = 5,
+    /// A regular beat, or one that was asked for.
+    Epoch = 6,
+    /// What the application says.
+    Custom = 7,
+    /// The session is over.
+    End = 8,
 }
 
 /// A typed attachment of an event (E5).
@@ -93,9 +117,11 @@ impl Event {
     }
 
     /// Whether anything in it waits to be delivered; an idle network makes events that carry nothing.
+    ///
+    /// A vote for a checkpoint counts where it is, in the DAG (C1): rounds for its sake would never end.
     #[must_use]
     pub fn carries(&self) -> bool {
-        self.transaction_count > 0 || self.item_count > 0
+        self.transaction_count > 0 || self.items().any(|item| item.r#type != ItemType::CheckpointVote as u16)
     }
 
     /// How many parents it has.
@@ -137,6 +163,44 @@ pub struct Delivered {
     pub closed_by: u64,
     /// Of our own events: the number of each transaction, None from before a restart.
     pub submissions: Vec<Option<u64>>,
+}
+
+/// A decision of the network about itself, at its place in the agreed order (S2).
+#[derive(Clone, Debug)]
+pub struct SyncPoint {
+    /// One of [`SyncPointKind`].
+    pub kind: u8,
+    /// What its proposer attached.
+    pub metadata: Bytes,
+    /// The id of the proposal, 32 bytes; zeros: nobody had to ask.
+    pub proposal: Digest,
+    /// Creator; None: nobody had to ask.
+    pub proposer: Option<u16>,
+    /// Bit set over creators: who agreed.
+    pub approvals: Creators,
+    /// Its number among the sync points, from 1.
+    pub epoch_index: u64,
+    /// 32 bytes: names the session that goes on or starts here.
+    pub session_id: Digest,
+    /// 32 bytes, in the place of an event's (O9).
+    pub digest: Digest,
+    /// In the same numbering as events.
+    pub index: u64,
+    /// ns, strictly increasing (O8).
+    pub consensus_at: u64,
+    /// 32 bytes (O9).
+    pub order_hash: Digest,
+    /// The round whose closing delivered it.
+    pub closed_by: u64,
+}
+
+/// What has a place in the agreed order.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// An event.
+    Event(Delivered),
+    /// A sync point.
+    SyncPoint(SyncPoint),
 }
 
 /// The middle value, the lower one of two; `values` is not empty.

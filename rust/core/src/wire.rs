@@ -273,11 +273,19 @@ impl Event {
         }
     }
 
-    /// An event that carries nothing and that nobody signed, under a given id: for graphs that are given as data.
+    /// An event that nobody signed, under a given id: for graphs that are given as data.
     #[must_use]
-    pub fn from_document(digest: Digest, creator: u16, round: u64, created_at: u64, parents: &[Parent]) -> Self {
-        let header = encode_header(&[0; 32], creator, round, created_at, 0, parents, &[], NOTHING);
-        Self::new(&header, digest, &[0; SIGNATURE_BYTES], NOTHING)
+    pub fn from_document(
+        digest: Digest,
+        creator: u16,
+        round: u64,
+        created_at: u64,
+        parents: &[Parent],
+        items: &[Item],
+        transactions: &[Bytes],
+    ) -> Self {
+        let header = encode_header(&[0; 32], creator, round, created_at, 0, parents, items, transactions);
+        Self::new(&header, digest, &[0; SIGNATURE_BYTES], transactions)
     }
 
     /// In creator order.
@@ -327,8 +335,6 @@ impl Event {
         1 + FIXED_BYTES + self.parent_count as usize * PARENT_BYTES
     }
 }
-
-const NOTHING: &[&[u8]] = &[];
 
 /// The fields of a header, and where it ends.
 struct Fields {

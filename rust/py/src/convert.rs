@@ -11,14 +11,16 @@ use syncpoint_core::config::{
     Local, MachineConfig, Member, Network, ORDERS, Order, RULES, Rule, SIGNATURES, Signatures,
 };
 use syncpoint_core::crypto::SEED_BYTES;
+use syncpoint_core::epoch::Ballot;
 use syncpoint_core::error::Reject;
 use syncpoint_core::input::Input;
-use syncpoint_core::journal::{OwnEvent, Record};
+use syncpoint_core::items::decode_proposal;
+use syncpoint_core::journal::{OwnEvent, Record, StoredSyncPoint};
 use syncpoint_core::output::Output;
 use syncpoint_core::status::Status;
-use syncpoint_core::values::{Digest, Item, Parent};
+use syncpoint_core::values::{Digest, Item, Message, Parent};
 
-use crate::values::Delivered;
+use crate::values::{Delivered, SyncPoint};
 
 // -- exceptions ---------------------------------------------------------------------------------------
 
@@ -47,11 +49,40 @@ fn exception(py: Python<'_>, name: &str, text: String) -> PyErr {
 
 // -- classes ------------------------------------------------------------------------------------------
 
+/// The members of a Python enumeration, by number.
+struct Numbered(Vec<Option<Py<PyAny>>>);
+
+impl Numbered {
+    fn of(class: &Bound<'_, PyType>) -> PyResult<Self> {
+        let mut members = Vec::new();
+        for member in class.try_iter()? {
+            let member = member?;
+            let number: usize = member.extract()?;
+            if members.len() <= number {
+                members.resize_with(number + 1, || None);
+            }
+            members[number] = Some(member.unbind());
+        }
+        Ok(Self(members))
+    }
+
+    fn get<'py>(&self, py: Python<'py>, number: u8, name: impl std::fmt::Debug) -> PyResult<Bound<'py, PyAny>> {
+        match self.0.get(usize::from(number)) {
+            Some(Some(member)) => Ok(member.bind(py).clone()),
+            _ => Err(PyRuntimeError::new_err(format!("syncpoint.core has no {name:?} ({number})"))),
+        }
+    }
+}
+
 /// The Python classes that cross the seam, looked up once.
 pub(crate) struct Classes {
     start: Py<PyType>,
     received: Py<PyType>,
     submit: Py<PyType>,
+    propose: Py<PyType>,
+    vote: Py<PyType>,
+    attest: Py<PyType>,
+    certify: Py<PyType>,
     persisted: Py<PyType>,
     connected: Py<PyType>,
     disconnected: Py<PyType>,
@@ -61,6 +92,12 @@ pub(crate) struct Classes {
     send: Py<PyType>,
     broadcast: Py<PyType>,
     deliver: Py<PyType>,
+    opened: Py<PyType>,
+    closed: Py<PyType>,
+    certified: Py<PyType>,
+    diverged: Py<PyType>,
+    certificate: Py<PyType>,
+    divergence: Py<PyType>,
     queue: Py<PyType>,
     wake: Py<PyType>,
     rejected: Py<PyType>,
@@ -73,7 +110,10 @@ pub(crate) struct Classes {
     peer_event: Py<PyType>,
     place: Py<PyType>,
     own_delivered: Py<PyType>,
-    rejects: Vec<Option<Py<PyAny>>>, // by code
+    state: Py<PyType>,
+    stored_sync_point: Py<PyType>,
+    rejects: Numbered,
+    outcomes: Numbered,
 }
 
 impl Classes {
@@ -88,19 +128,14 @@ impl Classes {
             let found = py.import(format!("syncpoint.core.{module}"))?.getattr(name)?;
             Ok(found.cast_into::<PyType>()?.unbind())
         };
-        let mut rejects = Vec::new();
-        for reject in class("error", "Reject")?.bind(py).try_iter()? {
-            let reject = reject?;
-            let code: usize = reject.extract()?;
-            if rejects.len() <= code {
-                rejects.resize_with(code + 1, || None);
-            }
-            rejects[code] = Some(reject.unbind());
-        }
         Ok(Self {
             start: class("input", "Start")?,
             received: class("input", "Received")?,
             submit: class("input", "Submit")?,
+            propose: class("input", "Propose")?,
+            vote: class("input", "Vote")?,
+            attest: class("input", "Attest")?,
+            certify: class("input", "Certify")?,
             persisted: class("input", "Persisted")?,
             connected: class("input", "Connected")?,
             disconnected: class("input", "Disconnected")?,
@@ -110,6 +145,12 @@ impl Classes {
             send: class("output", "Send")?,
             broadcast: class("output", "Broadcast")?,
             deliver: class("output", "Deliver")?,
+            opened: class("output", "Opened")?,
+            closed: class("output", "Closed")?,
+            certified: class("output", "Certified")?,
+            diverged: class("output", "Diverged")?,
+            certificate: class("checkpoint", "Certificate")?,
+            divergence: class("checkpoint", "Divergence")?,
             queue: class("output", "Queue")?,
             wake: class("output", "Wake")?,
             rejected: class("output", "Rejected")?,
@@ -122,16 +163,16 @@ impl Classes {
             peer_event: class("journal", "PeerEvent")?,
             place: class("journal", "Place")?,
             own_delivered: class("journal", "OwnDelivered")?,
-            rejects,
+            state: class("journal", "State")?,
+            stored_sync_point: class("journal", "StoredSyncPoint")?,
+            rejects: Numbered::of(class("error", "Reject")?.bind(py))?,
+            outcomes: Numbered::of(class("epoch", "Outcome")?.bind(py))?,
         })
     }
 
     /// The member of the Python enumeration.
     pub(crate) fn reject<'py>(&self, py: Python<'py>, code: Reject) -> PyResult<Bound<'py, PyAny>> {
-        match self.rejects.get(code as usize) {
-            Some(Some(reject)) => Ok(reject.bind(py).clone()),
-            _ => Err(PyRuntimeError::new_err(format!("syncpoint.core.error.Reject has no {code:?} ({})", code as u8))),
-        }
+        self.rejects.get(py, code as u8, code)
     }
 
     /// An item of an event.
@@ -154,7 +195,34 @@ impl Classes {
                 self.place.bind(py).call1((at.round, at.next_index, at.consensus_at, order_hash))
             }
             Record::OwnDelivered(record) => self.own_delivered.bind(py).call1((record.of_round,)),
+            Record::State(record) => self.state.bind(py).call1((PyBytes::new(py, &record.state),)),
+            Record::SyncPoint(record) => self.sync_point(py, record),
         }
+    }
+
+    fn sync_point<'py>(&self, py: Python<'py>, record: &StoredSyncPoint) -> PyResult<Bound<'py, PyAny>> {
+        self.stored_sync_point.bind(py).call1((
+            record.kind,
+            record.epoch_index,
+            PyBytes::new(py, &record.proposal),
+            record.proposer,
+            record.approvals,
+            PyBytes::new(py, &record.session_id),
+            PyBytes::new(py, &record.metadata),
+        ))
+    }
+
+    fn opened<'py>(&self, py: Python<'py>, ballot: &Ballot, voted: bool) -> PyResult<Bound<'py, PyAny>> {
+        let proposal = &ballot.proposal;
+        self.opened.bind(py).call1((
+            PyBytes::new(py, &ballot.id),
+            ballot.proposer,
+            proposal.kind,
+            proposal.deadline,
+            proposal.salt,
+            PyBytes::new(py, &proposal.metadata),
+            voted,
+        ))
     }
 
     fn own_event<'py>(&self, py: Python<'py>, record: &OwnEvent) -> PyResult<Bound<'py, PyAny>> {
@@ -211,8 +279,18 @@ fn exactly_bytes<'a, 'py>(what: &str, value: &'a Bound<'py, PyAny>) -> PyResult<
     })
 }
 
-fn all_shared(what: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<Bytes>> {
+pub(crate) fn all_shared(what: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<Bytes>> {
     lasting(what, values)?.map(|value| shared(what, &value?)).collect()
+}
+
+/// The attachments of an event: (type, body) of each.
+pub(crate) fn items(values: &Bound<'_, PyAny>) -> PyResult<Vec<Item>> {
+    let item = |value: Bound<'_, PyAny>| {
+        let (kind, body): (Bound<'_, PyAny>, Bound<'_, PyAny>) = value.extract()?;
+        let r#type = number("an item's type", &kind, u64::from(u16::MAX))? as u16;
+        Ok(Item { r#type, body: shared("an item's body", &body)? })
+    };
+    values.try_iter()?.map(|value| item(value?)).collect()
 }
 
 /// What goes over values that are there also after that: the other core looks at them twice.
@@ -242,6 +320,7 @@ pub(crate) fn network(value: &Bound<'_, PyAny>) -> PyResult<Network> {
         gc_depth: attribute(value, "Network", "gc_depth")?,
         max_payload_bytes: attribute(value, "Network", "max_payload_bytes")? as usize,
         max_ahead: attribute(value, "Network", "max_ahead")?,
+        epoch_ms: attribute(value, "Network", "epoch_ms")?,
     })
 }
 
@@ -333,6 +412,26 @@ fn input(classes: &Classes, value: &Bound<'_, PyAny>, peers: usize) -> PyResult<
         let token = number("Persisted.token", &value.getattr(intern!(py, "token"))?, u64::MAX)?;
         return Ok(Input::Persisted { token });
     }
+    if class.is(&classes.propose) {
+        let body = shared("Propose.body", &value.getattr(intern!(py, "body"))?)?;
+        if decode_proposal(&body).is_none() {
+            let text = format!("Propose.body has {} bytes: give what encode_proposal gives", body.len());
+            return Err(argument_error(py, text));
+        }
+        return Ok(Input::Propose { body });
+    }
+    if class.is(&classes.vote) {
+        let proposal = digest("Vote.proposal", &value.getattr(intern!(py, "proposal"))?)?;
+        return Ok(Input::Vote { proposal, approves: value.getattr(intern!(py, "approves"))?.is_truthy()? });
+    }
+    if class.is(&classes.attest) {
+        let index = number("Attest.index", &value.getattr(intern!(py, "index"))?, u64::MAX)?;
+        let state_hash = digest("Attest.state_hash", &value.getattr(intern!(py, "state_hash"))?)?;
+        return Ok(Input::Attest { index, state_hash });
+    }
+    if class.is(&classes.certify) {
+        return Ok(Input::Certify { index: number("Certify.index", &value.getattr(intern!(py, "index"))?, u64::MAX)? });
+    }
     if class.is(&classes.connected) {
         return Ok(Input::Connected { peer: peer("Connected.peer")? });
     }
@@ -375,12 +474,32 @@ fn output<'py>(py: Python<'py>, classes: &Classes, output: Output) -> PyResult<B
             classes.send_stored.bind(py).call1((peer, first, frontier, most, PyBytes::new(py, &last)))
         }
         Output::Broadcast { frame } => classes.broadcast.bind(py).call1((PyBytes::new(py, &frame),)),
-        Output::Deliver { messages } => {
+        Output::Deliver { messages, states } => {
             let list = PyList::empty(py);
             for message in messages {
-                list.append(Bound::new(py, Delivered::new(message))?)?;
+                match message {
+                    Message::Event(done) => list.append(Bound::new(py, Delivered::new(done))?)?,
+                    Message::SyncPoint(point) => list.append(Bound::new(py, SyncPoint::new(point))?)?,
+                }
             }
-            classes.deliver.bind(py).call1((list,))
+            let states = PyList::new(py, states.iter().map(|(round, state)| (*round, PyBytes::new(py, state))))?;
+            classes.deliver.bind(py).call1((list, states))
+        }
+        Output::Opened { ballot, voted } => classes.opened(py, &ballot, voted),
+        Output::Closed { proposal, outcome } => {
+            let outcome = classes.outcomes.get(py, outcome as u8, outcome)?;
+            classes.closed.bind(py).call1((PyBytes::new(py, &proposal), outcome))
+        }
+        Output::Certified { certificate: made } => {
+            let (order_hash, state_hash) = (PyBytes::new(py, &made.order_hash), PyBytes::new(py, &made.state_hash));
+            let signatures = PyBytes::new(py, &made.signatures);
+            let fields = (made.wanted, made.index, order_hash, state_hash, made.signers, signatures);
+            classes.certified.bind(py).call1((classes.certificate.bind(py).call1(fields)?,))
+        }
+        Output::Diverged { divergence: found } => {
+            let (ours, theirs) = (PyBytes::new(py, &found.ours), PyBytes::new(py, &found.theirs));
+            let fields = (found.index, ours, theirs, found.is_state);
+            classes.diverged.bind(py).call1((classes.divergence.bind(py).call1(fields)?,))
         }
         Output::Queue { transactions, bytes } => classes.queue.bind(py).call1((transactions, bytes)),
         Output::Wake { at } => classes.wake.bind(py).call1((at,)),
@@ -413,6 +532,9 @@ pub(crate) fn status(py: Python<'_>, status: Status) -> PyResult<Bound<'_, PyAny
     fields.set_item("frontier", PyTuple::new(py, status.frontier)?)?;
     fields.set_item("events", status.events)?;
     fields.set_item("delivered", status.delivered)?;
+    fields.set_item("epoch_index", status.epoch_index)?;
+    fields.set_item("proposals", status.proposals)?;
+    fields.set_item("ended", status.ended)?;
     fields.set_item("order_hash", PyBytes::new(py, &status.order_hash))?;
     fields.set_item("consensus_at", status.consensus_at)?;
     fields.set_item("queued_transactions", status.queued_transactions)?;

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use syncpoint_core::committee::Committee;
 use syncpoint_core::dag::{Dag, NodeRef};
 use syncpoint_core::decide::{Decider, Status};
+use syncpoint_core::epoch::Epoch;
 use syncpoint_core::order::Orderer;
-use syncpoint_core::values::{self, Delivered, Digest, Parent};
+use syncpoint_core::values::{self, Digest, Item, Parent};
 
 use crate::convert;
 use crate::guard::Guarded;
@@ -30,6 +33,7 @@ struct Run {
     dag: Dag,
     decider: Decider,
     orderer: Orderer,
+    epoch: Epoch,
     /// Rounds up to here have no slots any more.
     forgotten: u64,
 }
@@ -41,11 +45,17 @@ struct Entry {
     round: u64,
     created_at: u64,
     parents: Vec<Digest>,
+    items: Vec<Item>,
+    transactions: Vec<Bytes>,
 }
+
+/// A round that closed and what it delivered: digests and consensus times.
+type Batch = (u64, Vec<(Digest, u64)>);
 
 #[pymethods]
 impl DagRun {
     #[new]
+    #[pyo3(signature = (n, f, epoch_id, gc_depth, rule, order, epoch_ms = 0))]
     fn new(
         n: &Bound<'_, PyAny>,
         f: &Bound<'_, PyAny>,
@@ -53,6 +63,7 @@ impl DagRun {
         gc_depth: &Bound<'_, PyAny>,
         rule: &Bound<'_, PyAny>,
         order: &Bound<'_, PyAny>,
+        epoch_ms: u32,
     ) -> PyResult<Self> {
         let committee = wire::plain(n, f, convert::digest("epoch_id", epoch_id)?)?;
         let gc_depth = convert::number("gc_depth", gc_depth, u64::from(u32::MAX))?;
@@ -60,6 +71,7 @@ impl DagRun {
             dag: Dag::new(committee.n),
             decider: Decider::new(committee.clone(), convert::rule(rule)?),
             orderer: Orderer::new(committee.clone(), convert::order(order)?, gc_depth),
+            epoch: Epoch::new(committee.clone(), u64::from(epoch_ms) * 1_000_000),
             committee,
             gc_depth,
             forgotten: 0,
@@ -68,6 +80,8 @@ impl DagRun {
     }
 
     /// Insert an event, and decide what it makes decidable; `parents` are digests of events that are here.
+    #[pyo3(signature = (digest, creator, round, created_at, parents, items = None, transactions = None))]
+    #[allow(clippy::too_many_arguments)] // of which the last two are mostly left out
     fn insert(
         &self,
         py: Python<'_>,
@@ -76,8 +90,13 @@ impl DagRun {
         round: &Bound<'_, PyAny>,
         created_at: &Bound<'_, PyAny>,
         parents: &Bound<'_, PyAny>,
+        items: Option<&Bound<'_, PyAny>>,
+        transactions: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let entry = Entry::extract(digest, creator, round, created_at, parents)?;
+        let mut entry = Entry::extract(digest, creator, round, created_at, parents)?;
+        entry.items = items.map_or(Ok(Vec::new()), convert::items)?;
+        let shared = |values| convert::all_shared("a transaction", values);
+        entry.transactions = transactions.map_or(Ok(Vec::new()), shared)?;
         self.add(py, vec![entry], true)
     }
 
@@ -113,12 +132,14 @@ impl DagRun {
         })
     }
 
-    /// Order all rounds that have closed since the last call: (round, [(digest, consensus_at), ...]) of each batch.
+    /// Order all rounds that have closed since the last call: (round, [(digest, consensus_at), ...]) of each.
+    ///
+    /// Sync points are among what is ordered.
     fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let batches = self.run.run(py, |run| Ok(run.close()))?;
         let list = PyList::empty(py);
         for (round, batch) in batches {
-            let events = batch.iter().map(|done| (PyBytes::new(py, &done.event.digest), done.consensus_at));
+            let events = batch.iter().map(|(digest, consensus_at)| (PyBytes::new(py, digest), consensus_at));
             list.append((round, PyList::new(py, events)?))?;
         }
         Ok(list)
@@ -185,6 +206,8 @@ impl Entry {
                 .try_iter()?
                 .map(|parent| convert::digest("a parent", &parent?))
                 .collect::<PyResult<_>>()?,
+            items: Vec::new(),
+            transactions: Vec::new(),
         })
     }
 }
@@ -226,14 +249,36 @@ impl Run {
             parents.push(at);
         }
         let creator = entry.creator as u16;
-        let event = values::Event::from_document(entry.digest, creator, entry.round, entry.created_at, &references);
+        let event = values::Event::from_document(
+            entry.digest,
+            creator,
+            entry.round,
+            entry.created_at,
+            &references,
+            &entry.items,
+            &entry.transactions,
+        );
         Ok((event, parents))
     }
 
-    fn close(&mut self) -> Vec<(u64, Vec<Delivered>)> {
-        let closing = self.decider.closing(&self.dag);
-        let batches = closing.into_iter().map(|(round, slots)| (round, self.orderer.close(round, &slots, &self.dag)));
-        batches.filter(|(_, batch)| !batch.is_empty()).collect()
+    fn close(&mut self) -> Vec<Batch> {
+        let mut batches = Vec::new();
+        for (round, committed) in self.decider.closing(&self.dag) {
+            if self.epoch.is_ended {
+                break;
+            }
+            let mut batch = Vec::new();
+            for done in self.orderer.close(round, &committed, &self.dag) {
+                self.epoch.count(&done);
+                batch.push((done.event.digest, done.consensus_at));
+            }
+            let points = self.epoch.close(round, &mut self.orderer);
+            batch.extend(points.iter().map(|point| (point.digest, point.consensus_at)));
+            if !batch.is_empty() {
+                batches.push((round, batch));
+            }
+        }
+        batches
     }
 
     fn slots(&self) -> Vec<(String, String)> {

@@ -27,7 +27,7 @@ mod _native {
     #[pymodule_export]
     use crate::machine::Machine;
     #[pymodule_export]
-    use crate::values::{Delivered, Event};
+    use crate::values::{Delivered, Event, SyncPoint};
     #[pymodule_export]
     use crate::wire::{
         check_event, check_evidence, committee, decode_event, decode_evidence, decode_frontier, decode_header,
@@ -37,7 +37,7 @@ mod _native {
 
     /// The number of the seam: what crosses it and how. A module with another number than the package is not used.
     #[pymodule_export]
-    const SEAM: u32 = 4;
+    const SEAM: u32 = 5;
 
     /// Where BLAKE3 comes from.
     #[pymodule_export]

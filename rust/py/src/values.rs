@@ -138,6 +138,12 @@ impl Delivered {
         Ok(made.bind(py).clone())
     }
 
+    /// The event's id: what stands for it in the order hash.
+    #[getter]
+    fn digest<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.delivered.event.digest)
+    }
+
     /// The parents' digests, in creator order.
     #[getter]
     fn parents<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
@@ -183,6 +189,98 @@ impl Delivered {
     fn __repr__(&self) -> String {
         let (done, event) = (&self.delivered, &self.delivered.event);
         format!("Delivered({}: {}/{} {}...)", done.index, event.round, event.creator, hex(&event.digest[..4]))
+    }
+}
+
+/// A decision of the network about itself, at its place in the agreed order (S2).
+#[pyclass(frozen, module = "syncpoint._native")]
+pub(crate) struct SyncPoint {
+    point: values::SyncPoint,
+}
+
+impl SyncPoint {
+    pub(crate) fn new(point: values::SyncPoint) -> Self {
+        Self { point }
+    }
+}
+
+#[pymethods]
+impl SyncPoint {
+    /// One of `SyncPointKind`.
+    #[getter]
+    fn kind(&self) -> u8 {
+        self.point.kind
+    }
+
+    /// What its proposer attached.
+    #[getter]
+    fn metadata<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.point.metadata)
+    }
+
+    /// The id of the proposal, 32 bytes; zeros: nobody had to ask.
+    #[getter]
+    fn proposal<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.point.proposal)
+    }
+
+    /// Creator; None: nobody had to ask.
+    #[getter]
+    fn proposer(&self) -> Option<u16> {
+        self.point.proposer
+    }
+
+    /// Bit set over creators: who agreed.
+    #[getter]
+    fn approvals(&self) -> u128 {
+        self.point.approvals
+    }
+
+    /// Its number among the sync points, from 1.
+    #[getter]
+    fn epoch_index(&self) -> u64 {
+        self.point.epoch_index
+    }
+
+    /// 32 bytes: names the session that goes on or starts here.
+    #[getter]
+    fn session_id<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.point.session_id)
+    }
+
+    /// 32 bytes, in the place of an event's (O9).
+    #[getter]
+    fn digest<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.point.digest)
+    }
+
+    /// In the same numbering as events.
+    #[getter]
+    fn index(&self) -> u64 {
+        self.point.index
+    }
+
+    /// ns, strictly increasing (O8).
+    #[getter]
+    fn consensus_at(&self) -> u64 {
+        self.point.consensus_at
+    }
+
+    /// 32 bytes (O9).
+    #[getter]
+    fn order_hash<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.point.order_hash)
+    }
+
+    /// The round whose closing delivered it.
+    #[getter]
+    fn closed_by(&self) -> u64 {
+        self.point.closed_by
+    }
+
+    fn __repr__(&self) -> String {
+        let point = &self.point;
+        format!("SyncPoint({}: kind {} {}...)", point.index, point.kind, hex(&point.digest[..4]))
     }
 }
 

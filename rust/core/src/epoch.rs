@@ -1,0 +1,471 @@
+//! What the network agrees about itself: proposals and votes, counted in the delivered order, become sync points (S).
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
+
+use bytes::Bytes;
+
+use crate::bits::{Creators, creator};
+use crate::committee::Committee;
+use crate::crypto::{HASH_BYTES, blake3};
+use crate::dag::DigestHasher;
+use crate::error::Error;
+use crate::items::{Proposal, Vote, decode_proposal, decode_vote, proposal_id};
+use crate::order::Orderer;
+use crate::values::{Delivered, Digest, ItemType, SyncPoint, SyncPointKind};
+
+/// What the digest of a sync point is hashed with.
+pub const DOMAIN_SYNC_POINT: &[u8] = b"syncpoint/syncpoint/v1";
+/// What the id of a session is hashed with.
+pub const DOMAIN_SESSION: &[u8] = b"syncpoint/session/v1";
+/// Proposals of one creator that are open, or were and are not past their deadline; more are refused.
+pub const MAX_PROPOSALS: usize = 16;
+/// After the proposal's place in the order; a later one is refused.
+pub const MAX_DEADLINE_NS: u64 = 3_600_000_000_000;
+
+/// In the place of an id: nobody had to ask.
+pub const NO_PROPOSAL: Digest = [0; 32];
+
+/// The kinds that a peer may ask for.
+pub const PROPOSABLE: [SyncPointKind; 5] =
+    [SyncPointKind::Session, SyncPointKind::Snapshot, SyncPointKind::Epoch, SyncPointKind::Custom, SyncPointKind::End];
+
+const NOBODY: u16 = 0xFFFF;
+
+/// What became of a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Outcome {
+    /// q approved: there is a sync point (S2).
+    Adopted = 1,
+    /// More than f refused (S2).
+    Refused = 2,
+    /// Its deadline passed (S2).
+    Expired = 3,
+    /// Of a kind that cannot be proposed, or with a deadline that is over or too far away.
+    Invalid = 4,
+    /// Its proposer has `MAX_PROPOSALS` others.
+    TooMany = 5,
+    /// The session ended first.
+    Ended = 6,
+}
+
+/// An open proposal and the votes on it, as far as they are delivered.
+#[derive(Clone, Debug)]
+pub struct Ballot {
+    /// Of the proposal.
+    pub id: Digest,
+    /// Creator.
+    pub proposer: u16,
+    /// What is asked for.
+    pub proposal: Proposal,
+    /// Bit set over creators.
+    pub approvals: Creators,
+    /// The same.
+    pub refusals: Creators,
+}
+
+impl Ballot {
+    /// Whether a vote of this creator is counted; of several the first one is.
+    #[must_use]
+    pub fn voted(&self, by: usize) -> bool {
+        (self.approvals | self.refusals) & creator(by) != 0
+    }
+}
+
+/// A proposal that is decided, remembered until its deadline is over, so that nobody opens it again.
+#[derive(Debug)]
+struct Closed {
+    proposer: u16,
+    deadline: u64,
+}
+
+/// Counts proposals and votes where they are delivered; a function of the agreed order alone.
+#[derive(Debug)]
+pub struct Epoch {
+    committee: Committee,
+    /// Of the newest sync point.
+    pub epoch_index: u64,
+    /// Of the session that goes on.
+    pub session_id: Digest,
+    /// Nothing is delivered any more (S4).
+    pub is_ended: bool,
+    /// By id, in the order of delivery.
+    open: InOrder<Ballot>,
+    epoch_ns: u64,
+    /// Consensus time of the first transaction since the last beat, 0 without (S5).
+    beat_from: u64,
+    /// Since they were taken last; a ballot is here once it is not open any more.
+    opened: Vec<(Digest, Option<Ballot>)>,
+    /// The same.
+    closed: Vec<(Digest, Outcome)>,
+    remembered: InOrder<Closed>,
+    /// In the order in which they reached q.
+    adopted: Vec<Digest>,
+    changed: bool,
+}
+
+impl Epoch {
+    /// Nothing was proposed yet.
+    #[must_use]
+    pub fn new(committee: Committee, epoch_ns: u64) -> Self {
+        Self {
+            epoch_index: 0,
+            session_id: committee.epoch_id,
+            committee,
+            is_ended: false,
+            open: InOrder::default(),
+            epoch_ns,
+            beat_from: 0,
+            opened: Vec::new(),
+            closed: Vec::new(),
+            remembered: InOrder::default(),
+            adopted: Vec::new(),
+            changed: false,
+        }
+    }
+
+    /// Proposals that are open.
+    #[must_use]
+    pub fn proposals(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Count what a delivered event says (S1).
+    pub fn count(&mut self, done: &Delivered) {
+        let (event, now) = (&done.event, done.consensus_at);
+        if self.epoch_ns > 0 && self.beat_from == 0 && event.transaction_count > 0 {
+            (self.beat_from, self.changed) = (now, true);
+        }
+        if !self.open.is_empty() {
+            self.expire(now);
+        }
+        if event.item_count == 0 {
+            return;
+        }
+        for item in event.items() {
+            if item.r#type == ItemType::Propose as u16 {
+                self.propose(event.creator, &item.body, now);
+            } else if item.r#type == ItemType::Vote as u16
+                && let Some(vote) = decode_vote(&item.body)
+            {
+                self.vote(event.creator, vote);
+            }
+        }
+    }
+
+    /// The sync points at the end of the batch that the closing of a round delivered (S2).
+    pub fn close(&mut self, round: u64, orderer: &mut Orderer) -> Vec<SyncPoint> {
+        let mut points = Vec::new();
+        for id in std::mem::take(&mut self.adopted) {
+            if self.is_ended {
+                self.finish(&id, Outcome::Ended);
+                continue;
+            }
+            let ballot = self.finish(&id, Outcome::Adopted);
+            points.push(self.emit(round, orderer, Some(&ballot)));
+        }
+        let due = self.beat_from > 0 && orderer.consensus_at >= self.beat_from.saturating_add(self.epoch_ns);
+        if due && !self.is_ended {
+            points.push(self.emit(round, orderer, None)); // S5
+        }
+        if self.is_ended {
+            while let Some(id) = self.open.first() {
+                self.finish(&id, Outcome::Ended);
+            }
+        }
+        points
+    }
+
+    /// Proposals that were opened, since they were taken last.
+    pub fn take_opened(&mut self) -> Vec<Ballot> {
+        let taken = std::mem::take(&mut self.opened).into_iter();
+        taken.filter_map(|(id, ballot)| ballot.or_else(|| self.open.get(&id).cloned())).collect()
+    }
+
+    /// Ids of proposals that were decided and how, since they were taken last.
+    pub fn take_closed(&mut self) -> Vec<(Digest, Outcome)> {
+        std::mem::take(&mut self.closed)
+    }
+
+    /// The state if it changed since it was taken last: what a restart needs beside the order (R1).
+    pub fn take_changes(&mut self) -> Option<Bytes> {
+        std::mem::take(&mut self.changed).then(|| self.encode().into())
+    }
+
+    /// The state as bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = self.epoch_index.to_le_bytes().to_vec();
+        out.extend(self.session_id);
+        out.push(u8::from(self.is_ended));
+        out.extend(self.beat_from.to_le_bytes());
+        for entries in [self.open.len(), self.remembered.len()] {
+            out.extend(u16::try_from(entries).expect("each creator has few").to_le_bytes());
+        }
+        for (id, ballot) in self.open.iter() {
+            let proposal = &ballot.proposal;
+            out.extend(id);
+            out.extend(ballot.proposer.to_le_bytes());
+            out.extend(ballot.approvals.to_le_bytes());
+            out.extend(ballot.refusals.to_le_bytes());
+            out.push(proposal.kind);
+            out.extend(proposal.deadline.to_le_bytes());
+            out.extend(proposal.salt.to_le_bytes());
+            out.extend((proposal.metadata.len() as u32).to_le_bytes());
+            out.extend(&proposal.metadata);
+        }
+        for (id, closed) in self.remembered.iter() {
+            out.extend(id);
+            out.extend(closed.proposer.to_le_bytes());
+            out.extend(closed.deadline.to_le_bytes());
+        }
+        out
+    }
+
+    /// Take up the state of before a restart; `CorruptError` for what is none.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn restore(&mut self, state: &Bytes) -> Result<(), Error> {
+        let cut = || Error::Corrupt("the state of proposals and votes is cut off".into());
+        let left = self.decode(state).ok_or_else(cut)?;
+        if left > 0 {
+            return Err(Error::Corrupt("the state of proposals and votes is longer than it says".into()));
+        }
+        self.opened = self.open.iter().map(|(id, _)| (*id, None)).collect();
+        Ok(())
+    }
+
+    // -- private ----------------------------------------------------------------------------------
+
+    fn propose(&mut self, by: u16, body: &Bytes, now: u64) {
+        let Some(proposal) = decode_proposal(body) else { return };
+        let id = proposal_id(&self.committee.epoch_id, by, body);
+        if self.open.get(&id).is_some() || self.remembered.get(&id).is_some() {
+            return;
+        }
+        if proposal.deadline <= now {
+            self.closed.push((id, Outcome::Expired));
+        } else if !is_proposable(proposal.kind) || proposal.deadline > now + MAX_DEADLINE_NS {
+            self.closed.push((id, Outcome::Invalid));
+        } else if self.count_of(by, now) >= MAX_PROPOSALS {
+            self.closed.push((id, Outcome::TooMany));
+        } else {
+            self.changed = true;
+            // What is open must not keep the frame in memory that brought it.
+            let proposal = Proposal { metadata: Bytes::copy_from_slice(&proposal.metadata), ..proposal };
+            self.open.insert(id, Ballot { id, proposer: by, proposal, approvals: 0, refusals: 0 });
+            self.opened.push((id, None));
+            self.vote(by, Vote { proposal: id, approves: true }); // who asks, agrees
+        }
+    }
+
+    fn vote(&mut self, by: u16, vote: Vote) {
+        let Some(ballot) = self.open.get_mut(&vote.proposal) else { return };
+        if ballot.voted(by as usize) {
+            return;
+        }
+        self.changed = true;
+        if vote.approves {
+            ballot.approvals |= creator(by as usize);
+            if ballot.approvals.count_ones() as usize == self.committee.q {
+                self.adopted.push(vote.proposal);
+            }
+        } else {
+            ballot.refusals |= creator(by as usize);
+            if ballot.refusals.count_ones() as usize == self.committee.f + 1 {
+                self.finish(&vote.proposal, Outcome::Refused);
+            }
+        }
+    }
+
+    /// Give up what is past its deadline in consensus time, unless q have approved it (S2).
+    fn expire(&mut self, now: u64) {
+        let late = self.open.iter().filter(|(id, ballot)| now > ballot.proposal.deadline && !self.adopted.contains(id));
+        let late: Vec<Digest> = late.map(|(id, _)| *id).collect();
+        for id in late {
+            self.finish(&id, Outcome::Expired);
+        }
+    }
+
+    /// Close an open proposal.
+    fn finish(&mut self, id: &Digest, outcome: Outcome) -> Ballot {
+        let ballot = self.open.remove(id).expect("it is open");
+        self.remembered.insert(*id, Closed { proposer: ballot.proposer, deadline: ballot.proposal.deadline });
+        self.closed.push((*id, outcome));
+        self.changed = true;
+        if let Some((_, kept)) = self.opened.iter_mut().find(|(opened, _)| opened == id) {
+            *kept = Some(ballot.clone());
+        }
+        ballot
+    }
+
+    /// How many proposals of a creator are open or remembered; what is past its deadline is forgotten.
+    fn count_of(&mut self, by: u16, now: u64) -> usize {
+        self.remembered.retain(|closed| now <= closed.deadline);
+        self.open.iter().filter(|(_, ballot)| ballot.proposer == by).count()
+            + self.remembered.iter().filter(|(_, closed)| closed.proposer == by).count()
+    }
+
+    /// The sync point of a proposal, or the regular beat, at the next place in the order.
+    fn emit(&mut self, round: u64, orderer: &mut Orderer, ballot: Option<&Ballot>) -> SyncPoint {
+        self.changed = true;
+        self.epoch_index += 1;
+        let kind = ballot.map_or(SyncPointKind::Epoch as u8, |ballot| ballot.proposal.kind);
+        let (id, proposer) = ballot.map_or((NO_PROPOSAL, None), |ballot| (ballot.id, Some(ballot.proposer)));
+        let (metadata, approvals) =
+            ballot.map_or((Bytes::new(), 0), |ballot| (ballot.proposal.metadata.clone(), ballot.approvals));
+        let digest = sync_point_digest(kind, self.epoch_index, &id, proposer, approvals, &metadata);
+        let index = orderer.place(&digest, 0);
+        if kind == SyncPointKind::Session as u8 {
+            self.session_id = blake3(&[DOMAIN_SESSION, &orderer.order_hash].concat());
+        } else if kind == SyncPointKind::Epoch as u8 {
+            self.beat_from = 0;
+        } else if kind == SyncPointKind::End as u8 {
+            self.is_ended = true;
+        }
+        SyncPoint {
+            kind,
+            metadata,
+            proposal: id,
+            proposer,
+            approvals,
+            epoch_index: self.epoch_index,
+            session_id: self.session_id,
+            digest,
+            index,
+            consensus_at: orderer.consensus_at,
+            order_hash: orderer.order_hash,
+            closed_by: round,
+        }
+    }
+
+    /// How many bytes are left behind the state, None when it is cut off.
+    fn decode(&mut self, state: &Bytes) -> Option<usize> {
+        let mut rest = &state[..];
+        self.epoch_index = u64::from_le_bytes(next(&mut rest)?);
+        self.session_id = next(&mut rest)?;
+        self.is_ended = next::<1>(&mut rest)? != [0];
+        self.beat_from = u64::from_le_bytes(next(&mut rest)?);
+        let opened = u16::from_le_bytes(next(&mut rest)?);
+        let closed = u16::from_le_bytes(next(&mut rest)?);
+        for _ in 0..opened {
+            let id: Digest = next(&mut rest)?;
+            let proposer = u16::from_le_bytes(next(&mut rest)?);
+            let approvals = Creators::from_le_bytes(next(&mut rest)?);
+            let refusals = Creators::from_le_bytes(next(&mut rest)?);
+            let [kind] = next(&mut rest)?;
+            let deadline = u64::from_le_bytes(next(&mut rest)?);
+            let salt = u64::from_le_bytes(next(&mut rest)?);
+            let size = u32::from_le_bytes(next(&mut rest)?) as usize;
+            let (metadata, after) = rest.split_at_checked(size)?;
+            rest = after;
+            let proposal = Proposal { kind, deadline, salt, metadata: state.slice_ref(metadata) };
+            self.open.insert(id, Ballot { id, proposer, proposal, approvals, refusals });
+        }
+        for _ in 0..closed {
+            let id: Digest = next(&mut rest)?;
+            let proposer = u16::from_le_bytes(next(&mut rest)?);
+            let deadline = u64::from_le_bytes(next(&mut rest)?);
+            self.remembered.insert(id, Closed { proposer, deadline });
+        }
+        Some(rest.len())
+    }
+}
+
+/// What stands for a sync point in the order hash, 32 bytes (O9).
+#[must_use]
+pub fn sync_point_digest(
+    kind: u8,
+    epoch_index: u64,
+    proposal: &Digest,
+    proposer: Option<u16>,
+    approvals: Creators,
+    metadata: &[u8],
+) -> Digest {
+    let mut data = DOMAIN_SYNC_POINT.to_vec();
+    data.push(kind);
+    data.extend(epoch_index.to_le_bytes());
+    data.extend(proposal);
+    data.extend(proposer.unwrap_or(NOBODY).to_le_bytes());
+    data.extend(approvals.to_le_bytes());
+    data.extend(metadata);
+    blake3(&data)
+}
+
+fn is_proposable(kind: u8) -> bool {
+    PROPOSABLE.iter().any(|&proposable| proposable as u8 == kind)
+}
+
+/// The next bytes of a state, None where it ends before.
+fn next<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (bytes, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(*bytes)
+}
+
+/// Values by id that are gone through in the order in which they came in.
+#[derive(Debug)]
+struct InOrder<V> {
+    numbers: HashMap<Digest, u64, BuildHasherDefault<DigestHasher>>,
+    values: BTreeMap<u64, (Digest, V)>,
+    next_number: u64,
+}
+
+impl<V> Default for InOrder<V> {
+    fn default() -> Self {
+        Self { numbers: HashMap::default(), values: BTreeMap::new(), next_number: 0 }
+    }
+}
+
+impl<V> InOrder<V> {
+    fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    fn first(&self) -> Option<Digest> {
+        self.values.first_key_value().map(|(_, (id, _))| *id)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&Digest, &V)> {
+        self.values.values().map(|(id, value)| (id, value))
+    }
+
+    fn get(&self, id: &Digest) -> Option<&V> {
+        self.values.get(self.numbers.get(id)?).map(|(_, value)| value)
+    }
+
+    fn get_mut(&mut self, id: &Digest) -> Option<&mut V> {
+        self.values.get_mut(self.numbers.get(id)?).map(|(_, value)| value)
+    }
+
+    /// Put a value at the end, or in the place of the one with the same id.
+    fn insert(&mut self, id: Digest, value: V) {
+        let number = *self.numbers.entry(id).or_insert(self.next_number);
+        self.next_number += 1;
+        self.values.insert(number, (id, value));
+    }
+
+    fn remove(&mut self, id: &Digest) -> Option<V> {
+        let number = self.numbers.remove(id)?;
+        self.values.remove(&number).map(|(_, value)| value)
+    }
+
+    fn retain(&mut self, keep: impl Fn(&V) -> bool) {
+        let numbers = &mut self.numbers;
+        self.values.retain(|_, (id, value)| {
+            let kept = keep(value);
+            if !kept {
+                numbers.remove(id);
+            }
+            kept
+        });
+    }
+}
+
+const _: () = assert!(NO_PROPOSAL.len() == HASH_BYTES);

@@ -1,0 +1,183 @@
+//! What peers tell each other so that nobody lacks anything for long: frontiers, requests and answers (F1, F3).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::committee::Committee;
+use crate::config::{Local, Network};
+use crate::dag::Dag;
+use crate::error::Reject;
+use crate::fetch::{Fetcher, Server};
+use crate::output::Output;
+use crate::recover::Recovery;
+use crate::values::Event;
+use crate::wire::{self, FrameType};
+
+/// Without a closed round while something waits, before frontiers are exchanged again.
+pub const STALL_NS: u64 = 500_000_000;
+/// The same while nothing waits.
+pub const STALL_HEARTBEATS: u64 = 2;
+
+/// What an exchange looks at, and where it says what is to be sent.
+pub struct Desk<'a> {
+    /// ns.
+    pub now: u64,
+    /// The graph.
+    pub dag: &'a Dag,
+    /// What is to be done, in order.
+    pub outputs: &'a mut Vec<Output>,
+}
+
+/// Compares how far we are with how far the others are, and fills whichever side is behind.
+#[derive(Debug)]
+pub struct Exchange {
+    /// What waits, and how to get what it waits for.
+    pub fetcher: Fetcher,
+    /// What others get from us.
+    pub server: Server,
+    /// What we know of our own past.
+    pub recovery: Recovery,
+    n: usize,
+    local: Local,
+    gc_depth: u64,
+    observes: bool,
+    /// ns, when a round closed last, or frontiers were exchanged again.
+    quiet_since: u64,
+}
+
+impl Exchange {
+    /// Nothing was heard yet.
+    #[must_use]
+    pub fn new(network: &Network, committee: &Committee, local: &Local, own: usize) -> Self {
+        Self {
+            fetcher: Fetcher::new(committee, own, local.pool_bytes_per_sender),
+            server: Server::new(committee, network.gc_depth),
+            recovery: Recovery::new(committee, own, network.gc_depth),
+            n: committee.n,
+            local: local.clone(),
+            gc_depth: network.gc_depth,
+            observes: own >= committee.n,
+            quiet_since: 0,
+        }
+    }
+
+    /// A link is up: say how far we are.
+    pub fn connected(&mut self, peer: usize, desk: &mut Desk<'_>) {
+        self.fetcher.connected(peer);
+        desk.send_frontier(FrameType::Frontier, peer);
+    }
+
+    /// Take a REQUEST, FRONTIER or PULL frame.
+    ///
+    /// # Errors
+    /// The reason why it is not taken.
+    pub fn frame(&mut self, peer: usize, kind: FrameType, frame: &Bytes, desk: &mut Desk<'_>) -> Result<(), Reject> {
+        if kind == FrameType::Request {
+            let digests = wire::decode_request(frame)?;
+            let events = self.server.requested(peer, &digests, desk.now, desk.dag)?;
+            desk.send_events(peer, &events);
+            return Ok(());
+        }
+        let theirs = wire::decode_frontier(frame, self.n)?;
+        self.frontier(peer, &theirs, kind == FrameType::Pull, desk)
+    }
+
+    /// Ask a peer for all that it has above our frontier, unless it is asked already.
+    pub fn pull(&mut self, peer: usize, desk: &mut Desk<'_>) {
+        if self.fetcher.pull(peer, desk.now) {
+            desk.send_frontier(FrameType::Pull, peer);
+        }
+    }
+
+    /// Note that all is well: a round closed.
+    pub fn rest(&mut self, now: u64) {
+        self.quiet_since = now;
+    }
+
+    /// Ask for what is missing, and for how far the others are when nothing closes; when to look again.
+    ///
+    /// `busy` says that something waits to be delivered, `certain` that we need nothing from the others to sign.
+    pub fn poll(&mut self, busy: bool, certain: bool, desk: &mut Desk<'_>) -> Option<u64> {
+        let (requests, due) = self.fetcher.poll(desk.now);
+        for (peer, digests) in requests {
+            desk.outputs.push(Output::Send { peer, frame: wire::encode_request(&digests) });
+        }
+        if self.fetcher.linked.is_empty() {
+            return due;
+        }
+        let stall = if busy { STALL_NS } else { STALL_HEARTBEATS * self.local.heartbeat_ns };
+        if desk.now >= self.quiet_since + stall {
+            // frames were lost, or too few peers are linked
+            self.quiet_since = desk.now;
+            if certain {
+                let frame = wire::encode_frontier(FrameType::Frontier, &desk.dag.frontier);
+                desk.outputs.push(Output::Broadcast { frame });
+            } else {
+                let mut unheard: Vec<usize> = self.fetcher.linked.clone();
+                unheard.retain(|&peer| peer < self.n && !self.recovery.is_heard(peer, desk.dag));
+                unheard.sort_unstable();
+                for peer in unheard {
+                    desk.send_frontier(FrameType::Pull, peer); // whoever is pulled from says how far it is
+                }
+            }
+        }
+        let look_at = self.quiet_since + stall;
+        Some(due.map_or(look_at, |due| due.min(look_at)))
+    }
+
+    // -- private ----------------------------------------------------------------------------------
+
+    /// Learn how far a peer is; fill whichever side is behind (F3).
+    fn frontier(&mut self, peer: usize, theirs: &[u64], pull: bool, desk: &mut Desk<'_>) -> Result<(), Reject> {
+        if peer < self.n && !self.observes {
+            self.recovery.frontier(peer, theirs, desk.dag); // what observers say of us counts for nothing (Q4)
+        }
+        // What lies so low can no longer be taken (F4).
+        let floor = if desk.dag.floor > 0 { desk.dag.floor + self.gc_depth } else { 0 };
+        let pairs = || theirs.iter().zip(desk.dag.frontier.iter().map(|&our| our.max(floor)));
+        let behind = pairs().any(|(&their, our)| their > our);
+        let ahead = pairs().any(|(&their, our)| their < our);
+        if !pull {
+            self.fetcher.pulled(peer, behind);
+        }
+        if behind {
+            self.pull(peer, desk);
+        }
+        if pull {
+            return self.answer(peer, theirs, desk);
+        }
+        if !behind && ahead {
+            desk.send_frontier(FrameType::Frontier, peer);
+        }
+        Ok(())
+    }
+
+    /// Answer a pull, from the store where we have dropped what comes next.
+    fn answer(&mut self, peer: usize, theirs: &[u64], desk: &mut Desk<'_>) -> Result<(), Reject> {
+        let first = self.server.stored_from(theirs, desk.dag).filter(|_| self.local.stores);
+        let last = wire::encode_frontier(FrameType::Frontier, &desk.dag.frontier);
+        if let Some(first) = first {
+            self.server.charge(peer, desk.now)?;
+            let (frontier, most) = (theirs.to_vec(), Server::BYTES_PER_PULL);
+            desk.outputs.push(Output::SendStored { peer, first, frontier, most, last });
+        } else {
+            let events = self.server.above(peer, theirs, desk.now, desk.dag)?;
+            desk.send_events(peer, &events);
+            desk.outputs.push(Output::Send { peer, frame: last });
+        }
+        Ok(())
+    }
+}
+
+impl Desk<'_> {
+    fn send_events(&mut self, peer: usize, events: &[Arc<Event>]) {
+        let frames = events.iter().map(|event| Output::Send { peer, frame: event.frame().clone() });
+        self.outputs.extend(frames);
+    }
+
+    fn send_frontier(&mut self, kind: FrameType, peer: usize) {
+        let frame = wire::encode_frontier(kind, &self.dag.frontier);
+        self.outputs.push(Output::Send { peer, frame });
+    }
+}
