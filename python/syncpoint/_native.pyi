@@ -12,6 +12,7 @@ from .core.error import Reject
 from .core.input import Input
 from .core.journal import Record
 from .core.output import Output
+from .core.proof import Flaw, Proved
 from .core.status import Status
 from .core.values import Item, Parent
 
@@ -28,6 +29,7 @@ __all__ = [
     "check_event",
     "check_evidence",
     "check_peer_record",
+    "check_proof",
     "committee",
     "decode_event",
     "decode_evidence",
@@ -288,3 +290,8 @@ def check_event(
 
 def check_evidence(body: bytes, network: Network, members: Sequence[Member], signatures: str = "ed25519") -> int | None:
     """The creator that an EVIDENCE item proves to have signed two events for one slot, None if it proves nothing."""
+
+def check_proof(
+    proof: bytes, network: Network, members: Sequence[Member], signatures: str = "ed25519"
+) -> Proved | Flaw:
+    """What a proof proves by the first committee of its network, or why it proves nothing."""

@@ -49,6 +49,8 @@ from .core.items import decode_proposal
 from .core.journal import decode_record
 from .core.order import Orderer
 from .core.output import Output
+from .core.proof import Flaw, Proved
+from .core.proof import check_proof as _check_proof
 from .core.status import Status
 from .core.values import Delivered, Event, Item, Parent, SyncPoint
 from .core.verify import check_event as _check_event
@@ -79,6 +81,7 @@ __all__ = [
     "check_event",
     "check_evidence",
     "check_peer_record",
+    "check_proof",
     "committee",
     "decode_event",
     "decode_evidence",
@@ -338,6 +341,14 @@ def check_event(
 def check_evidence(body: bytes, network: Network, members: Sequence[Member], signatures: str = "ed25519") -> int | None:
     """The creator that an EVIDENCE item proves to have signed two events for one slot, None if it proves nothing."""
     return _check_evidence(body, _genesis(network, members, signatures))
+
+
+def check_proof(
+    proof: bytes, network: Network, members: Sequence[Member], signatures: str = "ed25519"
+) -> Proved | Flaw:
+    """What a proof proves by the first committee of its network, or why it proves nothing."""
+    _check_bytes("the proof", (proof,))
+    return _check_proof(proof, _genesis(network, members, signatures))
 
 
 def _genesis(network: Network, members: Sequence[Member], signatures: str) -> Committee:

@@ -11,9 +11,11 @@ from .dag import Node
 from .journal import Place
 from .values import Delivered, lower_median
 
-__all__ = ["DOMAIN_ORDER", "Orderer", "Sightings"]
+__all__ = ["DOMAIN_ORDER", "Orderer", "Sightings", "next_order_hash"]
 
 DOMAIN_ORDER = b"syncpoint/order/v1"
+
+_PLACE = struct.Struct("<Q32sQ")
 
 
 class Sightings:
@@ -102,7 +104,7 @@ class Orderer:
         """Give what has this digest the next place in the order, at a time not before the stamp (ns); its index."""
         index = self.index
         self.consensus_at = max(self.consensus_at + 1, stamp)  # O8
-        self.order_hash = blake3(self.order_hash + struct.pack("<Q32sQ", index, digest, self.consensus_at))  # O9
+        self.order_hash = next_order_hash(self.order_hash, index, digest, self.consensus_at)
         self.index += 1
         return index
 
@@ -201,3 +203,8 @@ class Orderer:
             carrying.discard(node)
             if not carrying:
                 del self._carrying[node.round]
+
+
+def next_order_hash(order_hash: bytes, index: int, digest: bytes, consensus_at: int) -> bytes:
+    """The order hash behind the place of an event or a sync point, from the one before it (O9)."""
+    return blake3(order_hash + _PLACE.pack(index, digest, consensus_at))

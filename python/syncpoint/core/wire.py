@@ -16,6 +16,7 @@ from .values import Event, Item, Parent
 
 __all__ = [
     "FrameType",
+    "created_at_of",
     "decode_event",
     "decode_evidence",
     "decode_frontier",
@@ -29,6 +30,7 @@ __all__ = [
     "event_digest",
     "header_of",
     "max_frame_bytes",
+    "payload_root_of",
     "slot_of",
 ]
 
@@ -149,6 +151,16 @@ def slot_of(header: bytes) -> tuple[int, int]:
     """Creator and round of such a header."""
     creator, round = _FIXED.unpack_from(header)[2:4]
     return creator, round
+
+
+def created_at_of(header: bytes) -> int:
+    """When its creator says that it made the event of such a header, in ns."""
+    return int(_FIXED.unpack_from(header)[4])
+
+
+def payload_root_of(header: bytes) -> bytes:
+    """The payload root in such a header, 32 bytes (E3)."""
+    return bytes(_FIXED.unpack_from(header)[6])
 
 
 def event_digest(header: bytes) -> bytes:
