@@ -11,6 +11,7 @@ from .context import Context
 from .core.config import Network
 from .core.epoch import Outcome
 from .core.error import Reject
+from .core.proof import Flaw
 from .core.status import Status
 from .core.values import SyncPointKind
 from .engine import Engine
@@ -26,6 +27,7 @@ from .errors import (
     KeyFileError,
     KeyFormatError,
     ObserverError,
+    ProofError,
     ProofUnavailable,
     ProposalRejected,
     QueueFull,
@@ -39,6 +41,7 @@ from .keys import KeyPublic, KeySecret
 from .message import Event, Message, Receipt, SyncPoint, Transaction
 from .options import Options
 from .peers import Peer, PeerCapabilities, Peers
+from .proof import Proof, Proved, ProvedSyncPoint, ProvedTransaction
 from .proposal import Proposal
 from .record import PeerRecord
 from .socket import Socket
@@ -58,6 +61,7 @@ __all__ = [
     "EngineStatus",
     "EngineStopped",
     "Event",
+    "Flaw",
     "Genesis",
     "GenesisPeer",
     "KeyFileError",
@@ -73,9 +77,14 @@ __all__ = [
     "PeerCapabilities",
     "PeerRecord",
     "Peers",
+    "Proof",
+    "ProofError",
     "ProofUnavailable",
     "Proposal",
     "ProposalRejected",
+    "Proved",
+    "ProvedSyncPoint",
+    "ProvedTransaction",
     "QueueFull",
     "Receipt",
     "Reject",

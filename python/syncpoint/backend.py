@@ -9,14 +9,15 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from ._version import CHECKOUT, UNKNOWN, __version__, python_form
-from .core.config import MachineConfig, Network
+from .core.config import MachineConfig, Member, Network
 from .core.error import Reject
+from .core.proof import Flaw, Proved
 from .core.values import Event
 from .errors import ArgumentError, CoreUnavailable
 from .runtime import driver
@@ -63,6 +64,11 @@ class Core(Protocol):
     @property
     def decode_event(self) -> Callable[[bytes, bytes, Network], Event | Reject]:
         """Makes an event of an EVENT frame of an epoch; the native core's has the same fields."""
+        ...
+
+    @property
+    def check_proof(self) -> Callable[[bytes, Network, Sequence[Member]], Proved | Flaw]:
+        """Judges a proof by the first committee of its network."""
         ...
 
     @property

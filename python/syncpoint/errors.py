@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from .core.epoch import Outcome
+    from .core.proof import Flaw
 
 __all__ = [
     "ArgumentError",
@@ -23,6 +24,7 @@ __all__ = [
     "KeyFileError",
     "KeyFormatError",
     "ObserverError",
+    "ProofError",
     "ProofUnavailable",
     "ProposalRejected",
     "QueueFull",
@@ -140,6 +142,20 @@ class ProposalRejected(SyncpointError):
 
 class ProofUnavailable(SyncpointError):
     """What was asked to be proved cannot be proved by this peer, or not any more."""
+
+
+class ProofError(SyncpointError, ValueError):
+    """Bytes that prove nothing in the network that was given (C3)."""
+
+    def __init__(self, flaw: Flaw, reason: str) -> None:
+        super().__init__(flaw, reason)
+        self.flaw = flaw
+        """What is wrong, as a number."""
+        self.reason = reason
+        """The same in words."""
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class StorageError(SyncpointError, OSError):

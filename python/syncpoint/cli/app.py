@@ -19,6 +19,7 @@ from .network import app as network
 from .replay import replay
 from .run import run
 from .simulate import simulate_command
+from .verify import verify
 from .verify_store import verify_store
 
 __all__ = ["app"]
@@ -58,6 +59,7 @@ app.command()(init)
 app.command()(check)
 app.command()(run)
 app.command()(dump)
+app.command()(verify)
 app.command("verify-store")(verify_store)
 app.command()(replay)
 app.command("simulate")(simulate_command)
