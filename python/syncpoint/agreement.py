@@ -6,7 +6,7 @@ import asyncio
 import copy
 import logging
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from .core import values
@@ -23,6 +23,7 @@ from .errors import ArgumentError, ArgumentTypeError, DivergenceError, ProofUnav
 from .keys import KeyPublic
 from .message import SyncPoint
 from .peers import Peers
+from .proof import Proof
 from .proposal import Approve, Proposal
 
 __all__ = ["Agreement", "AgreementSettings"]
@@ -68,13 +69,18 @@ class Agreement:
         now: Callable[[], int],
         ending: Ending,
         failed: Callable[[BaseException], None],
+        prove: Callable[[int], Awaitable[Proof]],
     ) -> None:
-        """`post` gives the machine an input, `now` is ns since the Unix epoch, `failed` ends the engine."""
+        """`post` gives the machine an input, `now` is ns since the Unix epoch, `failed` ends the engine.
+
+        `prove` makes the proof of the sync point at an index.
+        """
         self._settings = settings
         self._post = post
         self._now = now
         self._ending = ending
         self._failed = failed
+        self._prove = prove
         self._open: dict[bytes, Proposal] = {}  # by id, in the order of delivery
         self._voted: set[bytes] = set()  # of these, those that we have voted on
         self._own: dict[bytes, asyncio.Future[SyncPoint]] = {}  # ours that are not decided yet, waited for or not
@@ -146,6 +152,10 @@ class Agreement:
             if len(self._attested) > MAX_CHECKPOINTS:
                 del self._attested[next(iter(self._attested))]
             self._post(Attest(index, state_hash))
+
+    async def proof(self, index: int) -> Proof:
+        """Prove the sync point at an index (C3)."""
+        return await self._prove(index)
 
     async def certificate(self, index: int) -> Certificate:
         """A quorum's signatures for the first checkpoint at an index or behind it, as soon as there are any (C2).

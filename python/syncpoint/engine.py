@@ -23,7 +23,9 @@ from .keys import KeyPublic, KeySecret
 from .message import Event, Message, Receipt, SyncPoint, is_event
 from .options import Options
 from .peers import PeerCapabilities, Peers
+from .proof import Proof
 from .proposal import Proposal, check_proposal
+from .proving import Prover
 from .runtime.driver import Driver, Machine
 from .runtime.links import LinkPeer, LinkSettings
 from .runtime.rows import Identity
@@ -55,6 +57,7 @@ class Engine:
         network: Network,
         options: Options,
         storage: Storage,
+        committee: Committee,
         settings: AgreementSettings,
         capabilities: PeerCapabilities,
     ) -> None:
@@ -81,6 +84,10 @@ class Engine:
             lambda: max(clock.now(), machine.status().consensus_at),
             ending,
             self._failed,
+            lambda index: self._prover.sync_point(index),
+        )
+        self._prover = Prover(
+            storage, committee, lambda: machine.status().delivered, self._agreement.certificate, ending
         )
         self._network = network
         self._keys = tuple(settings.keys)
@@ -136,7 +143,7 @@ class Engine:
             )
         members = tuple(Member(bytes(peer.public), peer.capabilities.flags) for peer in peers)
         try:
-            committee = Committee.genesis(network, members)
+            committee = Committee.genesis(network, members, world.signatures)
         except ValueError as error:
             raise ArgumentError(
                 f"Engine.start: {error}; set Network(f=...) lower, leave it out, or have more peers that order"
@@ -176,7 +183,8 @@ class Engine:
             approve=context._approve,
             joining=joining_running_session,
         )
-        engine = cls(context, machine, network, options, storage, agreement, tuple(peers)[own].capabilities)
+        capabilities = tuple(peers)[own].capabilities
+        engine = cls(context, machine, network, options, storage, committee, agreement, capabilities)
         driver = engine._driver
         settings = LinkSettings(
             own=own,
@@ -294,6 +302,17 @@ class Engine:
         self._stream.check_forget(until)
         await self._driver.storage.forget(until)
 
+    async def prove(self, index: int, position: int) -> Proof:
+        """A proof that a transaction stands where it does in the agreed order, for whoever has the network file (C3).
+
+        `index` is that of its event, `position` its place in `Event.transactions`, as in a `Receipt`. It waits until a
+        quorum has signed the order up to there or farther, which takes some rounds. Needs `Context(storage=...)`, and
+        that the store still has the place and the one before it. Raises ArgumentError for an index that is not
+        delivered yet or has a sync point, and for a position that the event does not have; ArgumentTypeError;
+        ProofUnavailable where it cannot be made by this peer, or not any more; and EngineStopped.
+        """
+        return await self._prover.transaction(index, position)
+
     # -- looking and stopping -----------------------------------------------------------------------
 
     @property
@@ -365,6 +384,7 @@ class Engine:
     # -- private: called by the driver ----------------------------------------------------------------
 
     def _deliver(self, messages: Sequence[Delivered | values.SyncPoint]) -> None:
+        self._prover.note(messages)
         for done in messages:
             if is_event(done):
                 self._outbox.delivered(done)

@@ -15,6 +15,8 @@ from .peers import Peers
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
+    from .proof import Proof
+
 __all__ = ["Attester", "Event", "Message", "Receipt", "SyncPoint", "Transaction", "is_event"]
 
 
@@ -181,6 +183,10 @@ class Attester(Protocol):
         """Tell the others the hash of our state at an index."""
         ...
 
+    async def proof(self, index: int) -> Proof:
+        """Prove the sync point at an index."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncPoint:
@@ -257,6 +263,16 @@ class SyncPoint:
         if not isinstance(state_hash, bytes | bytearray | memoryview):
             raise ArgumentTypeError(f"SyncPoint.attest was given a {type(state_hash).__name__}: give 32 bytes, a hash")
         self._bound("attest").attest(self.index, bytes(state_hash))
+
+    async def proof(self) -> Proof:
+        """A proof that this sync point is one, and stands where it does, for whoever has the network file (C3).
+
+        It waits until a quorum has signed the order up to here, which takes a round or two. The newest 128 sync points
+        since the start need no store; an older one needs `Context(storage=...)`, and that the store still has it and
+        the place before it. Raises ProofUnavailable where it cannot be made, EngineStopped, and ArgumentError where
+        there is no engine behind this object: it was made by hand, copied or unpickled.
+        """
+        return await self._bound("proof").proof(self.index)
 
     def _bound(self, method: str) -> Attester:
         """The engine that this came from."""

@@ -28,7 +28,7 @@ from syncpoint.core.crypto import blake3
 from syncpoint.core.proof import MAX_PROOF_BYTES
 from syncpoint.proof import _WORDS
 
-PEERS = Peers(4, "proofs", name="orders of tea")
+PEERS = Peers(4, "proofs")
 STATE = bytes(range(32))
 
 
@@ -74,11 +74,11 @@ def test_a_transaction_in_words(order: Places, core: str) -> None:
     keys = [entry.public for entry in GENESIS.entries]
     assert (proved.transaction, proved.creator, proved.index, proved.branch) == (b"second", keys[2], 0, "01")
     assert (proved.signers, proved.peers, proved.checkpoint) == (tuple(keys[:3]), 4, 2)
-    assert (proved.network, proved.state_hash, proved.consensus_at) == ("orders of tea", None, BEGIN_NS)
+    assert (proved.network, proved.state_hash, proved.consensus_at) == ("syncpoint", None, BEGIN_NS)
     assert str(proved) == (
         f"The transaction b'second' (6 bytes), sent by {keys[2]} in its event {order.places[0].digest.hex()} "
         "of round 1.\n"
-        "It stands at index 0 in the order of the network 'orders of tea', at 2023-11-14 22:13:20.000000000 UTC; "
+        "It stands at index 0 in the order of the network 'syncpoint', at 2023-11-14 22:13:20.000000000 UTC; "
         f"the order hash there is {order.places[0].order_hash.hex()}.\n"
         f"3 of 4 peers signed the order up to index 2: {keys[0]}, {keys[1]}, {keys[2]}."
     )
@@ -95,7 +95,7 @@ def test_a_sync_point_in_words(order: Places, core: str) -> None:
     assert str(proved) == (
         f"Sync point 1, SNAPSHOT, proposed by {keys[1]}, approved by {keys[0]}, {keys[1]}, {keys[3]}, "
         "with the metadata b'noon' (4 bytes).\n"
-        "It stands at index 1 in the order of the network 'orders of tea', at 2023-11-14 22:13:20.000000001 UTC; "
+        "It stands at index 1 in the order of the network 'syncpoint', at 2023-11-14 22:13:20.000000001 UTC; "
         f"the order hash there is {order.places[1].order_hash.hex()}.\n"
         f"3 of 4 peers signed the order up to index 2 and the state of the application there, {STATE.hex()}: "
         f"{keys[0]}, {keys[2]}, {keys[3]}."
@@ -142,7 +142,7 @@ def test_it_goes_through_a_file(order: Places, tmp_path: Path) -> None:
 
 def test_what_is_wrong_is_said(order: Places, core: str) -> None:
     proof = order.proof(0)
-    others = genesis_of(Peers(4, "proofs"))
+    others = genesis_of(Peers(4, "proofs", order="fast"))
     cases = [
         (proof, others, Flaw.NETWORK, f"of another network: give .* of this one is {others.fingerprint}"),
         (proof[:-1], GENESIS, Flaw.TRUNCATED, "the bytes end too soon"),

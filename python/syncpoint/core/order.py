@@ -11,7 +11,7 @@ from .dag import Node
 from .journal import Place
 from .values import Delivered, lower_median
 
-__all__ = ["DOMAIN_ORDER", "Orderer", "Sightings", "next_order_hash"]
+__all__ = ["DOMAIN_ORDER", "Orderer", "Sightings", "first_order_hash", "next_order_hash"]
 
 DOMAIN_ORDER = b"syncpoint/order/v1"
 
@@ -38,7 +38,7 @@ class Orderer:
         self.floor = 0  # what lies in rounds up to here and is not delivered never will be (O2)
         self.index = 0  # of the next delivered event
         self.consensus_at = 0  # ns, of the last one
-        self.order_hash = blake3(DOMAIN_ORDER + committee.epoch_id)
+        self.order_hash = first_order_hash(committee.epoch_id)
         self._place: Place | None = None  # up to which what closes was delivered before the start
         self._waiting: dict[Node, Sightings] = {}  # held, not delivered
         self._held: dict[int, set[Node]] = {}  # round -> held events, delivered or not
@@ -203,6 +203,11 @@ class Orderer:
             carrying.discard(node)
             if not carrying:
                 del self._carrying[node.round]
+
+
+def first_order_hash(epoch_id: bytes) -> bytes:
+    """The order hash before anything is delivered (O9)."""
+    return blake3(DOMAIN_ORDER + epoch_id)
 
 
 def next_order_hash(order_hash: bytes, index: int, digest: bytes, consensus_at: int) -> bytes:

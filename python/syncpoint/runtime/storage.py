@@ -115,6 +115,10 @@ class Storage(Protocol):
         """
         ...
 
+    async def written(self) -> None:
+        """Wait until all that was given before is written and can be read; at once where nothing will be any more."""
+        ...
+
     async def forget(self, until: int) -> None:
         """Delete what nobody needs who has the stream up to this index; ArgumentError beyond what was delivered."""
         ...
@@ -163,6 +167,9 @@ class MemoryStorage:
     async def read(self, first: int, end: int) -> list[Agreed]:
         """There is nothing to read."""
         raise ArgumentError(f"the stream from index {first} on is not kept: give Context(storage=...) a folder")
+
+    async def written(self) -> None:
+        """There is nothing to wait for."""
 
     async def forget(self, until: int) -> None:
         """There is nothing to forget."""
