@@ -9,7 +9,7 @@ from syncpoint.core.epoch import sync_point_digest
 from syncpoint.core.items import checkpoint_message
 from syncpoint.core.order import Orderer
 from syncpoint.core.proof import prove_sync_point, prove_transaction
-from syncpoint.core.values import Delivered, SyncPoint, SyncPointKind
+from syncpoint.core.values import Delivered, Item, SyncPoint, SyncPointKind
 
 from .build import Peers
 
@@ -25,9 +25,9 @@ class Places:
         self._orderer = Orderer(peers.committee, "fair", peers.network.gc_depth)
         self.hashes = [self._orderer.order_hash]  # before each place, and after the last
 
-    def event(self, creator: int, transactions: Sequence[bytes] = ()) -> int:
+    def event(self, creator: int, transactions: Sequence[bytes] = (), items: Sequence[Item] = ()) -> int:
         """Deliver an event next; its index."""
-        event = self.peers.event(creator, 1, transactions=transactions)
+        event = self.peers.event(creator, 1, transactions=transactions, items=items)
         index = self._orderer.place(event.digest, BEGIN_NS)
         return self._add(
             Delivered(
