@@ -6,7 +6,7 @@ from ..core.epoch import sync_point_digest
 from ..core.error import Reject
 from ..core.journal import OwnEvent, PeerEvent, StoredSyncPoint, decode_record
 from ..core.values import Delivered, Event, SyncPoint
-from ..errors import CorruptError
+from ..errors import ArgumentError, CorruptError
 from .reload import MOVE_AWAY, check_chain, read_delivered
 from .rows import DeliveredRow, StoreFile, chain_begin
 from .storage import Agreed, StorageSettings
@@ -33,8 +33,11 @@ def row_of(done: Agreed) -> DeliveredRow:
 def read_page(file: StoreFile, settings: StorageSettings, lowest: int, first: int, end: int) -> list[Agreed]:
     """What stands at the indices from `first` on: at least one, and as many below `end` as make a page.
 
-    `lowest` is the first index that the file has. Raises CorruptError where the first one is damaged.
+    `lowest` is the first index that the file has. Raises ArgumentError below it, and CorruptError where the first one is
+    damaged.
     """
+    if first < lowest:
+        raise ArgumentError(f"the store begins with index {lowest}: what was before is forgotten")
     advice = f"start with resume_after={first} or higher to go on behind it, or {MOVE_AWAY}"
     before = max(lowest, first - 1)
     rows = read_delivered(file, before, min(end, first + PAGE_ROWS), advice)

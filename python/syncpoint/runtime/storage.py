@@ -111,7 +111,7 @@ class Storage(Protocol):
     async def read(self, first: int, end: int) -> list[Agreed]:
         """Events and sync points from index `first` on: at least one, and as many below `end` as make a page (J2).
 
-        Raises CorruptError where they are damaged.
+        Raises CorruptError where they are damaged, and ArgumentError where they are not kept, or not any more.
         """
         ...
 

@@ -140,6 +140,11 @@ class Store:
             lambda: read_page(self._file, self._settings, self._state.first_index, first, end)
         )
 
+    async def written(self) -> None:
+        """Wait for a commit, if one is under way or due."""
+        if self._writing is not None:
+            await self._commit_now()
+
     async def forget(self, until: int) -> None:
         """Delete what is not needed any more, in steps between commits."""
         if until >= self._end:
@@ -147,12 +152,8 @@ class Store:
         await self._worker.run(lambda: self._forgetter.forget(until, self._state))
         while True:
             before = self._state
-            step = asyncio.Event()
-            self._give(_Given(0, durable=step.set))
-            while not step.is_set():
-                if self._writing is None:  # the store is closed, or has failed
-                    return
-                await asyncio.wait((self._writing,))
+            if not await self._commit_now():
+                return
             after = self._state
             if (after.first_event, after.first_index) == (before.first_event, before.first_index):
                 return
@@ -191,6 +192,16 @@ class Store:
             return self._proposals.take(states, closed)
         except CorruptError as error:
             raise CorruptError(f"{self._file.name}: {error}: the store is damaged; {MOVE_AWAY}") from None
+
+    async def _commit_now(self) -> bool:
+        """Wait until all that was given is committed; False when the store is closed, or has failed."""
+        step = asyncio.Event()
+        self._give(_Given(0, durable=step.set))
+        while not step.is_set():
+            if self._writing is None:
+                return False
+            await asyncio.wait((self._writing,))
+        return True
 
     def _give(self, given: _Given) -> None:
         if self._failed or self._closing:
