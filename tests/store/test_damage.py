@@ -14,15 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from syncpoint.core.journal import Place, decode_record
+from syncpoint.core.journal import Place, State, decode_record
 from syncpoint.errors import StorageError
 from syncpoint.runtime.sqlite import SqliteFile
 from syncpoint.runtime.store import Store
 
-from .history import History, Inline, User, feed, history, names, read_all, store_at
+from .history import History, Inline, User, feed, history, names, read_all, store_at, with_points
 
 STRIDE = int(os.environ.get("SYNCPOINT_FLIPS", "61"))  # every so many bytes is flipped; 1 is all
 ROUNDS = 6
+POINT_ROUNDS = 10  # three sync points, one proposal that was refused, and one that is open
 pytestmark = pytest.mark.timeout(240 + 3600 // STRIDE)  # seconds; a start takes 10 ms or so
 
 
@@ -98,8 +99,10 @@ class Crashed:
             records = [decode_record(record) for record in loaded.records]
             events = [record for record in loaded.records if record in written]
             floor = 0
-            for record in records:
+            for record, after in zip(records, [*records[1:], None], strict=True):
                 if isinstance(record, Place):
+                    known = [state for each in made.accepted for round, state in each.states if round <= record.round]
+                    assert (after == State(known[-1])) if known else not isinstance(after, State), "another state"
                     done = made.delivered[record.next_index - 1]
                     assert (record.consensus_at, record.order_hash) == (done.consensus_at, done.order_hash)
                     assert made.delivered[record.next_index].closed_by == record.round + 1
@@ -123,9 +126,10 @@ class Crashed:
                 pass
 
 
-@pytest.fixture(scope="module")
-def crashed(tmp_path_factory: pytest.TempPathFactory) -> Crashed:
-    return Crashed(tmp_path_factory.mktemp("crashed"), history(ROUNDS))
+@pytest.fixture(scope="module", params=["events", "sync points"])
+def crashed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Crashed:
+    made = history(ROUNDS) if request.param == "events" else with_points(POINT_ROUNDS)
+    return Crashed(tmp_path_factory.mktemp("crashed"), made)
 
 
 def test_after_a_crash_all_is_there(crashed: Crashed) -> None:
