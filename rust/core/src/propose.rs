@@ -111,6 +111,8 @@ pub struct Proposer {
     items: VecDeque<Item>,
     /// Of these, from the first on: up to the last one that is reason enough for an event.
     urgent: usize,
+    /// Of our newest event that another one refers to, or that builds on none of ours.
+    heard_round: u64,
 }
 
 impl Proposer {
@@ -136,6 +138,7 @@ impl Proposer {
             resubmitted: 0,
             queued_bytes: 0,
             exposed: 0,
+            heard_round: 0,
             is_copied: false,
             signer,
             entropy,
@@ -211,10 +214,31 @@ impl Proposer {
             self.heed(&node.event);
         } else if node.creator as usize == self.own && at.round > self.own_round() {
             self.tip = Some(Arc::clone(&node.event));
+            if self.refers_to_us(&node.event, dag).is_none() {
+                self.heard_round = at.round;
+            }
             self.cover(at, dag);
         } else {
+            if at.round > self.heard_round + 1 {
+                self.heard_round = self.refers_to_us(&node.event, dag).unwrap_or(self.heard_round);
+            }
             self.uncovered.entry(at.round).or_default().insert(at.bit());
         }
+    }
+
+    /// The round of our event that is among the parents, if one is.
+    fn refers_to_us(&self, event: &Event, dag: &Dag) -> Option<u64> {
+        let ours = event.parents().find(|parent| parent.creator as usize == self.own && parent.round > dag.floor);
+        ours.map(|parent| parent.round)
+    }
+
+    /// Whether nobody has referred to us for as many rounds as can be referred to (V3).
+    ///
+    /// The others cannot have our events: they came too late, as those of a peer that was away for about as long as
+    /// they keep rounds. What builds on them is of no use to anybody, so we build on the others alone
+    /// (docs/decisions/0015-far-behind.md).
+    fn is_unheard(&self) -> bool {
+        self.committee.n > 1 && self.own_round() > self.heard_round + self.network.gc_depth
     }
 
     /// Keep the proof that a creator signed two events for one slot, for our next event (E5, F2).
@@ -331,8 +355,9 @@ impl Proposer {
         if (row.creators.count_ones() as usize) < q {
             return None;
         }
+        let left_out = self.exposed | if self.is_unheard() { creator(self.own) } else { 0 };
         let mut chosen: Vec<NodeRef> = (0..self.committee.n)
-            .filter(|&by| self.exposed >> by & 1 == 0)
+            .filter(|&by| left_out >> by & 1 == 0)
             // Of several variants the one that came first: most others will have voted for it too.
             .filter_map(|by| row.variants(by).iter().min())
             .map(|&index| NodeRef { round, index })
@@ -354,8 +379,9 @@ impl Proposer {
         let lowest = (round + 1).saturating_sub(self.network.gc_depth);
         self.uncovered = self.uncovered.split_off(&lowest); // too old for any event of ours from now on (V3)
         let mut best = Vec::new();
+        let is_free = taken & creator(self.own) == 0 && !self.is_unheard();
         let tip = self.tip.as_ref().filter(|tip| lowest <= tip.round && tip.round < round);
-        if let Some(at) = tip.filter(|_| taken & creator(self.own) == 0).and_then(|tip| dag.get(&tip.digest)) {
+        if let Some(at) = tip.filter(|_| is_free).and_then(|tip| dag.get(&tip.digest)) {
             best.push(at); // V4, after a recovery (R3)
             taken |= creator(self.own);
         }
