@@ -1,4 +1,4 @@
-"""What both cores are tested with as data: keys, signatures, trees, frames, events, records, waits.
+"""What both cores are tested with as data: keys, signatures, trees, frames, events, items, records, waits.
 
 Here the plain-Python core reads it; `rust/core/tests/data_files.rs` reads the same files.
 `cd tests && python -m core.test_data_files` writes them anew.
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from syncpoint.core import crypto, journal, verify, wire
+from syncpoint.core import crypto, epoch, items, journal, verify, wire
 from syncpoint.core.committee import Committee
 from syncpoint.core.config import (
     MAX_ITEM_BYTES,
@@ -31,7 +31,7 @@ from syncpoint.core.config import (
 )
 from syncpoint.core.error import Reject
 from syncpoint.core.timer import Advance, Timer
-from syncpoint.core.values import Event, Item, Parent
+from syncpoint.core.values import Event, Item, Parent, SyncPoint
 from syncpoint.core.wire import FrameType
 
 from . import ed25519_reference as reference
@@ -609,6 +609,116 @@ def test_events(events: Json) -> None:
     assert {("alone", int(code)) for code in alone} | {("ancestors", int(code)) for code in ancestors} <= codes
 
 
+# -- items (E5) --------------------------------------------------------------------------------------
+
+LARGEST = 2**64 - 1
+
+
+def make_items() -> Json:
+    """Bodies of items, right ones and wrong ones, and what follows from the right ones."""
+    rng = random.Random(SEED)
+    proposals = [
+        items.Proposal(kind, rng.choice((0, 7, LARGEST)), rng.choice((0, 1, LARGEST)), metadata)
+        for kind in (0, 1, 8, 255)
+        for metadata in (b"", b"why", bytes(items.MAX_METADATA_BYTES))
+    ]
+    right = [items.encode_proposal(each) for each in proposals]
+    short = right[1]  # with three bytes of metadata
+    wrong = [short[:length] for length in (0, 1, 9, 16)] + [right[2] + b"x", right[2] + bytes(2**16)]
+    ids = [[creator, squeeze(body)] for body in (*right[:3], b"") for creator in (0, 1, 127, 2**16 - 1)]
+    votes = [items.encode_vote(items.Vote(rng.randbytes(32), approves)) for approves in (True, False)]
+    votes += [votes[0][:32], votes[0] + b"\1", votes[0][:32] + b"\2", votes[0][:32] + b"\xff", b""]
+    checkpoints = [
+        items.encode_checkpoint_vote(
+            items.CheckpointVote(
+                index, rng.randbytes(32), rng.choice((bytes(32), rng.randbytes(32))), rng.randbytes(64)
+            )
+        )
+        for index in (0, 1, LARGEST)
+    ]
+    checkpoints += [checkpoints[0][:length] for length in (0, 7, 8, 135)] + [checkpoints[0] + b"\0"]
+    points = [
+        (kind, index, rng.randbytes(32), proposer, approvals, metadata)
+        for kind, index, proposer, approvals, metadata in (
+            (1, 1, 0, 7, b""), (6, 2**40, None, 0, b""), (255, LARGEST, 127, 2**128 - 1, b"metadata" * 1024),
+        )
+    ]  # fmt: skip
+    return {
+        "epoch_id": PEERS.epoch_id.hex(),
+        "proposals": [[squeeze(body), proposal_of(body)] for body in (*right, *wrong)],
+        "ids": [
+            [creator, body, items.proposal_id(PEERS.epoch_id, creator, expand(body)).hex()] for creator, body in ids
+        ],
+        "votes": [[body.hex(), vote_of(body)] for body in votes],
+        "checkpoints": [[body.hex(), checkpoint_of(body)] for body in checkpoints],
+        "sync_points": [
+            [
+                kind,
+                str(index),
+                id.hex(),
+                proposer,
+                hex(approvals),
+                squeeze(metadata),
+                digest_of(kind, index, id, proposer, approvals, metadata),
+            ]
+            for kind, index, id, proposer, approvals, metadata in points
+        ],
+    }
+
+
+def proposal_of(body: bytes) -> Json | None:
+    made = items.decode_proposal(body)
+    if made is None:
+        return None
+    kind, deadline, salt, metadata = made
+    return {"kind": kind, "deadline": str(deadline), "salt": str(salt), "metadata": squeeze(metadata)}
+
+
+def vote_of(body: bytes) -> Json | None:
+    made = items.decode_vote(body)
+    return None if made is None else {"proposal": made.proposal.hex(), "approves": made.approves}
+
+
+def checkpoint_of(body: bytes) -> Json | None:
+    made = items.decode_checkpoint_vote(body)
+    if made is None:
+        return None
+    message = items.checkpoint_message(PEERS.epoch_id, made.index, made.order_hash, made.state_hash)
+    return {
+        "index": str(made.index), "order_hash": made.order_hash.hex(), "state_hash": made.state_hash.hex(),
+        "signature": made.signature.hex(), "message": message.hex(),
+    }  # fmt: skip
+
+
+def digest_of(*point: Any) -> str:
+    return epoch.sync_point_digest(*point).hex()
+
+
+def test_items(bodies: Json) -> None:
+    assert bodies["epoch_id"] == PEERS.epoch_id.hex()
+    for text, expected in bodies["proposals"]:
+        body = expand(text)
+        assert proposal_of(body) == expected, text
+        made = items.decode_proposal(body)
+        assert made is None or items.encode_proposal(made) == body
+    for creator, text, id in bodies["ids"]:
+        assert items.proposal_id(PEERS.epoch_id, creator, expand(text)).hex() == id
+    assert len({id for *_, id in bodies["ids"]}) == len(bodies["ids"]), "no two have one id"
+    for text, expected in bodies["votes"]:
+        assert vote_of(bytes.fromhex(text)) == expected, text
+        made_vote = items.decode_vote(bytes.fromhex(text))
+        assert made_vote is None or items.encode_vote(made_vote).hex() == text
+    for text, expected in bodies["checkpoints"]:
+        assert checkpoint_of(bytes.fromhex(text)) == expected, text
+        made_checkpoint = items.decode_checkpoint_vote(bytes.fromhex(text))
+        assert made_checkpoint is None or items.encode_checkpoint_vote(made_checkpoint).hex() == text
+    for kind, index, id, proposer, approvals, metadata, digest in bodies["sync_points"]:
+        point = (kind, int(index), bytes.fromhex(id), proposer, int(approvals, 16), expand(metadata))
+        assert digest_of(*point) == digest
+    for kind in ("proposals", "votes", "checkpoints"):
+        assert {expected is None for _, expected in bodies[kind]} == {True, False}, f"right and wrong {kind}"
+
+
 # -- records (J1) -----------------------------------------------------------------------------------
 
 
@@ -627,8 +737,16 @@ def make_journal() -> Json:
     records += [
         journal.encode_peer_event(b"a frame"), journal.encode_peer_event(b""), place, place[:-1], place + b"x",
         journal.encode_own_delivered(2**64 - 1), journal.encode_own_delivered(7)[:-1],
-        journal.encode_own_delivered(7) + b"x", b"\5" + whole[1:],
+        journal.encode_own_delivered(7) + b"x", b"\7" + whole[1:],
     ]  # fmt: skip
+    points = [
+        journal.StoredSyncPoint(kind, index, rng.randbytes(32), proposer, approvals, rng.randbytes(32), metadata)
+        for kind, index, proposer, approvals, metadata in (
+            (6, 1, None, 0, b""), (7, 2**64 - 1, 2**16 - 2, 2**128 - 1, b"why"), (0, 0, 0, 5, b""),
+        )
+    ]  # fmt: skip
+    records += [journal.encode_state(state) for state in (b"", b"the state")] + [encoded(point) for point in points]
+    records += [encoded(points[0])[:-1], encoded(points[0])[:1]]
     said = [(record, journal.decode_record(record)) for record in records]
     return {"records": [[record.hex(), record_of(decoded)] for record, decoded in said]}
 
@@ -643,6 +761,11 @@ def record_of(record: journal.Record | None) -> Json:
             return {"place": [str(round), str(index), str(consensus_at), order_hash.hex()]}
         case journal.OwnDelivered(round):
             return {"delivered": str(round)}
+        case journal.State(state):
+            return {"state": state.hex()}
+        case journal.StoredSyncPoint(kind, index, proposal, proposer, approvals, session_id, metadata):
+            texts = [each.hex() for each in (proposal, session_id, metadata)]
+            return {"sync_point": [kind, str(index), proposer, hex(approvals), *texts]}
     return None
 
 
@@ -656,6 +779,12 @@ def encoded(record: journal.Record) -> bytes:
             return journal.encode_place(record)
         case journal.OwnDelivered(round):
             return journal.encode_own_delivered(round)
+        case journal.State(state):
+            return journal.encode_state(state)
+        case journal.StoredSyncPoint(kind, index, proposal, proposer, approvals, session_id, metadata):
+            nowhere = {"digest": bytes(32), "index": 0, "consensus_at": 0, "order_hash": bytes(32), "closed_by": 0}
+            content = (kind, metadata, proposal, proposer, approvals, index, session_id)
+            return journal.encode_sync_point(SyncPoint(*content, **nowhere))
 
 
 def test_journal(records: Json) -> None:
@@ -736,6 +865,7 @@ FILES: dict[str, Callable[[], Json]] = {
     "crypto/trees.json": make_trees,
     "wire/malformed.json": make_malformed,
     "verify/events.json": make_events,
+    "wire/items.json": make_items,
     "journal/records.json": make_journal,
     "timer/waits.json": make_timers,
 }
@@ -773,6 +903,11 @@ def malformed() -> Json:
 @pytest.fixture
 def events() -> Json:
     return stored("verify/events.json")
+
+
+@pytest.fixture
+def bodies() -> Json:
+    return stored("wire/items.json")
 
 
 @pytest.fixture

@@ -119,7 +119,15 @@ fn graph(n: usize, rounds: u64) -> Vec<Event> {
         let mut row = Vec::new();
         for creator in 0..n as u16 {
             let digest = blake3(&[&round.to_le_bytes()[..], &creator.to_le_bytes()].concat());
-            events.push(Event::from_document(digest, creator, round, round * 1000 + u64::from(creator), &parents));
+            events.push(Event::from_document(
+                digest,
+                creator,
+                round,
+                round * 1000 + u64::from(creator),
+                &parents,
+                &[],
+                &[],
+            ));
             row.push(Parent { creator, round, digest });
         }
         parents = row;

@@ -129,6 +129,8 @@ fn events(document: &Value) -> Vec<Event> {
             number(entry, "round"),
             number(entry, "created_at"),
             &parents,
+            &[],
+            &[],
         )
     };
     sorted.into_iter().map(event).collect()

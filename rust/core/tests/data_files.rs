@@ -13,12 +13,15 @@ use syncpoint_core::crypto::{
     peer_record, simulated_signature,
 };
 use syncpoint_core::dag::{Dag, NodeRef};
+use syncpoint_core::epoch::sync_point_digest;
 use syncpoint_core::error::Reject;
+use syncpoint_core::items;
 use syncpoint_core::journal::{
-    Position, Record, decode_record, encode_own_delivered, encode_own_event, encode_peer_event, encode_place,
+    Position, Record, StoredSyncPoint, decode_record, encode_own_delivered, encode_own_event, encode_peer_event,
+    encode_place, encode_state, encode_sync_point,
 };
 use syncpoint_core::timer::{Advance, Timer};
-use syncpoint_core::values::{Digest, Event, Item, Parent};
+use syncpoint_core::values::{Digest, Event, Item, Parent, SyncPoint};
 use syncpoint_core::verify::{
     PARALLEL_SIGNATURES, check_ancestors, check_event, check_evidence, check_signature, check_signatures,
 };
@@ -301,7 +304,10 @@ fn malformed_frames() {
 #[test]
 fn an_event_from_a_document() {
     let parents = [Parent { creator: 1, round: 4, digest: [5; 32] }, Parent { creator: 3, round: 2, digest: [6; 32] }];
-    let event = Event::from_document([9; 32], 2, 5, 77, &parents);
+    let items = [Item { r#type: 3, body: Bytes::from_static(b"vote") }];
+    let whole = Event::from_document([8; 32], 1, 6, 78, &parents, &items, &[Bytes::from_static(b"tx")]);
+    assert_eq!((whole.items().collect::<Vec<_>>(), whole.transaction(0)), (items.to_vec(), Some(&b"tx"[..])));
+    let event = Event::from_document([9; 32], 2, 5, 77, &parents, &[], &[]);
     assert_eq!((event.creator, event.round, event.created_at, event.digest), (2, 5, 77, [9; 32]));
     assert_eq!(event.parents().collect::<Vec<_>>(), parents);
     assert_eq!(event.signature(), &[0; 64]);
@@ -351,6 +357,56 @@ fn events() {
     }
 }
 
+// -- items (E5) -----------------------------------------------------------------------------------
+
+#[test]
+fn items() {
+    let all = load("wire/items.json");
+    let epoch_id: Digest = array(&all["epoch_id"]);
+    for each in list(&all["proposals"]) {
+        let (body, said): (Bytes, _) = (bytes(&each[0]).into(), &each[1]);
+        let made = items::decode_proposal(&body);
+        assert_eq!(made.is_none(), said.is_null(), "{each}");
+        let Some(made) = made else { continue };
+        let numbers = [u64::from(made.kind), made.deadline, made.salt];
+        assert_eq!(numbers, ["kind", "deadline", "salt"].map(|name| number(&said[name])));
+        assert_eq!(made.metadata, bytes(&said["metadata"]));
+        assert_eq!(items::encode_proposal(&made), body);
+    }
+    for each in list(&all["ids"]) {
+        let creator = u16::try_from(number(&each[0])).expect("u16");
+        assert_eq!(hex(&items::proposal_id(&epoch_id, creator, &bytes(&each[1]))), text(&each[2]));
+    }
+    for each in list(&all["votes"]) {
+        let (body, said) = (bytes(&each[0]), &each[1]);
+        let made = items::decode_vote(&body);
+        assert_eq!(made.is_none(), said.is_null(), "{each}");
+        let Some(made) = made else { continue };
+        assert_eq!((hex(&made.proposal).as_str(), made.approves), (text(&said["proposal"]), yes(&said["approves"])));
+        assert_eq!(items::encode_vote(&made), body);
+    }
+    for each in list(&all["checkpoints"]) {
+        let (body, said) = (bytes(&each[0]), &each[1]);
+        let made = items::decode_checkpoint_vote(&body);
+        assert_eq!(made.is_none(), said.is_null(), "{each}");
+        let Some(made) = made else { continue };
+        assert_eq!(made.index, number(&said["index"]));
+        assert_eq!(made.order_hash, array(&said["order_hash"]));
+        assert_eq!(made.state_hash, array(&said["state_hash"]));
+        assert_eq!(made.signature, array(&said["signature"]));
+        let message = items::checkpoint_message(&epoch_id, made.index, &made.order_hash, &made.state_hash);
+        assert_eq!(hex(&message), text(&said["message"]));
+        assert_eq!(items::encode_checkpoint_vote(&made), body);
+    }
+    for each in list(&all["sync_points"]) {
+        let kind = u8::try_from(number(&each[0])).expect("u8");
+        let proposer = each[3].as_u64().map(|creator| u16::try_from(creator).expect("u16"));
+        let (index, approvals) = (number(&each[1]), bits(&each[4]));
+        let digest = sync_point_digest(kind, index, &array(&each[2]), proposer, approvals, &bytes(&each[5]));
+        assert_eq!(hex(&digest), text(&each[6]));
+    }
+}
+
 // -- records and waits (J1, P3 to P5) ---------------------------------------------------------------
 
 #[test]
@@ -391,14 +447,49 @@ fn journal() {
                 assert_eq!(done.of_round, number(&said["delivered"]));
                 encode_own_delivered(done.of_round)
             }
+            Some(Record::State(state)) => {
+                assert_eq!(hex(&state.state), text(&said["state"]));
+                encode_state(&state.state)
+            }
+            Some(Record::SyncPoint(point)) => {
+                let expected = list(&said["sync_point"]);
+                assert_eq!((u64::from(point.kind), point.epoch_index), (number(&expected[0]), number(&expected[1])));
+                assert_eq!(point.proposer.map(u64::from), expected[2].as_u64());
+                assert_eq!(point.approvals, bits(&expected[3]));
+                let texts = [hex(&point.proposal), hex(&point.session_id), hex(&point.metadata)];
+                assert_eq!(texts.each_ref().map(String::as_str), [4, 5, 6].map(|at| text(&expected[at])));
+                encode_sync_point(&placed(point))
+            }
         };
         assert_eq!(encoded, record);
     }
 }
 
+/// A sync point of a store, at some place.
+fn placed(point: StoredSyncPoint) -> SyncPoint {
+    SyncPoint {
+        kind: point.kind,
+        metadata: point.metadata,
+        proposal: point.proposal,
+        proposer: point.proposer,
+        approvals: point.approvals,
+        epoch_index: point.epoch_index,
+        session_id: point.session_id,
+        digest: [1; 32],
+        index: 1,
+        consensus_at: 1,
+        order_hash: [1; 32],
+        closed_by: 1,
+    }
+}
+
+/// A number in hex of up to 128 bits.
+fn bits(value: &Value) -> u128 {
+    u128::from_str_radix(&text(value)[2..], 16).expect("hex")
+}
+
 #[test]
 fn waits() {
-    let bits = |value: &Value| u128::from_str_radix(&text(value)[2..], 16).expect("hex");
     for run in list(&load("timer/waits.json")["runs"]) {
         let committee = Committee::new(number(&run["n"]) as usize, None, [0; 32], vec![], Signatures::Ed25519, vec![])
             .expect("a committee");

@@ -6,10 +6,15 @@ use bytes::Bytes;
 use syncpoint_core::committee::Committee;
 use syncpoint_core::config::{MAX_PEERS, Member, Network, Signatures};
 use syncpoint_core::crypto::{DOMAIN_EVENT, Signer, merkle_root};
+use syncpoint_core::items::{
+    CheckpointVote, Proposal, Vote, decode_checkpoint_vote, decode_proposal, decode_vote, encode_checkpoint_vote,
+    encode_proposal, encode_vote,
+};
 use syncpoint_core::journal::{
     Position, Record, decode_record, encode_own_delivered, encode_own_event, encode_peer_event, encode_place,
+    encode_state, encode_sync_point,
 };
-use syncpoint_core::values::{Event, Item, Parent};
+use syncpoint_core::values::{Event, Item, Parent, SyncPoint};
 use syncpoint_core::verify::{check_evidence, check_form};
 use syncpoint_core::wire::{self, FrameType};
 
@@ -119,6 +124,12 @@ impl Peers {
         valid.push(wire::encode_frontier(FrameType::Frontier, &[0, 1, 1 << 62, u64::MAX]));
         valid.push(wire::encode_frontier(FrameType::Pull, &[0; 4]));
         valid.push(proof);
+        let proposal = Proposal { kind: 7, deadline: 1 << 60, salt: 3, metadata: Bytes::from_static(b"metadata") };
+        let (order_hash, state_hash, signature) = ([5; 32], [0; 32], [6; 64]);
+        valid.push(encode_proposal(&proposal));
+        valid.push(encode_vote(&Vote { proposal: [7; 32], approves: true }));
+        valid.push(encode_checkpoint_vote(&CheckpointVote { index: 1 << 40, order_hash, state_hash, signature }));
+        valid.push(encode_sync_point(&some_sync_point()));
         valid.push(encode_own_event(events[1].frame(), &taken_over));
         valid.push(Bytes::copy_from_slice(events[3].header()));
         valid
@@ -159,11 +170,34 @@ impl Peers {
                 Record::PeerEvent(event) => encode_peer_event(&event.frame),
                 Record::Place(place) => encode_place(&place),
                 Record::OwnDelivered(done) => encode_own_delivered(done.of_round),
+                Record::State(state) => encode_state(&state.state),
+                Record::SyncPoint(point) => encode_sync_point(&SyncPoint {
+                    kind: point.kind,
+                    metadata: point.metadata,
+                    proposal: point.proposal,
+                    proposer: point.proposer,
+                    approvals: point.approvals,
+                    epoch_index: point.epoch_index,
+                    session_id: point.session_id,
+                    ..some_sync_point()
+                }),
             };
             assert_eq!(encoded, data);
             taken = true;
         }
-        taken
+        taken | Self::try_items(data)
+    }
+
+    /// Only right votes are told: nearly any bytes are a proposal.
+    fn try_items(data: &Bytes) -> bool {
+        if let Some(proposal) = decode_proposal(data) {
+            assert_eq!(encode_proposal(&proposal), data);
+        }
+        let vote = decode_vote(data).map(|vote| encode_vote(&vote));
+        let checkpoint = decode_checkpoint_vote(data).map(|vote| encode_checkpoint_vote(&vote));
+        let taken = vote.or(checkpoint);
+        assert!(taken.as_ref().is_none_or(|encoded| encoded == data));
+        taken.is_some()
     }
 
     fn check_event(&self, event: &Event, data: &[u8]) {
@@ -182,6 +216,23 @@ impl Peers {
         for item in items {
             let _ = wire::decode_evidence(&item.body);
         }
+    }
+}
+
+fn some_sync_point() -> SyncPoint {
+    SyncPoint {
+        kind: 7,
+        metadata: Bytes::from_static(b"metadata"),
+        proposal: [1; 32],
+        proposer: None,
+        approvals: 5,
+        epoch_index: 1 << 40,
+        session_id: [2; 32],
+        digest: [3; 32],
+        index: 0,
+        consensus_at: 0,
+        order_hash: [4; 32],
+        closed_by: 0,
     }
 }
 
