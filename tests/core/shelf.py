@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from syncpoint.core.config import Network
 from syncpoint.core.journal import (
@@ -12,9 +13,10 @@ from syncpoint.core.journal import (
     decode_record,
     encode_own_delivered,
     encode_place,
+    encode_state,
 )
 from syncpoint.core.retain import Retention
-from syncpoint.core.values import Delivered, Event
+from syncpoint.core.values import Delivered, Event, SyncPoint
 from syncpoint.core.wire import decode_event, encode_event
 
 
@@ -23,10 +25,11 @@ class Shelf:
 
     def __init__(self) -> None:
         self.records: list[bytes] = []
-        self.delivered: list[Delivered] = []
+        self.delivered: list[Any] = []  # Delivered and SyncPoint
+        self.states: list[tuple[int, bytes]] = []  # of proposals and votes: round, ascending, and the state behind it
         self.strict = True  # what is delivered again is the same
 
-    def deliver(self, messages: Sequence[Delivered]) -> None:
+    def deliver(self, messages: Sequence[Delivered | SyncPoint], states: Sequence[tuple[int, bytes]] = ()) -> None:
         for done in messages:
             known = self.delivered[done.index : done.index + 1]
             if not known or not self.strict:
@@ -34,6 +37,10 @@ class Shelf:
                 self.delivered[done.index :] = [done]
             else:  # closed once more after a restart
                 assert done.order_hash == known[0].order_hash
+        for round, state in states:
+            before = [known for known in self.states if known[0] == round]
+            assert not self.strict or before in ([], [(round, state)])
+            self.states = [*(known for known in self.states if known[0] < round), (round, state)]
 
     def cut(self, records: int, delivered: int) -> None:
         """Lose what came later."""
@@ -44,14 +51,16 @@ class Shelf:
         """The records of a start of a peer that retains so much."""
         place = self.place()
         placed = place.next_index if place is not None else 0
-        before = {done.event.digest for done in self.delivered[:placed]}
+        before = {done.digest for done in self.delivered[:placed]}
         events = [(record, *self._event(record, epoch_id, network)) for record in self.records]
         own = [(event.round, event.digest) for _, event, ours in events if ours]
         floor = max(0, place.round - retention.rounds) if place is not None else 0
         pending = min((round for round, digest in own if digest not in before), default=floor + 1)
         given = [record for record, event, ours in events if event.round > floor or (ours and event.round >= pending)]
         done = [encode_own_delivered(round) for round, digest in own if digest in before]
-        return [*([encode_place(place)] if place is not None else []), *given, *done]
+        begin = [encode_place(place)] if place is not None else []
+        states = [state for round, state in self.states if place is not None and round <= place.round]
+        return [*begin, *map(encode_state, states[-1:]), *given, *done]
 
     def above(self, frontier: Sequence[int], first: int, most: int, epoch_id: bytes, network: Network) -> list[bytes]:
         """EVENT frames above a frontier, lowest rounds first (F3)."""

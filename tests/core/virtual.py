@@ -7,15 +7,35 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from syncpoint.backend import make_machine
+from syncpoint.core.checkpoint import Certificate, Divergence
+from syncpoint.core.committee import Committee
 from syncpoint.core.config import NO_ORDER, Local, MachineConfig, Member, Network
 from syncpoint.core.crypto import derive
+from syncpoint.core.epoch import Outcome
 from syncpoint.core.error import Reject
-from syncpoint.core.input import Connected, Disconnected, Input, Persisted, Received, Start, Submit
+from syncpoint.core.input import Connected, Disconnected, Input, Persisted, Propose, Received, Start, Submit, Vote
+from syncpoint.core.items import Proposal, encode_proposal, proposal_id
 from syncpoint.core.machine import Machine
-from syncpoint.core.output import Broadcast, Deliver, Halted, Persist, Queue, Rejected, Send, SendStored, Wake, Write
-from syncpoint.core.values import Delivered
+from syncpoint.core.output import (
+    Broadcast,
+    Certified,
+    Closed,
+    Deliver,
+    Diverged,
+    Halted,
+    Opened,
+    Persist,
+    Queue,
+    Rejected,
+    Send,
+    SendStored,
+    Wake,
+    Write,
+)
+from syncpoint.core.values import SyncPoint, SyncPointKind
 
 from .shelf import Shelf
 
@@ -77,7 +97,12 @@ class Cluster:
         self.delay: Delay = delay if callable(delay) else (lambda _from, _to, _frame, ns=delay: ns)
         self.journals: list[list[bytes]] = [[] for _ in range(size)]
         self.stores = [Shelf() for _ in range(size)]
-        self.delivered: list[list[Delivered]] = [[] for _ in range(size)]
+        # What each machine has told since it was started; tests without sync points take what is delivered for events.
+        self.delivered: list[list[Any]] = [[] for _ in range(size)]  # Delivered and SyncPoint
+        self.opened: list[list[Opened]] = [[] for _ in range(size)]
+        self.closed: list[dict[bytes, Outcome]] = [{} for _ in range(size)]  # by id of the proposal
+        self.certified: list[list[Certificate]] = [[] for _ in range(size)]
+        self.diverged: dict[int, Divergence] = {}
         self.counts = [0] * size  # transactions delivered
         self.delivered_at: list[dict[bytes, int]] = [{} for _ in range(size)]
         self.rejects: list[tuple[int, int, Reject]] = []
@@ -139,7 +164,8 @@ class Cluster:
         self.down.discard(i)
         self._generation[i] += 1
         self._wake[i] = None
-        self.delivered[i] = []
+        self.delivered[i], self.opened[i], self.closed[i], self.certified[i] = [], [], {}, []
+        self.diverged.pop(i, None)
         self.counts[i] = 0
         if not keep_journal:
             self.journals[i] = []
@@ -151,6 +177,25 @@ class Cluster:
 
     def submit(self, i: int, *transactions: bytes) -> None:
         self.step(i, Submit(transactions))
+
+    def propose(
+        self,
+        i: int,
+        kind: int = SyncPointKind.CUSTOM,
+        metadata: bytes = b"",
+        *,
+        within: int = 60_000 * MS,
+        salt: int | None = None,
+    ) -> bytes:
+        """Have a peer ask for a sync point; the id of its proposal. Without a salt no two are alike."""
+        self._count += 1
+        body = encode_proposal(Proposal(kind, self.now + within, self._count if salt is None else salt, metadata))
+        self.step(i, Propose(body))
+        return proposal_id(self.epoch_id, i, body)
+
+    def vote(self, i: int, proposal: bytes, approves: bool = True) -> None:
+        """Have a peer vote for a proposal, or against it."""
+        self.step(i, Vote(proposal, approves))
 
     def step(self, i: int, *inputs: Input) -> None:
         if i in self.down:
@@ -192,8 +237,17 @@ class Cluster:
     def live(self) -> list[int]:
         return [i for i in range(self.size) if i not in self.down]
 
+    @property
+    def epoch_id(self) -> bytes:
+        return Committee.genesis(self.network, members_of(self.n, self.observers)).epoch_id
+
     def transactions(self, i: int) -> list[bytes]:
-        return [transaction for done in self.delivered[i] for transaction in done.event.transactions]
+        events = [done.event for done in self.delivered[i] if not isinstance(done, SyncPoint)]
+        return [transaction for event in events for transaction in event.transactions]
+
+    def points(self, i: int) -> list[SyncPoint]:
+        """The sync points that a peer delivered."""
+        return [done for done in self.delivered[i] if isinstance(done, SyncPoint)]
 
     def all_have(self, count: int) -> bool:
         return all(self.counts[i] >= count for i in self.live)
@@ -201,7 +255,7 @@ class Cluster:
     def check_agreement(self, peers: Sequence[int] | None = None) -> int:
         """All streams are prefixes of the longest one, and times rise along it; its length."""
         streams = [
-            [(d.index, d.event.digest, d.consensus_at, d.order_hash, d.whitened_signature) for d in self.delivered[i]]
+            [(d.index, d.digest, d.consensus_at, d.order_hash, *_besides(d)) for d in self.delivered[i]]
             for i in (range(self.size) if peers is None else peers)
         ]
         longest = max(streams, key=len)
@@ -235,10 +289,20 @@ class Cluster:
                     self.send(i, j, output.frame)
             case Deliver():
                 for done in output.messages:
-                    self.delivered_at[i][done.event.digest] = self.now
-                    self.counts[i] += len(done.event.transactions)
+                    self.delivered_at[i][done.digest] = self.now
+                    if not isinstance(done, SyncPoint):
+                        self.counts[i] += len(done.event.transactions)
                 self.delivered[i] += output.messages
-                self.stores[i].deliver(output.messages)
+                self.stores[i].deliver(output.messages, output.states)
+            case Opened():
+                self.opened[i].append(output)
+            case Closed():
+                assert output.proposal not in self.closed[i], "decided twice"
+                self.closed[i][output.proposal] = output.outcome
+            case Certified():
+                self.certified[i].append(output.certificate)
+            case Diverged():
+                self.diverged[i] = output.divergence
             case Wake():
                 self._wake[i] = output.at
                 self._put(output.at, i, None)
@@ -273,6 +337,13 @@ class Cluster:
             self.step(i, input)
         elif self._wake[i] == at:
             self.step(i)
+
+
+def _besides(done: Any) -> tuple[object, ...]:
+    """What two peers must have alike of something that was delivered, besides its place."""
+    if isinstance(done, SyncPoint):
+        return done.metadata, done.approvals, done.epoch_index, done.session_id
+    return (done.whitened_signature,)
 
 
 def jitter(rng: random.Random, low: int, high: int, *, loss: float = 0.0) -> Delay:
