@@ -7,12 +7,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from syncpoint.core.journal import StoredSyncPoint, decode_record, encode_sync_point
+from syncpoint.core.values import SyncPoint, SyncPointKind
+from syncpoint.runtime.rows import Batch, EventRow
 from syncpoint.runtime.sqlite import SqliteFile
 
-from .history import OWN, filled, history, store_at
+from .history import OWN, filled, history, store_at, with_points
 
 ROUNDS = 12
 
@@ -25,6 +29,14 @@ def syncpoint(*arguments: object) -> subprocess.CompletedProcess[str]:
 def path(tmp_path: Path) -> Path:
     made = tmp_path / "peer.syncpoint"
     asyncio.run(filled(made, history(ROUNDS)))
+    return made
+
+
+@pytest.fixture
+def pointed(tmp_path: Path) -> Path:
+    """A store with sync points, and with a proposal that is open."""
+    made = tmp_path / "pointed.syncpoint"
+    asyncio.run(filled(made, with_points()))
     return made
 
 
@@ -51,6 +63,69 @@ def test_dump_shows_all_that_is_there(path: Path) -> None:
     assert [line["order_hash"] for line in order] == [done.order_hash.hex() for done in made.delivered]
     text = syncpoint("dump", path)
     assert len(text.stdout.splitlines()) == len(lines)
+
+
+def test_dump_shows_sync_points_at_their_places(pointed: Path) -> None:
+    made = with_points()
+    shown = syncpoint("dump", pointed, "--json")
+    assert shown.returncode == 0, shown.stderr
+    lines = [json.loads(line) for line in shown.stdout.splitlines()]
+    order = [line for line in lines if line["kind"] in ("order", "sync")]
+    assert [line["index"] for line in order] == list(range(len(made.delivered)))
+    for line, done in zip(order, made.delivered, strict=True):
+        assert (line["hash"], line["order_hash"]) == (done.digest.hex(), done.order_hash.hex())
+        assert (line["kind"] == "sync") == isinstance(done, SyncPoint)
+        if isinstance(done, SyncPoint):
+            assert line["sync_point"] == SyncPointKind(done.kind).name
+            assert (line["epoch_index"], line["proposer"]) == (done.epoch_index, done.proposer)
+            assert sum(1 << creator for creator in line["approvals"]) == done.approvals
+            metadata = bytes.fromhex(line["metadata_hex"]) if "metadata_hex" in line else line["metadata"].encode()
+            assert metadata == done.metadata
+    assert {"metadata", "metadata_hex"} <= {name for line in order for name in line}
+    assert len([line for line in lines if line["kind"] in ("event", "own")]) == len(made.accepted)
+
+
+@pytest.mark.parametrize(
+    ("statement", "complaint"),
+    [
+        ("", ""),
+        ("DELETE FROM event WHERE substr(hex(record), 1, 2) = '06'", "its event is missing"),
+        ("UPDATE event SET record = x'06' WHERE substr(hex(record), 1, 2) = '06'", ": wrong checksum"),
+        ("UPDATE meta SET value = x'' WHERE name = 'proposals'", "its proposals is not what was written"),
+    ],
+)
+def test_sync_points_are_looked_at(pointed: Path, statement: str, complaint: str) -> None:
+    made = with_points()
+    points = sum(isinstance(done, SyncPoint) for done in made.delivered)
+    if statement:
+        change(pointed, statement)
+    found = syncpoint("verify-store", pointed)
+    assert complaint in found.stderr
+    if statement:
+        assert found.returncode != 0
+    else:
+        counts = f"{len(made.accepted)} events, {points} sync points, {len(made.delivered)} delivered"
+        assert found.stdout.endswith(f"{counts}; all is as it was written\n"), found.stderr
+
+
+def rewritten(row: EventRow, **changed: Any) -> EventRow:
+    """A sync point that says something else, with a checksum that fits."""
+    record = decode_record(row.record)
+    assert isinstance(record, StoredSyncPoint)
+    fields = record._asdict() | {"digest": b"", "index": 0, "consensus_at": 0, "order_hash": b"", "closed_by": 0}
+    return EventRow.of(row.id, row.round, row.top, row.digest, encode_sync_point(SyncPoint(**(fields | changed))))
+
+
+@pytest.mark.parametrize("changed", [{"metadata": b"other"}, {"approvals": 15}, {"proposer": None}, {"epoch_index": 9}])
+def test_a_sync_point_that_says_something_else_is_named(pointed: Path, changed: dict[str, Any]) -> None:
+    file = SqliteFile(pointed)
+    file.open()
+    row = next(row for row in file.events(1, 1000) if isinstance(decode_record(row.record), StoredSyncPoint))
+    file._db.execute("DELETE FROM event WHERE id = ?", (row.id,))
+    file.commit(Batch(events=[rewritten(row, **changed)]), sync=False)
+    file.close()
+    found = syncpoint("verify-store", pointed)
+    assert (found.returncode, f"event {row.id}: another event than its row says" in found.stderr) == (1, True)
 
 
 def test_a_whole_store_is_found_whole(path: Path) -> None:
@@ -81,12 +156,13 @@ def test_what_is_wrong_is_named(path: Path, statement: str, complaint: str) -> N
 
 
 @pytest.mark.parametrize("name", ["python", pytest.param("native", marks=pytest.mark.native)])
-def test_the_order_comes_out_again(path: Path, name: str) -> None:
+def test_the_order_comes_out_again(path: Path, pointed: Path, name: str) -> None:
     if name == "native":
         pytest.importorskip("syncpoint._native")
-    found = syncpoint("replay", path, "--core", name)
-    assert found.returncode == 0, found.stderr
-    assert f"{len(history(ROUNDS).delivered)} order hashes compared, all the same ({name} core)" in found.stdout
+    for store, made in ((path, history(ROUNDS)), (pointed, with_points())):
+        found = syncpoint("replay", store, "--core", name)
+        assert found.returncode == 0, found.stderr
+        assert f"{len(made.delivered)} order hashes compared, all the same ({name} core)" in found.stdout
 
 
 def test_another_order_is_noticed(path: Path) -> None:
