@@ -23,11 +23,14 @@ from syncpoint import (
     Peer,
     PeerCapabilities,
     Peers,
+    Proposal,
     Receipt,
     Reject,
     Socket,
     Status,
+    SyncPoint,
     SyncpointError,
+    SyncPointKind,
     Transaction,
     base58,
 )
@@ -42,7 +45,12 @@ async def main() -> list[bytes]:
     assert_type(base58.encode(bytes(secret.public())), str)
     assert_type(base58.decode("2g"), bytes)
 
-    context = Context(core="auto")
+    def approve(proposal: Proposal) -> bool | None:
+        assert_type(proposal.kind, SyncPointKind)
+        assert_type(proposal.proposer, KeyPublic)
+        return proposal.kind is not SyncPointKind.END
+
+    context = Context(core="auto", approve=approve)
     assert_type(context.core, CoreInfo)
     got: list[bytes] = []
     async with context as entered:
@@ -77,6 +85,12 @@ async def main() -> list[bytes]:
         assert_type(receipt.consensus_at, int)
         assert_type(receipt.hash, bytes)
 
+        point = await engine.propose(SyncPointKind.SNAPSHOT, b"here", timeout=5)
+        assert_type(point, SyncPoint)
+        assert_type(engine.proposals, tuple[Proposal, ...])
+        for proposal in engine.proposals:
+            assert_type(engine.vote(proposal, approve=False), None)
+
         message = await engine.recv_message()
         assert_type(message, Message | None)
         if isinstance(message, Event):
@@ -98,8 +112,17 @@ async def main() -> list[bytes]:
                     assert_type(message.transactions, tuple[bytes, ...])
                     assert_type(message.transaction_count, int)
                     got += message.transactions
-            if len(got) == 3:
-                break
+                case SyncPoint():
+                    assert_type(message, SyncPoint)
+                    assert_type(message.kind, SyncPointKind)
+                    assert_type(message.timestamp, int)
+                    assert_type(message.proposer, KeyPublic | None)
+                    assert_type(message.approvals, tuple[KeyPublic, ...])
+                    assert_type(message.rotated, tuple[tuple[KeyPublic, KeyPublic], ...])
+                    assert_type(message.peers, Peers)
+                    assert_type(message.is_session_ended, bool)
+                    assert_type(message.attest(bytes(range(32))), None)
+                    break
 
         status = engine.status()
         assert_type(status, EngineStatus)
