@@ -416,9 +416,12 @@ async def test_a_cancelled_proposal_stands_all_the_same() -> None:
         assert not engine._agreement._own
 
 
-async def test_proposals_alike_are_two() -> None:
+async def test_proposals_alike_are_two(monkeypatch: pytest.MonkeyPatch) -> None:
     async with cluster(1) as net:
-        one, two = await in_time(*(net.engines[0].propose(SyncPointKind.CUSTOM, b"same") for _ in range(2)))
+        (engine,) = net.engines
+        now = engine._agreement._now()
+        monkeypatch.setattr(engine._agreement, "_now", lambda: now)
+        one, two = await in_time(*(engine.propose(SyncPointKind.CUSTOM, b"same") for _ in range(2)))
         assert one.index != two.index
 
 
