@@ -21,6 +21,7 @@ MODULES = {
     "values", "error", "config", "committee", "crypto", "timer",
     "wire", "verify", "dag", "decide", "order",
     "propose", "fetch", "journal", "recover", "retain", "input", "output", "status", "machine",
+    "proof",
 }  # fmt: skip
 PRIVATE = {"__init__", "_blake3"}
 WORD = "simulated"  # the scheme's name

@@ -25,6 +25,8 @@ ONLY_PYTHON = {
     "config.Network.max_transaction_bytes",  # for the engine, which is Python
     "dag.Node.strong_parents",  # the set says it
     "fetch.Server.BYTES_PER_PULL",
+    "proof.prove_sync_point",  # for the engine, which is Python
+    "proof.prove_transaction",
     "wire.header_of",  # for the store, which is Python
     "wire.slot_of",
     "values.Event.linked",  # there is no garbage collector to spare

@@ -22,6 +22,7 @@ pub mod journal;
 pub mod machine;
 pub mod order;
 pub mod output;
+pub mod proof;
 pub mod propose;
 pub mod recover;
 pub mod retain;

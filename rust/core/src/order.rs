@@ -67,7 +67,7 @@ impl Orderer {
     /// An orderer that has delivered nothing.
     #[must_use]
     pub fn new(committee: Committee, order: Order, gc_depth: u64) -> Self {
-        let order_hash = blake3(&[DOMAIN_ORDER, &committee.epoch_id].concat());
+        let order_hash = first_order_hash(&committee.epoch_id);
         Self {
             committee,
             fair: order == Order::Fair,
@@ -175,12 +175,7 @@ impl Orderer {
     pub fn place(&mut self, digest: &Digest, stamp: u64) -> u64 {
         let index = self.index;
         self.consensus_at = stamp.max(self.consensus_at + 1); // O8
-        let mut place = [0; 80];
-        place[..32].copy_from_slice(&self.order_hash);
-        place[32..40].copy_from_slice(&index.to_le_bytes());
-        place[40..72].copy_from_slice(digest);
-        place[72..].copy_from_slice(&self.consensus_at.to_le_bytes());
-        self.order_hash = blake3(&place); // O9
+        self.order_hash = next_order_hash(&self.order_hash, index, digest, self.consensus_at);
         self.index += 1;
         index
     }
@@ -367,6 +362,23 @@ impl Orderer {
         }
         &mut self.rows[place]
     }
+}
+
+/// The order hash before anything is delivered (O9).
+#[must_use]
+pub fn first_order_hash(epoch_id: &Digest) -> Digest {
+    blake3(&[DOMAIN_ORDER, epoch_id].concat())
+}
+
+/// The order hash behind the place of an event or a sync point, from the one before it (O9).
+#[must_use]
+pub fn next_order_hash(order_hash: &Digest, index: u64, digest: &Digest, consensus_at: u64) -> Digest {
+    let mut place = [0; 80];
+    place[..32].copy_from_slice(order_hash);
+    place[32..40].copy_from_slice(&index.to_le_bytes());
+    place[40..72].copy_from_slice(digest);
+    place[72..].copy_from_slice(&consensus_at.to_le_bytes());
+    blake3(&place)
 }
 
 /// The one time that all of a batch in fast order gets (O5).

@@ -166,6 +166,16 @@ pub fn decode_header(header: &[u8], epoch_id: &Digest) -> Result<(u16, u64), Rej
     Ok((fields.creator, fields.round))
 }
 
+/// When its creator says that it made the event of such a header, in ns.
+pub(crate) fn created_at_of(header: &[u8]) -> u64 {
+    u64_at(header, CREATED_AT)
+}
+
+/// The payload root in such a header, 32 bytes (E3).
+pub(crate) fn payload_root_of(header: &[u8]) -> Digest {
+    header[ROOT..PAYLOAD_LENGTH].try_into().expect("32 bytes")
+}
+
 /// The id of an event (E2).
 #[must_use]
 pub fn event_digest(header: &[u8]) -> Digest {

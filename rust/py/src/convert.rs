@@ -17,6 +17,7 @@ use syncpoint_core::input::Input;
 use syncpoint_core::items::decode_proposal;
 use syncpoint_core::journal::{OwnEvent, Record, StoredSyncPoint};
 use syncpoint_core::output::Output;
+use syncpoint_core::proof::{Flaw, Proved, What};
 use syncpoint_core::status::Status;
 use syncpoint_core::values::{Digest, Item, Message, Parent};
 
@@ -112,8 +113,12 @@ pub(crate) struct Classes {
     own_delivered: Py<PyType>,
     state: Py<PyType>,
     stored_sync_point: Py<PyType>,
+    proved: Py<PyType>,
+    proved_sync_point: Py<PyType>,
+    proved_transaction: Py<PyType>,
     rejects: Numbered,
     outcomes: Numbered,
+    flaws: Numbered,
 }
 
 impl Classes {
@@ -165,8 +170,12 @@ impl Classes {
             own_delivered: class("journal", "OwnDelivered")?,
             state: class("journal", "State")?,
             stored_sync_point: class("journal", "StoredSyncPoint")?,
+            proved: class("proof", "Proved")?,
+            proved_sync_point: class("proof", "ProvedSyncPoint")?,
+            proved_transaction: class("proof", "ProvedTransaction")?,
             rejects: Numbered::of(class("error", "Reject")?.bind(py))?,
             outcomes: Numbered::of(class("epoch", "Outcome")?.bind(py))?,
+            flaws: Numbered::of(class("proof", "Flaw")?.bind(py))?,
         })
     }
 
@@ -198,6 +207,45 @@ impl Classes {
             Record::State(record) => self.state.bind(py).call1((PyBytes::new(py, &record.state),)),
             Record::SyncPoint(record) => self.sync_point(py, record),
         }
+    }
+
+    /// The member of the Python enumeration.
+    pub(crate) fn flaw<'py>(&self, py: Python<'py>, flaw: Flaw) -> PyResult<Bound<'py, PyAny>> {
+        self.flaws.get(py, flaw as u8, flaw)
+    }
+
+    /// What a proof proves.
+    pub(crate) fn proved<'py>(&self, py: Python<'py>, proved: &Proved<'_>) -> PyResult<Bound<'py, PyAny>> {
+        let what = match &proved.what {
+            What::SyncPoint(point) => self.proved_sync_point.bind(py).call1((
+                point.kind,
+                point.epoch_index,
+                PyBytes::new(py, &point.proposal),
+                point.proposer,
+                point.approvals,
+                PyBytes::new(py, point.metadata),
+                PyBytes::new(py, &point.digest),
+            )),
+            What::Transaction(found) => self.proved_transaction.bind(py).call1((
+                PyBytes::new(py, found.transaction),
+                found.depth,
+                found.turns,
+                found.creator,
+                found.round,
+                found.created_at,
+                PyBytes::new(py, &found.digest),
+            )),
+        };
+        self.proved.bind(py).call1((
+            what?,
+            proved.index,
+            proved.consensus_at,
+            PyBytes::new(py, &proved.order_hash),
+            proved.checkpoint,
+            PyBytes::new(py, &proved.checkpoint_hash),
+            PyBytes::new(py, &proved.state_hash),
+            proved.signers,
+        ))
     }
 
     fn sync_point<'py>(&self, py: Python<'py>, record: &StoredSyncPoint) -> PyResult<Bound<'py, PyAny>> {

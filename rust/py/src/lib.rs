@@ -9,6 +9,7 @@ mod crypto;
 mod dag;
 mod guard;
 mod machine;
+mod proof;
 mod values;
 mod wire;
 
@@ -26,6 +27,8 @@ mod _native {
     use crate::dag::DagRun;
     #[pymodule_export]
     use crate::machine::Machine;
+    #[pymodule_export]
+    use crate::proof::check_proof;
     #[pymodule_export]
     use crate::values::{Delivered, Event, SyncPoint};
     #[pymodule_export]

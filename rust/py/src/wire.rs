@@ -192,7 +192,7 @@ pub(crate) fn check_evidence(
 }
 
 /// How events are signed, as an argument that may be left out.
-pub(crate) struct Signed(Signatures);
+pub(crate) struct Signed(pub(crate) Signatures);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Signed {
     type Error = PyErr;
@@ -202,7 +202,12 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Signed {
     }
 }
 
-fn genesis(network: &Bound<'_, PyAny>, members: &Bound<'_, PyAny>, signatures: Signatures) -> PyResult<Committee> {
+/// The first committee of a network.
+pub(crate) fn genesis(
+    network: &Bound<'_, PyAny>,
+    members: &Bound<'_, PyAny>,
+    signatures: Signatures,
+) -> PyResult<Committee> {
     let made = Committee::genesis(&convert::network(network)?, &convert::members(members)?, signatures);
     made.map_err(|error| Failure::Core(error).raise(network.py()))
 }
