@@ -24,6 +24,9 @@ ORDER = "tests/core/test_decide_and_order.py"
 VERIFY = "tests/core/test_verify.py"
 OBSERVERS = "tests/core/test_observers.py"
 FAR_BEHIND = "tests/core/test_far_behind.py"
+EPOCH = "tests/core/test_epoch.py"
+CHECKPOINT = "tests/core/test_checkpoint.py"
+SYNC_POINTS = "tests/core/test_sync_points.py"
 FIXTURES = f"{ORDER}::test_a_fixture_has_its_stored_outcome"
 STEPS = f"{ORDER}::test_a_fixture_event_by_event_has_its_stored_outcome"
 ARRIVAL = f"{ORDER}::test_decisions_never_change_and_arrival_does_not_matter"
@@ -301,7 +304,7 @@ BUGS = [
         "max(self.consensus_at, stamp)",
         FIXTURES,
     ),
-    Bug("O9 hash without the time", "order.py", "node.digest, self.consensus_at)", "node.digest, 0)", STREAM, 10),
+    Bug("O9 hash without the time", "order.py", "index, digest, self.consensus_at)", "index, digest, 0)", STREAM, 10),
     Bug(
         "O10 signatures of the batch left out",
         "order.py",
@@ -309,6 +312,131 @@ BUGS = [
         "signatures ^= 0",
         STREAM,
         10,
+    ),
+    # S: sync points.
+    Bug(
+        "S1 of several votes the last counts",
+        "epoch.py",
+        "if ballot is None or ballot.voted(creator):",
+        "if ballot is None:",
+        EPOCH,
+    ),
+    Bug(
+        "S1 who proposes has to vote",
+        "epoch.py",
+        "            self._vote(creator, Vote(id, approves=True))  # who asks, agrees\n",
+        "",
+        EPOCH,
+    ),
+    Bug(
+        "S1 votes of events that are too old are lost",
+        "propose.py",
+        "return item.type in (ItemType.PROPOSE, ItemType.VOTE)",
+        "return item.type == ItemType.PROPOSE",
+        SYNC_POINTS,
+    ),
+    Bug("S1 a repeated proposal opens again", "epoch.py", " or id in self._remembered:", ":", EPOCH),
+    Bug("S1 one proposal too many", "epoch.py", ">= MAX_PROPOSALS", "> MAX_PROPOSALS", EPOCH),
+    Bug("S1 a deadline as far as one likes", "epoch.py", "> now + MAX_DEADLINE_NS", "< now", EPOCH),
+    Bug("S2 q minus one", "epoch.py", "== self.committee.q:", "== max(1, self.committee.q - 1):", EPOCH),
+    Bug("S2 f refusals refuse", "epoch.py", "== self.committee.f + 1:", "== max(1, self.committee.f):", EPOCH),
+    Bug(
+        "S2 in the order of the proposals",
+        "epoch.py",
+        "for ballot in adopted:",
+        "for ballot in sorted(adopted, key=lambda ballot: list(self.open).index(ballot.id)):",
+        EPOCH,
+    ),
+    Bug("S2 at its deadline it is late", "epoch.py", "if now > ballot", "if now >= ballot", EPOCH),
+    Bug("S2 what has q expires", "epoch.py", "if ballot not in self._adopted:", "if ballot:", EPOCH),
+    Bug(
+        "S4 a sync point behind the end",
+        "epoch.py",
+        "            if self.is_ended:\n",
+        "            if False:\n",
+        EPOCH,
+    ),
+    Bug(
+        "S4 events behind the end",
+        "machine.py",
+        "if self._epoch.is_ended:  # nothing is delivered",
+        "if False:  # nothing is delivered",
+        f"{SYNC_POINTS}::test_nothing_comes_after_the_end_and_rounds_stop",
+    ),
+    Bug(
+        "S4 rounds go on for ever",
+        "machine.py",
+        "if self._epoch.is_ended and self._checkpoints",
+        "if False and self._checkpoints",
+        f"{SYNC_POINTS}::test_nothing_comes_after_the_end_and_rounds_stop",
+    ),
+    Bug(
+        "S5 beats while it idles",
+        "epoch.py",
+        "not self._beat_from and event.transaction_count:",
+        "not self._beat_from:",
+        EPOCH,
+    ),
+    Bug("S5 a beat at every closing", "epoch.py", ">= self._beat_from + self._epoch_ns", ">= self._beat_from", EPOCH),
+    Bug("O9 the digest leaves out who approved", "epoch.py", "by, _bits(approvals))", "by, b'')", EPOCH),
+    Bug("R1 a restart forgets the refusals", "epoch.py", "_number(refusals))", "0)", EPOCH),
+    # C: checkpoints.
+    Bug(
+        "C1 votes make rounds",
+        "values.py",
+        "any(item.type != ItemType.CHECKPOINT_VOTE for item in self.items)",
+        "bool(self.items)",
+        f"{SYNC_POINTS}::test_an_idle_network_makes_no_rounds_for_the_sake_of_votes",
+    ),
+    Bug("C1 a checkpoint without anything new", "checkpoint.py", "orderer.index - 1 > newest", "True", CHECKPOINT),
+    Bug(
+        "C1 votes ahead of us are lost",
+        "checkpoint.py",
+        "votes.setdefault(",
+        "if vote.index in self._ours: votes.setdefault(",
+        CHECKPOINT,
+    ),
+    Bug(
+        "C2 a certificate of bad signatures",
+        "checkpoint.py",
+        " and self.committee.verify(creator, message, vote.signature)",
+        "",
+        CHECKPOINT,
+    ),
+    Bug(
+        "C2 votes for another order count",
+        "checkpoint.py",
+        "if vote.order_hash == order_hash and vote",
+        "if vote",
+        CHECKPOINT,
+    ),
+    Bug(
+        "C2 the last vote counts",
+        "checkpoint.py",
+        "votes.setdefault((vote.index, vote.state_hash != NOT_ATTESTED), vote)",
+        "votes[vote.index, vote.state_hash != NOT_ATTESTED] = vote",
+        CHECKPOINT,
+    ),
+    Bug(
+        "C2 votes of q - 1 end a session",
+        "checkpoint.py",
+        "found >= self.committee.q",
+        "found >= max(1, self.committee.q - 1)",
+        CHECKPOINT,
+    ),
+    Bug(
+        "C4 f liars are an alarm",
+        "checkpoint.py",
+        "if len(others) > self.committee.f:",
+        "if len(others) >= max(1, self.committee.f):",
+        CHECKPOINT,
+    ),
+    Bug(
+        "C4 a state of few is an alarm",
+        "checkpoint.py",
+        "states.count(theirs) >= self.committee.q",
+        "states.count(theirs) > self.committee.f",
+        CHECKPOINT,
     ),
     # V and E: validity and encoding.
     Bug(

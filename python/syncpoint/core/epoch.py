@@ -30,7 +30,7 @@ PROPOSABLE = (
     SyncPointKind.END,
 )
 
-_STATE = struct.Struct("<Q32sBQHH")
+_STATE = struct.Struct("<Q32s?QHH")
 _BALLOT = struct.Struct("<32sH16s16sBQQI")
 _CLOSED = struct.Struct("<32sHQ")
 _CONTENT = struct.Struct("<BQ32sH16s")
@@ -217,7 +217,9 @@ class Epoch:
 
     def _count_of(self, creator: int, now: int) -> int:
         """How many proposals of a creator are open or remembered; what is past its deadline is forgotten."""
-        self._remembered = {id: closed for id, closed in self._remembered.items() if now <= closed.deadline}
+        kept = {id: closed for id, closed in self._remembered.items() if now <= closed.deadline}
+        if len(kept) < len(self._remembered):  # else a restart would remember what all others have forgotten
+            self._remembered, self._changed = kept, True
         proposers = [ballot.proposer for ballot in self.open.values()]
         proposers += [closed.proposer for closed in self._remembered.values()]
         return proposers.count(creator)
