@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable
 
 import pytest
@@ -65,10 +66,17 @@ class Desk:
         items = tuple(Item(ItemType.CHECKPOINT_VOTE, encode_checkpoint_vote(vote)) for vote in votes)
         self.checkpoints.accept(Event(creator, 1, 0, (), items, (), b"", bytes(32), bytes(64)))
 
-    def vote(self, creators: Iterable[int], index: int, *content: bytes, good: bool = True) -> None:
+    def vote(
+        self,
+        creators: Iterable[int],
+        index: int,
+        order_hash: bytes = OURS,
+        state_hash: bytes = NOT_ATTESTED,
+        good: bool = True,
+    ) -> None:
         """Each says this."""
         for creator in creators:
-            self.accept(creator, self.said(creator, index, *content, good=good))
+            self.accept(creator, self.said(creator, index, order_hash, state_hash, good))
 
     def certificates(self) -> list[Certificate]:
         return self.checkpoints.take_certificates()
@@ -115,12 +123,9 @@ def test_an_observer_says_nothing() -> None:  # Q4
 
 
 def test_the_message_binds_all_of_it() -> None:
-    base = [blake3(b"epoch"), 7, OURS, STATE]
-    other = [blake3(b"another epoch"), 8, OTHER, STATE_2]
-    made = {checkpoint_message(*base)}  # type: ignore[arg-type]
-    for place in range(4):
-        made.add(checkpoint_message(*base[:place], other[place], *base[place + 1 :]))  # type: ignore[arg-type]
-    assert len(made) == 5
+    epochs, indices, orders, states = (blake3(b"epoch"), blake3(b"another")), (7, 8), (OURS, OTHER), (STATE, STATE_2)
+    made = {checkpoint_message(*content) for content in itertools.product(epochs, indices, orders, states)}
+    assert len(made) == 16
 
 
 def test_every_eighth_round_is_a_checkpoint_if_anything_was_delivered() -> None:
@@ -380,7 +385,7 @@ def test_a_sync_point_is_certified_everywhere(n: int) -> None:
     id = propose(cluster, 0)
     vote(cluster, id, range(1, n))
     decided(cluster, id)
-    (point,) = cluster.points[0]
+    (point,) = cluster.points(0)
     for i in range(cluster.size):
         cluster.step(i, Certify(point.index))
     cluster.run_until(lambda: all(cluster.certified))
@@ -414,7 +419,7 @@ def test_a_peer_whose_state_differs_learns_it_and_the_others_go_on() -> None:
     id = propose(cluster, 0)
     vote(cluster, id, range(4))
     decided(cluster, id)
-    index = cluster.points[0][0].index
+    index = cluster.points(0)[0].index
     for i in range(4):
         cluster.step(i, Attest(index, STATE_2 if i == 2 else STATE))
     cluster.run_until(lambda: bool(cluster.diverged))

@@ -51,7 +51,7 @@ def check_points(cluster: Cluster) -> int:
     told = [
         [
             (p.index, p.kind, p.metadata, p.proposal, p.proposer, p.approvals, p.epoch_index, p.session_id, p.closed_by)
-            for p in cluster.points[i]
+            for p in cluster.points(i)
         ]
         for i in cluster.live
     ]
@@ -83,7 +83,7 @@ def test_a_sync_point_stands_at_the_same_index_everywhere(n: int, rule: str, ord
     decided(cluster, id)
     cluster.run_until(lambda: cluster.all_have(6))
     assert check_points(cluster) == 1
-    (point,) = cluster.points[0]
+    (point,) = cluster.points(0)
     assert (point.proposal, point.proposer) == (id, n - 1)
     status = {(machine.status().epoch_index, machine.status().proposals) for machine in cluster.machines}
     assert status == {(1, 0)}
@@ -158,7 +158,7 @@ def test_nothing_comes_after_the_end_and_rounds_stop() -> None:  # S4
     assert check_points(cluster) == 1
     assert cluster.closed[0] == {end: Outcome.ADOPTED, late: Outcome.ENDED}
     assert all(machine.status().ended for machine in cluster.machines)
-    index = cluster.points[0][0].index
+    index = cluster.points(0)[0].index
     count, frames = made(cluster), len(cluster.frames)
     cluster.run(1_000 * MS)
     assert made(cluster) == count, "rounds stop once q votes for the end are here"
@@ -172,7 +172,7 @@ def test_nothing_comes_after_the_end_and_rounds_stop() -> None:  # S4
 def test_beats_come_under_load_and_not_while_it_idles(epoch_ms: int) -> None:  # S5
     cluster = Cluster(4, network=Network(epoch_ms=epoch_ms))
     cluster.run(5_000 * MS)
-    assert not any(cluster.points)
+    assert not any(cluster.points(i) for i in cluster.live)
     start = cluster.now
     for number in range(6 * epoch_ms // 10):
         cluster.submit(number % 4, b"%d" % number)
@@ -180,8 +180,8 @@ def test_beats_come_under_load_and_not_while_it_idles(epoch_ms: int) -> None:  #
     cluster.run(3_000 * MS)
     count = check_points(cluster)
     assert 3 <= count <= 6
-    assert {point.kind for point in cluster.points[0]} == {SyncPointKind.EPOCH}
-    times = [start, *(point.consensus_at for point in cluster.points[0])]
+    assert {point.kind for point in cluster.points(0)} == {SyncPointKind.EPOCH}
+    times = [start, *(point.consensus_at for point in cluster.points(0))]
     assert all(later >= earlier + epoch_ms * MS for earlier, later in itertools.pairwise(times))
     cluster.run(10_000 * MS)
     assert check_points(cluster) == count
@@ -207,7 +207,7 @@ def test_a_proposal_and_votes_in_events_that_are_too_old_are_said_again() -> Non
     vote(cluster, lost, [1, 2])
     decided(cluster, id, lost)
     assert check_points(cluster) == 2
-    assert cluster.points[0][0].approvals >> 3 & 1, "the vote of before the partition counts"
+    assert cluster.points(0)[0].approvals >> 3 & 1, "the vote of before the partition counts"
     assert not any(done.event.creator == 3 and done.event.round == at for done in cluster.delivered[0])
 
 
@@ -229,8 +229,8 @@ def test_who_starts_anew_hears_the_same() -> None:  # R1
         id = propose(cluster, salt, SyncPointKind.SESSION, salt=salt)
         vote(cluster, id, range(4))
         decided(cluster, id)
-    session = cluster.points[0][-1].session_id
+    session = cluster.points(0)[-1].session_id
     cluster.restart(1)
-    cluster.run_until(lambda: len(cluster.points[1]) == 3)
-    assert cluster.points[1][-1].session_id == session
+    cluster.run_until(lambda: len(cluster.points(1)) == 3)
+    assert cluster.points(1)[-1].session_id == session
     assert check_points(cluster) == 3
