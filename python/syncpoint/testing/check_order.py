@@ -12,12 +12,12 @@ from ..core.crypto import blake3
 from ..core.order import DOMAIN_ORDER
 from ..core.status import Status
 from ..errors import EngineStopped
-from ..message import Event
+from ..message import Event, Message
 from .checker import Checker, Observed
-from .cluster import Node
+from .cluster import Cluster, Node
 from .history import Place, Sent, Stream
 
-__all__ = ["Agreement", "Causality", "NoDuplicates", "NoLoss", "TotalOrder"]
+__all__ = ["Agreement", "Causality", "NoDuplicates", "NoLoss", "TotalOrder", "epoch_id_of"]
 
 _FULL = 16  # one message in so many is compared in everything, not only in what makes the order
 _PLACE = struct.Struct("<Q32sQ")
@@ -28,7 +28,7 @@ _PAYLOAD_BYTES_AT = 93  # in an EVENT frame
 class TotalOrder(Checker):
     """Each stream counts from 0 without a gap, whenever it begins anew (O8)."""
 
-    def out_of_turn(self, stream: Stream, message: Event) -> None:
+    def out_of_turn(self, stream: Stream, message: Message) -> None:
         """The last index is one less than the number of messages."""
         if stream.last + 1 != stream.count:
             raise self.violated(
@@ -46,10 +46,7 @@ class Agreement(Checker):
 
     def __init__(self, observed: Observed) -> None:
         super().__init__(observed)
-        cluster = observed.cluster
-        members = tuple(Member(bytes(peer.public), peer.capabilities.flags) for peer in cluster.peers)
-        epoch_id = Committee.genesis(cluster.network, members, "simulated").epoch_id
-        self._order_hash = blake3(DOMAIN_ORDER + epoch_id)
+        self._order_hash = blake3(DOMAIN_ORDER + epoch_id_of(observed.cluster))
 
     def message(self, stream: Stream, message: Event, place: Place) -> None:
         """Equal to what the first one saw there."""
@@ -71,6 +68,9 @@ class Agreement(Checker):
 
     def ordered(self, place: Place) -> None:
         """The order hash is what it must be."""
+        if not place.hash:  # a sync point, and nobody looked at the machine: what stands for it is not known
+            self._order_hash = place.order_hash
+            return
         self._order_hash = blake3(self._order_hash + _PLACE.pack(place.index, place.hash, place.consensus_at))
         if self._order_hash != place.order_hash:
             expected, self._order_hash = self._order_hash, place.order_hash
@@ -109,8 +109,10 @@ class NoDuplicates(Checker):
     def ordered(self, place: Place) -> None:
         """It is the first with its hash, its slot, and each of its transactions."""
         history, index = self.history, place.index
-        if history.index_of[place.hash] != index:
+        if history.index_of[place.hash or place.order_hash] != index:
             raise self.violated(place.node, f"{_told(place)} is at index {history.index_of[place.hash]} already")
+        if place.point is not None:
+            return
         earlier = history.slots[place.creator, place.round]
         if earlier != index:
             raise self.violated(
@@ -179,7 +181,12 @@ class NoLoss(Checker):
                 raise self.violated(sent.node, f"{sent} was refused ({sent.error!r}), but is in the order at {found}")
 
     def pending(self) -> list[tuple[Sent, Status]]:
-        """What has to get into the order and is not there, with what its sender's machine says."""
+        """What has to get into the order and is not there, with what its sender's machine says.
+
+        Nothing has to any more once the session has ended (S4).
+        """
+        if self.history.end is not None:
+            return []
         statuses: dict[int, Status | None] = {}
         missing = []
         for sent in self.history.open.values():
@@ -243,7 +250,15 @@ class Causality(Checker):
                 raise self.violated(sent.node, f"{sent} comes after what was sent later: {last}, in {_told(place)}")
 
 
+def epoch_id_of(cluster: Cluster) -> bytes:
+    """By what a cluster's network is known."""
+    members = tuple(Member(bytes(peer.public), peer.capabilities.flags) for peer in cluster.peers)
+    return Committee.genesis(cluster.network, members, "simulated").epoch_id
+
+
 def _told(place: Place) -> str:
+    if place.point is not None:
+        return f"{place.point} (first received by peer {place.node} at {place.at_ns / 1e9:.6f} s)"
     return (
         f"the event at index {place.index} (hash {place.hash.hex()}, consensus_at {place.consensus_at}, order hash "
         f"{place.order_hash.hex()}, creator {place.creator}, round {place.round}, created_at {place.created_at}, "

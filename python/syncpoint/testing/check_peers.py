@@ -12,10 +12,11 @@ from ..core.fetch import MAX_MISSING
 from ..core.retain import RETAIN_GC_DEPTHS
 from ..core.status import Status
 from ..core.wire import event_digest, header_of, max_frame_bytes
-from ..errors import EngineStopped, QueueFull
-from ..message import Event
+from ..errors import DivergenceError, EngineStopped, QueueFull
+from ..message import Message
 from ..stream import MAX_UNREAD_MESSAGES
 from .check_order import Agreement, NoLoss
+from .check_points import SyncPoints
 from .checker import Checker, Observed
 from .cluster import Node
 from .history import Place, Sent, Stream
@@ -24,6 +25,7 @@ from .loop import Process, _running
 __all__ = ["ApiHistory", "BoundedMemory", "NoSelfFork", "Progress", "QuietLogs"]
 
 _SeenEvent = tuple[bytes, int, int]  # digest, which start broadcast it (0: it was ordered), virtual ns
+_NEAR_NS = 10_000_000_000  # proposals with a deadline in so much consensus time are waited for
 _HOST = re.compile(r"host (\d+)")  # how a process is called
 
 
@@ -69,13 +71,14 @@ class Progress(Checker):
     (`left_behind`; F4, R4). What was in order before healing is little to ask for: see `Checkers.healed` for `probes`.
     """
 
-    def __init__(self, observed: Observed, no_loss: NoLoss) -> None:
+    def __init__(self, observed: Observed, no_loss: NoLoss, points: SyncPoints) -> None:
         super().__init__(observed)
         self.left_behind: set[int] = set()
         self.not_asked = False  # whether there were too few to ask for anything, when it was looked at last
         self.probes: dict[int, Sent] = {}  # what each host was given to send, after all was well again
         self.healed_at = 0  # virtual ns
         self._no_loss = no_loss
+        self._points = points
         self._ordered = 0  # events, when all was well again
 
     def healed(self) -> None:
@@ -113,9 +116,12 @@ class Progress(Checker):
             node = self.cluster.nodes[sent.node]
             if not sent.awaited or sent.node not in halted or sent.incarnation != node.host.starts:
                 continue
-            if halted[sent.node] or sent.transaction in history.where[node.creator]:  # else it is among those above
+            if (
+                halted[sent.node] or history.end is not None or sent.transaction in history.where[node.creator]
+            ):  # else it is among those above
                 waits.append(f"{sent} has neither receipt nor error")
-        needed = max(history.last_carrying + 1, self._ordered)
+        waits += self._points.pending(_NEAR_NS)
+        needed = max(history.last_carrying + 1, self._ordered) if history.end is None else history.end + 1
         for node, _ in live:
             stream = history.streams.get(node.number)
             if node.deaf or node.number in self.left_behind:
@@ -127,7 +133,7 @@ class Progress(Checker):
             if count < needed:
                 waits.append(f"peer {node.number} has received {count} events, of at least {needed}")
         for number, sent in self.probes.items():
-            if sent.error is not None and halted.get(number) is False:
+            if sent.error is not None and halted.get(number) is False and history.end is None:
                 waits.append(f"{sent} was refused: {sent.error!r}")
         return waits
 
@@ -323,14 +329,19 @@ class ApiHistory(Checker):
         self._stopped: dict[tuple[int, int], int] = {}  # (host, start) -> when it was told so first, virtual ns
         self._over: set[tuple[int, int]] = set()  # (host, start) whose stream has ended
 
-    def out_of_turn(self, stream: Stream, message: Event) -> None:
+    def out_of_turn(self, stream: Stream, message: Message) -> None:
         """Not after the end."""
         if stream.ended:
             raise self.violated(stream.node.number, f"after the end of its stream comes {message!r}")
 
     def ended(self, node: Node) -> None:
-        """Only where somebody stopped the engine."""
+        """Only where somebody stopped the engine, or where the session ended (S4)."""
         key = (node.number, node.host.starts)
+        stream = self.history.streams.get(node.number)
+        if stream is not None and self.history.end is not None and stream.last == self.history.end:
+            return
+        if isinstance(node.failed, DivergenceError) and Agreement.__name__ in self.observed.excusable:  # C4
+            return
         if node.number not in self.observed.stopping and key not in self._over:
             self._over.add(key)
             why = "its stream has ended" if node.failed is None else f"its application failed with {node.failed!r}"

@@ -98,6 +98,10 @@ class ConsensusTime(Checker):
         before, self._last = self._last, place.consensus_at
         if place.consensus_at <= before:
             raise self.violated(place.node, f"{_told(place)} is not above the one before it, {before}")
+        if place.point is not None:
+            if place.consensus_at != before + 1 and before >= 0:
+                raise self.violated(place.node, f"{place.point} has not the time behind {before}")
+            return
         low = self._lows.pop((place.creator, place.round), 0) if self.fair else self._low_of_batch(place.closed_by)
         if not self._bounded or (not self.fair and place.closed_by <= 1):
             return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from ..core.input import Input
+from ..core.output import Output
 from ..core.status import Status
-from ..message import Event
+from ..message import Event, Message, SyncPoint
 from .cluster import Cluster, Node
 from .history import History, Place, Sent, Stream
 
@@ -84,7 +86,13 @@ class Checker:
     def message(self, stream: Stream, message: Event, place: Place) -> None:
         """An application received an index that is in the order already: `place`. Called often."""
 
-    def out_of_turn(self, stream: Stream, message: Event) -> None:
+    def pointed(self, stream: Stream, point: SyncPoint, place: Place) -> None:
+        """An application received a sync point whose index is in the order already: `place`."""
+
+    def stepped(self, node: Node, inputs: Sequence[Input], outputs: Sequence[Output]) -> None:
+        """A machine made a step. Called often."""
+
+    def out_of_turn(self, stream: Stream, message: Message) -> None:
         """An application received a message that is not the next one, or comes after the end."""
 
     def ordered(self, place: Place) -> None:

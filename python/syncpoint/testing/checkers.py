@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+from ..core.input import Input
+from ..core.output import Output
 from ..core.status import Status
 from ..core.wire import FrameType
 from ..engine import Engine
 from ..errors import EngineStopped
-from ..message import Event
+from ..message import Message, SyncPoint
 from .check_events import NoInvalid
 from .check_order import Agreement, Causality, NoDuplicates, NoLoss, TotalOrder
 from .check_peers import ApiHistory, BoundedMemory, NoSelfFork, Progress, QuietLogs
+from .check_points import SyncPoints
 from .check_time import ConsensusTime
 from .checker import Checker, Observed, Violation
 from .cluster import Cluster, Node
@@ -60,13 +63,15 @@ class Checkers:
         self.violations: list[Violation] = []
         self.quiet_logs = QuietLogs(self.observed, expected_logs)
         no_loss = NoLoss(self.observed)
-        self.progress = Progress(self.observed, no_loss)
+        self.points = SyncPoints(self.observed)
+        self.progress = Progress(self.observed, no_loss, self.points)
         self.all: tuple[Checker, ...] = (
             TotalOrder(self.observed),
             Agreement(self.observed),
             NoDuplicates(self.observed),
             Causality(self.observed),
             ConsensusTime(self.observed),
+            self.points,
             no_loss,
             NoSelfFork(self.observed),
             NoInvalid(self.observed),
@@ -89,12 +94,13 @@ class Checkers:
         history.changed = self._on_outcome
         cluster.received = self.received
         cluster.ended = self.ended
+        cluster.stepped = self.stepped
         cluster.internet.watch = self.broadcast
         cluster.internet.watch_sent = self.handed
 
     # -- what happens -------------------------------------------------------------------------------
 
-    def received(self, node: Node, message: Event) -> None:
+    def received(self, node: Node, message: Message) -> None:
         """An application received a message: what `cluster.received` calls."""
         if node.number not in self._honest:
             return
@@ -105,12 +111,20 @@ class Checkers:
                 for check in self._out_of_turn:
                     check(stream, message)
             if place is not None and not stream.first:
-                for compare in self._message:
-                    compare(stream, message, place)
+                if isinstance(message, SyncPoint):
+                    self.points.pointed(stream, message, place)
+                else:
+                    for compare in self._message:
+                        compare(stream, message, place)
         except Violation as violation:
             self._keep(violation)
         if place is not None and stream.first:
             self._on_order(place)
+
+    def stepped(self, node: Node, inputs: Sequence[Input], outputs: list[Output]) -> None:
+        """A machine made a step: what `cluster.stepped` calls."""
+        if node.number in self._honest:
+            self._try(self.points.stepped, node, inputs, outputs)
 
     def ended(self, node: Node) -> None:
         """An application got its last message, or is over: what `cluster.ended` calls."""
@@ -193,7 +207,7 @@ class Checkers:
     def _probe(self) -> None:
         """Let those send something who have not yet, since all is well."""
         probes = self.progress.probes
-        for node in self.observed.nodes() if self._probes else ():
+        for node in self.observed.nodes() if self._probes and self.history.end is None else ():
             if node.number not in probes and self.progress.may_be_probed(node):
                 assert node.engine is not None
                 transaction = b"probe %d, of peer %d" % (len(self.history.sends), node.number)

@@ -16,9 +16,10 @@ from ..core.output import Output
 from ..engine import Engine
 from ..errors import ArgumentError
 from ..keys import KeySecret
-from ..message import Event
+from ..message import Event, Message
 from ..options import Options
 from ..peers import PeerCapabilities, Peers
+from ..proposal import Proposal
 from ..runtime import driver
 from ..socket import Socket
 from .clock import HostClock
@@ -114,9 +115,10 @@ class Cluster:
         self.faults: list[object] = []  # those that last, and have begun and not ended
         self.happened: Counter[str] = Counter()
         self.invalid: dict[bytes, str] = {}  # digest -> what is wrong, of events that liars made against the rules
-        self.received: Callable[[Node, Event], None] | None = None  # sees every message, before the application
+        self.received: Callable[[Node, Message], None] | None = None  # sees every message, before the application
         self.ended: Callable[[Node], None] | None = None  # told when an application got its last message, or is over
         self.stepped: Callable[[Node, Sequence[Input], list[Output]], None] | None = None
+        self.approve: Callable[[Node, Proposal], bool | None] | None = None  # instead of the default policy
         self.local = dict(local or {})
         self.sync_ns = sync_ns
         self.durability = durability
@@ -317,7 +319,13 @@ class Cluster:
         """What the process of a peer does."""
         watch = functools.partial(self._watch, node)
         async with SimulatedContext(
-            node.host, node.core, self.local, watch, durability=self.durability, retain_rounds=self.retain_rounds
+            node.host,
+            node.core,
+            self.local,
+            watch,
+            durability=self.durability,
+            retain_rounds=self.retain_rounds,
+            approve=None if self.approve is None else functools.partial(self.approve, node),
         ) as context:
             socket = await Socket.bind(context, self._address(node))
             secret = self.secrets[node.creator]
@@ -344,11 +352,14 @@ class Cluster:
         while (message := await engine.recv_message()) is not None:
             if message.index >= node.received:
                 node.received = message.index + 1
-            if not isinstance(message, Event):
-                continue
             if self.received is not None:
                 self.received(node, message)
-            if self.crash_when_final.get(node.number) and message.creator == own and message.transaction_count:
+            if (
+                self.crash_when_final.get(node.number)
+                and isinstance(message, Event)
+                and message.creator == own
+                and message.transaction_count
+            ):
                 self.happened["fault crash_when_final"] += 1
                 self.crash(node.number, by=self.crash_when_final[node.number].pop(0))
                 await self.loop.create_future()  # it is dead: nothing comes after this
@@ -357,6 +368,8 @@ class Cluster:
                 await node.hearing
         if self.ended is not None:
             self.ended(node)
+        if engine.status().consensus.ended:  # the engine goes on for others that are not there yet (S4)
+            await self.loop.create_future()
 
     def _release(self) -> None:
         self.internet.release(node.host.open_links for node in self.nodes if node.host.open_links is not None)

@@ -35,7 +35,7 @@ from .faults import (
 from .liars import LIARS, ONLY_BY_NAME, LiarSpec
 from .regions import one_way_ns
 from .rejoin import draw_crashes
-from .scenario import Load, Scenario
+from .scenario import Agenda, Load, Scenario
 from .storage import Store
 
 __all__ = ["PROFILES", "draw"]
@@ -236,6 +236,46 @@ def _rejoin(draw: Draw) -> Scenario:
     )
 
 
+def _sync(draw: Draw) -> Scenario:
+    """Proposals and votes on sync points, several at once, while something goes wrong; liars vote both ways."""
+    rng = draw.rng
+    n = draw.count_of_peers((1, 2, 4, 4, 4, 4, 5, 7, 7))
+    delays = Delays(
+        kind=rng.choice(("fixed", "uniform", "lognormal")),
+        low_ns=rng.choice((200_000, MS)),
+        high_ns=rng.choice((2, 5)) * MS,
+        sigma=rng.choice((0.1, 0.5)),
+        grain_ns=rng.choice((0, 250_000)),
+        loss=rng.choice((0, 0, 0.02)),
+    )
+    scenario = _network(draw, n, delays, draw.rounds(n) * 4 * MS, rng.randint(0, 3), liars=0)
+    spare = scenario.tolerated - len(scenario.forgetful | _dead(scenario))
+    lying = tuple(
+        LiarSpec(kind="false_voter", creator=creator, strength=rng.choice((0.3, 1.0)))
+        for creator in rng.sample(range(n), rng.randint(0, max(0, spare)))
+        if not any(creator in fault.whom for fault in scenario.faults)
+    )
+    agenda = Agenda(
+        proposals=rng.choice((4, 8, 16)),
+        burst=rng.choice((1, 2, 4)),
+        refused=rng.choice((0.0, 0.2)),
+        open=rng.choice((0.0, 0.3, 1.0)),
+        hasty=rng.choice((0.0, 0.3)),
+        ends=rng.random() < 0.2,
+    )
+    return dataclasses.replace(scenario, liars=lying, agenda=agenda, epoch_ms=rng.choice((0, 0, 20, 100)))
+
+
+def _dead(scenario: Scenario) -> frozenset[int]:
+    """Who dies and does not come back."""
+    return frozenset(
+        peer
+        for fault in scenario.faults
+        if isinstance(fault, Crash | CrashWhenFinal) and fault.until_ns is None
+        for peer in fault.whom
+    )
+
+
 PROFILES: dict[str, Callable[[Draw], Scenario]] = {
     "lan": _lan,
     "kills": _kills,
@@ -245,6 +285,7 @@ PROFILES: dict[str, Callable[[Draw], Scenario]] = {
     "twins": _twins,
     "beyond": _beyond,
     "rejoin": _rejoin,
+    "sync": _sync,
 }
 """What `draw` draws, by name."""
 

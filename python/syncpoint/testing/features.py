@@ -46,6 +46,19 @@ WANTED: dict[str, dict[str, int]] = {
     "kills": {"fault crash_when_final": 490},  # of 500
     "twins": {"forks seen": 1, "liar twin": 1, "fault partition": 1},
     "beyond": {"forks seen": 1},
+    "sync": {
+        f"proposals {outcome}": least
+        for outcome, least in (("adopted", 500), ("refused", 50), ("expired", 50), ("invalid", 1), ("ended", 1))
+    }
+    | {
+        "proposals in flight together": 100,
+        "sync points": 1_000,
+        "beats": 100,
+        "certificates": 100,
+        "sessions ended": 20,
+        "restarts": 20,
+        "liar false_voter": 50,
+    },
     "rejoin": {"restarts of all peers": 1, "stores unsynced": 1, "stores torn": 1, "probes": 1}
     | {f"restarts {store}": 1 for store in Store},
 }

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..core.crypto import blake3
-from ..message import Event, Receipt
+from ..message import Event, Message, Receipt, SyncPoint
 from .cluster import Cluster, Node
 from .loop import BEGIN_NS
 
-__all__ = ["History", "Place", "Sent", "Stream"]
+__all__ = ["Asked", "History", "Place", "Sent", "Stream"]
 
 _pack_message = struct.Struct("<QQHI").pack
 _CALL = struct.Struct("<cQHII")
@@ -37,6 +37,7 @@ class Place:
     node: int  # who saw it first ...
     at_ns: int  # ... and when, in virtual time
     made_ns: int  # when its creator sent it first, in virtual time; -1 if that is unknown, or without transactions
+    point: SyncPoint | None = None  # what stands there if it is no event; then nobody made it (creator -1, round 0)
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +60,23 @@ class Sent:
         what = self.transaction if len(self.transaction) <= 80 else self.transaction[:80] + b"..."
         how = "submitted" if self.awaited else "sent"
         return f"{what!r}, {how} by peer {self.node} (start {self.incarnation}) at {self.at_ns / 1e9:.6f} s"
+
+
+@dataclass(slots=True, eq=False)
+class Asked:
+    """A sync point that an application asked for, and what came of it."""
+
+    node: int  # number of the host
+    incarnation: int  # the start of that host
+    kind: int
+    metadata: bytes  # by which it is known
+    at_ns: int  # virtual time
+    deadline_ns: int  # consensus time, about
+    outcome: SyncPoint | BaseException | None = None
+
+    def __str__(self) -> str:
+        """For a report."""
+        return f"proposal {self.metadata!r} of peer {self.node} (start {self.incarnation}) at {self.at_ns / 1e9:.6f} s"
 
 
 @dataclass(slots=True, eq=False)
@@ -89,6 +107,10 @@ class History:
         self.sends: dict[bytes, Sent] = {}
         self.open: dict[bytes, Sent] = {}  # of these, neither refused nor, as far as promised, at their end
         self.streams: dict[int, Stream] = {}  # number of the host -> its application's
+        self.asked: dict[bytes, Asked] = {}  # by metadata
+        self.points: list[int] = []  # indices of sync points
+        self.digests: dict[int, bytes] = {}  # index of a sync point -> what stands for it in the order hash
+        self.end: int | None = None  # index of the sync point that ended the session
         self.last_carrying = -1  # the highest index with transactions
         self.receipts = 0
         self.changed: Callable[[Sent], None] | None = None  # called for each outcome of something sent
@@ -104,7 +126,7 @@ class History:
 
     @property
     def ordered(self) -> int:
-        """How many events are in the agreed order."""
+        """How many events and sync points are in the agreed order."""
         return len(self.order)
 
     # -- what the applications do -------------------------------------------------------------------
@@ -138,23 +160,37 @@ class History:
         self._note(b"x", sent, type(error).__name__.encode())
         self._tell(sent)
 
+    def asks(self, asked: Asked) -> None:
+        """An application proposes a sync point now. All of a simulation have other metadata."""
+        assert asked.metadata not in self.asked, f"{asked.metadata!r} is proposed twice"
+        self.asked[asked.metadata] = asked
+        self._log += _CALL.pack(b"p", asked.at_ns, asked.node, len(self.asked), asked.kind)
+
+    def answered(self, asked: Asked, outcome: SyncPoint | BaseException) -> None:
+        """It learned what came of it."""
+        asked.outcome = outcome
+        what = str(outcome.index) if isinstance(outcome, SyncPoint) else type(outcome).__name__
+        self._log += _CALL.pack(b"o", self._loop.now_ns - BEGIN_NS, asked.node, 0, len(what)) + what.encode()
+
     def ended(self, node: Node) -> None:
         """The application got None: no more messages."""
         self._stream(node).ended = True
 
-    def received(self, node: Node, message: Event) -> Stream:
+    def received(self, node: Node, message: Message) -> Stream:
         """An application received a message; how its stream stands now. Called for each message of each peer."""
         stream = self.streams.get(node.number)
         if stream is None or stream.incarnation != node.host.starts:
             stream = self._stream(node)
-        index: int = message._done.index  # the property would cost more than all that is done with it
+        # The property of an event would cost more than all that is done with it.
+        index: int = message.index if isinstance(message, SyncPoint) else message._done.index
         order, now = self.order, self._loop.now_ns
         place: Place | None = None
         if index < len(order):
             place = order[index]
             stream.first = False
         elif index == len(order):
-            place = self._place(node.number, message, now - BEGIN_NS)
+            make = self._point if isinstance(message, SyncPoint) else self._place
+            place = make(node.number, message, now - BEGIN_NS)  # type: ignore[arg-type]
             order.append(place)
             stream.first = True
         stream.last, stream.place = index, place
@@ -229,6 +265,18 @@ class History:
                     continue
                 if not sent.awaited or sent.receipt is not None:
                     self.open.pop(transaction, None)
+        return place
+
+    def _point(self, number: int, point: SyncPoint, now: int) -> Place:
+        digest = self.digests.get(point.index, b"")  # unknown only where nobody looks at machines
+        place = Place(
+            point.index, digest, point.timestamp, point.order_hash, -1, 0, 0, 0, (), (), number, now, -1, point
+        )  # fmt: skip
+        self._log += place.order_hash
+        self.index_of.setdefault(digest or point.order_hash, point.index)
+        self.points.append(point.index)
+        if point.is_session_ended and self.end is None:
+            self.end = point.index
         return place
 
     def _stream(self, node: Node) -> Stream:

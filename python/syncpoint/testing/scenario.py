@@ -16,7 +16,7 @@ from .delays import Delays
 from .faults import FAULTS, Fault, fault_from
 from .liars import LIARS, LiarSpec, liar_from
 
-__all__ = ["Load", "Scenario"]
+__all__ = ["Agenda", "Load", "Scenario"]
 
 VERSION = 1  # of the data; a scenario of another version is refused
 
@@ -34,8 +34,26 @@ class Load:
     """Transactions sent at once."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agenda:
+    """What the applications propose, at random times, and how the others vote on it."""
+
+    proposals: int = 0
+    burst: int = 1
+    """Proposals at once, each by another peer."""
+    refused: float = 0.0
+    """Share that all others refuse."""
+    open: float = 0.0
+    """Share on which each decides for itself: approves, refuses, votes late, or never."""
+    hasty: float = 0.0
+    """Share with a deadline so near that it may be missed."""
+    ends: bool = False
+    """Whether somebody proposes the end of the session when most of the run is over."""
+
+
 UNEVEN = Delays()
 USUAL = Load()
+NOTHING = Agenda()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +85,9 @@ class Scenario:
     patience_ns: int = 60_000_000_000
     """How long that may take."""
     load: Load = USUAL
+    agenda: Agenda = NOTHING
+    epoch_ms: int = 0
+    """As in `Network`."""
     faults: tuple[Fault, ...] = ()
     liars: tuple[LiarSpec, ...] = ()
 
@@ -103,7 +124,7 @@ class Scenario:
             value = getattr(self, field.name)
             if value == field.default:
                 continue
-            if field.name in ("delays", "load"):
+            if field.name in ("delays", "load", "agenda"):
                 plain = type(value)()
                 value = {
                     each.name: getattr(value, each.name)
@@ -152,6 +173,8 @@ class Scenario:
             fields["delays"] = _made(Delays, delays)
         if "load" in fields:
             fields["load"] = _made(Load, fields["load"])
+        if "agenda" in fields:
+            fields["agenda"] = _made(Agenda, fields["agenda"])
         fields["faults"] = tuple(map(fault_from, fields.get("faults", ())))
         fields["liars"] = tuple(map(liar_from, fields.get("liars", ())))
         scenario: Scenario = _made(cls, fields)
@@ -186,7 +209,7 @@ class Scenario:
         """What it is, in a few lines."""
         lines = [
             f"{self.peers} peers, {self.rule}/{self.order}, core {self.core}, seed {self.seed}, "
-            f"{self.duration_ns / 1e9:.2f} s, {self.load.transactions} transactions"
+            f"{self.duration_ns / 1e9:.2f} s, {self.load.transactions} transactions, {self.agenda.proposals} proposals"
         ]
         lines += [f"  liar {liar.creator}: {liar.kind} (strength {liar.strength:g})" for liar in self.liars]
         for fault in sorted(self.faults, key=lambda fault: fault.at_ns):

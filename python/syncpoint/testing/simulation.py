@@ -13,9 +13,11 @@ from pathlib import Path
 from ..core.config import Network
 from ..engine import Engine
 from ..errors import EngineStopped, QueueFull
+from ..message import Message
 from ..options import Options
 from .checkers import Checkers, Violation
 from .cluster import Cluster, Node
+from .deciding import Deciding
 from .features import Features
 from .history import History
 from .liars import LIARS, Liar
@@ -25,7 +27,7 @@ __all__ = ["Outcome", "Simulation", "simulate"]
 
 SAMPLES = 16  # looks at every peer, in the course of a scenario
 # What more liars than the network is made for may do: split it or stop it, but not break it.
-EXCUSABLE = frozenset({"Agreement", "Causality", "ConsensusTime", "NoDuplicates", "NoLoss", "Progress"})
+EXCUSABLE = frozenset({"Agreement", "Causality", "ConsensusTime", "NoDuplicates", "NoLoss", "Progress", "SyncPoints"})
 APP_AHEAD = "what lies between is ordered again"  # as it may be after a crash
 STANDS_STILL = "messages are unread: the engine stands still"  # as it should, with a limit that is low
 SETTLE_NS = 200_000_000  # between two looks whether everything has come to its end
@@ -66,7 +68,13 @@ class Simulation:
             scenario.peers,
             seed=scenario.seed,
             core=scenario.core,
-            network=Network(rule=scenario.rule, order=scenario.order, f=scenario.f, gc_depth=scenario.gc_depth),
+            network=Network(
+                rule=scenario.rule,
+                order=scenario.order,
+                f=scenario.f,
+                gc_depth=scenario.gc_depth,
+                epoch_ms=scenario.epoch_ms,
+            ),
             options=Options(base_min_event_interval_us=scenario.min_interval_us, heartbeat_us=scenario.heartbeat_us),
             local={"retain_events": scenario.retain_events, "pool_bytes_per_sender": scenario.pool_bytes},
             delays=scenario.delays,
@@ -87,6 +95,10 @@ class Simulation:
             excusable=EXCUSABLE if scenario.is_beyond else (),
             unsure=scenario.unsure,
         )
+        self.deciding: Deciding | None = None
+        if scenario.agenda.proposals or scenario.epoch_ms:
+            self.deciding = Deciding(self.cluster, self.history, self.checkers, scenario)
+            self.cluster.received = self._received
         self.features = Features(self.cluster, scenario)
         self.liars: list[Liar] = [
             LIARS[spec.kind](self.cluster, spec, random.Random(f"liar/{scenario.seed}/{spec.creator}"))
@@ -137,6 +149,9 @@ class Simulation:
         counts["peers left behind"] += len(checkers.progress.left_behind)
         counts["progress not asked for"] += checkers.progress.not_asked
         counts["probes"] += len(checkers.progress.probes)
+        counts.update(checkers.points.counts)
+        counts["sessions ended"] += self.history.end is not None
+        counts["proposals in flight together"] += self.deciding is not None and self.deciding.most_open > 1
         counts["exceptions not counted"] += len(checkers.quiet_logs.not_counted) + len(self.cluster.loop.last_words)
         return counts
 
@@ -163,6 +178,8 @@ class Simulation:
         if self.honest:
             cluster.start(*self.honest)
         self._send()
+        if self.deciding is not None and self.honest:
+            self.deciding.start(self.honest)
         for sample in range(1, SAMPLES + 1):
             cluster.run((scenario.duration_ns * sample // SAMPLES - cluster.now_ns) / 1e9)
             self.features.sample(self.checkers.sample())
@@ -177,6 +194,12 @@ class Simulation:
             cluster.run(SETTLE_NS / 1e9)
         self.features.sample(self.checkers.sample())
         self.checkers.finish()
+
+    def _received(self, node: Node, message: Message) -> None:
+        """Let the checkers see a message, and the applications decide what to say to it."""
+        self.checkers.received(node, message)
+        assert self.deciding is not None
+        self.deciding.received(node, message)
 
     def _look(self) -> None:
         """See what a fault has done while it lasts."""
@@ -225,7 +248,8 @@ class Simulation:
 def _expected_logs(scenario: Scenario) -> list[str]:
     """Warnings that are all right: a peer may doubt its store only where it has reason to."""
     doubts = [rf"^the store of host {peer}: own events may be missing" for peer in sorted(scenario.forgetful)]
-    return [*doubts, APP_AHEAD, *([STANDS_STILL] if scenario.unread is not None else [])]
+    split = ["DivergenceError", "the engine failed and stops"] if scenario.is_beyond else []  # C4: they notice it
+    return [*doubts, *split, APP_AHEAD, *([STANDS_STILL] if scenario.unread is not None else [])]
 
 
 def simulate(scenario: Scenario) -> Outcome:

@@ -9,6 +9,7 @@ from typing import Any
 from ..context import Context
 from ..core.config import Local, MachineConfig
 from ..core.crypto import blake3
+from ..proposal import Approve
 from ..runtime.clock import Clock
 from ..runtime.driver import Machine
 from ..runtime.links import Links, LinkSettings, LinkUser, Listener
@@ -104,9 +105,10 @@ class SimulatedContext(Context):
         *,
         durability: str = "full",
         retain_rounds: int | None = None,
+        approve: Approve | None = None,
     ) -> None:
         """`local` replaces fields of `Local`; `watch` gets each machine that is made, and gives the one that runs."""
-        super().__init__(core, durability=durability, retain_rounds=retain_rounds)
+        super().__init__(core, durability=durability, retain_rounds=retain_rounds, approve=approve)
         self._world = host
         self._make = host.make or super()._machine
         self._local = local

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...errors import ArgumentError
 from .base import Liar, LiarSpec
+from .decisions import FalseVoter
 from .forks import Equivocator, ForkBomb
 from .hiding import Silent, Stale, Withholder
 from .noise import FarFuture, Junk
@@ -30,11 +31,12 @@ LIARS: dict[str, type[Liar]] = {
         Twin,
         HotSpare,
         RuleBreaker,
+        FalseVoter,
     )
 }
 """Every kind of liar by its name."""
 
-ONLY_BY_NAME = frozenset({"rule_breaker"})
+ONLY_BY_NAME = frozenset({"rule_breaker", "false_voter"})
 """Kinds that are drawn only if they are asked for, so that the scenarios of all seeds so far stay what they are."""
 
 
