@@ -237,7 +237,8 @@ class Proposer:
         """Whether nobody has referred to us for as many rounds as can be referred to (V3).
 
         The others cannot have our events: they came too late, as those of a peer that was away for about as long as
-        they keep rounds. What builds on them is of no use to anybody, so we build on the others alone (docs/decisions/0015-far-behind.md).
+        they keep rounds. What builds on them is of no use to anybody, so we build on the others alone
+        (docs/decisions/0015-far-behind.md).
         """
         return self.committee.n > 1 and self.own_round > self._heard_round + self.network.gc_depth
 

@@ -33,8 +33,8 @@ def row_of(done: Agreed) -> DeliveredRow:
 def read_page(file: StoreFile, settings: StorageSettings, lowest: int, first: int, end: int) -> list[Agreed]:
     """What stands at the indices from `first` on: at least one, and as many below `end` as make a page.
 
-    `lowest` is the first index that the file has. Raises ArgumentError below it, and CorruptError where the first one is
-    damaged.
+    `lowest` is the first index that the file has. Raises ArgumentError below it, and CorruptError where the first one
+    is damaged.
     """
     if first < lowest:
         raise ArgumentError(f"the store begins with index {lowest}: what was before is forgotten")

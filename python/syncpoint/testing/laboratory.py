@@ -23,7 +23,7 @@ from ..core.input import Input, Received
 from ..core.output import Output
 from ..core.status import Status
 from ..errors import ArgumentError
-from ..message import Event
+from ..message import Event, Message
 from .baseline import Graph, Vertex, led, one_leader
 from .cluster import Cluster, Node
 from .delays import Delays
@@ -398,9 +398,9 @@ class _Run:
                     if vertex is not None:
                         vertex.arrived.setdefault(node.number, self.cluster.now_ns)
 
-    def _received(self, node: Node, message: Event) -> None:
-        """An application receives an event."""
-        if not self.loaded or node.number in self.dead:
+    def _received(self, node: Node, message: Message) -> None:
+        """An application receives an event; there is nobody here who asks for sync points."""
+        if not self.loaded or node.number in self.dead or not isinstance(message, Event):
             return
         creator = self._creators[message.creator]
         ours = self.times.setdefault((message.round, creator), [])
