@@ -23,6 +23,7 @@ __all__ = [
     "Delivered",
     "Event",
     "Machine",
+    "SyncPoint",
     "__version__",
     "admit",
     "blake3",
@@ -75,7 +76,7 @@ class Machine:
     def step(self, now: int, inputs: Sequence[Input]) -> list[Output]:
         """Take in what happened until `now` (ns since the Unix epoch, never decreasing); what to do about it.
 
-        `Deliver.messages` are objects of `Delivered` below.
+        `Deliver.messages` are objects of `Delivered` and `SyncPoint` below.
         """
 
     def status(self) -> Status:
@@ -152,6 +153,10 @@ class Delivered:
         """The event; always the same object."""
 
     @property
+    def digest(self) -> bytes:
+        """The event's id: what stands for it in the order hash."""
+
+    @property
     def parents(self) -> tuple[bytes, ...]:
         """The parents' digests, in creator order."""
 
@@ -180,11 +185,74 @@ class Delivered:
         """Of our own events: the number of each transaction, None from before a restart."""
 
 @final
+class SyncPoint:
+    """A decision of the network about itself, at its place in the agreed order (S2)."""
+
+    @property
+    def kind(self) -> int:
+        """One of SyncPointKind."""
+
+    @property
+    def metadata(self) -> bytes:
+        """What its proposer attached."""
+
+    @property
+    def proposal(self) -> bytes:
+        """The id of the proposal, 32 bytes; zeros: nobody had to ask."""
+
+    @property
+    def proposer(self) -> int | None:
+        """Creator; None: nobody had to ask."""
+
+    @property
+    def approvals(self) -> int:
+        """Bit set over creators: who agreed."""
+
+    @property
+    def epoch_index(self) -> int:
+        """Its number among the sync points, from 1."""
+
+    @property
+    def session_id(self) -> bytes:
+        """32 bytes: names the session that goes on or starts here."""
+
+    @property
+    def digest(self) -> bytes:
+        """32 bytes, in the place of an event's (O9)."""
+
+    @property
+    def index(self) -> int:
+        """In the same numbering as events."""
+
+    @property
+    def consensus_at(self) -> int:
+        """ns, strictly increasing (O8)."""
+
+    @property
+    def order_hash(self) -> bytes:
+        """32 bytes (O9)."""
+
+    @property
+    def closed_by(self) -> int:
+        """The round whose closing delivered it."""
+
+@final
 class DagRun:
     """One DAG as it goes through dag, decide and order, event by event."""
 
-    def __new__(cls, n: int, f: int | None, epoch_id: bytes, gc_depth: int, rule: str, order: str) -> DagRun: ...
-    def insert(self, digest: bytes, creator: int, round: int, created_at: int, parents: Sequence[bytes]) -> None:
+    def __new__(
+        cls, n: int, f: int | None, epoch_id: bytes, gc_depth: int, rule: str, order: str, epoch_ms: int = 0
+    ) -> DagRun: ...
+    def insert(
+        self,
+        digest: bytes,
+        creator: int,
+        round: int,
+        created_at: int,
+        parents: Sequence[bytes],
+        items: Sequence[tuple[int, bytes]] = (),
+        transactions: Sequence[bytes] = (),
+    ) -> None:
         """Insert an event, and decide what it makes decidable; `parents` are digests of events that are here."""
 
     def count(self, digest: bytes, creator: int, round: int, created_at: int, parents: Sequence[bytes]) -> None:
@@ -197,7 +265,10 @@ class DagRun:
         """Decide all that can be, for whoever counted a whole DAG before."""
 
     def close(self) -> list[tuple[int, list[tuple[bytes, int]]]]:
-        """Order all rounds that have closed since the last call: (round, [(digest, consensus_at), ...]) of each."""
+        """Order all rounds that have closed since the last call: (round, [(digest, consensus_at), ...]) of each.
+
+        Sync points are among what is ordered.
+        """
 
     def slots(self) -> dict[str, str]:
         """Every slot as "round/creator" and its status: an event's digest in hex, "skip" or "undecided"."""

@@ -75,6 +75,7 @@ __all__ = [
     "Delivered",
     "Event",
     "Machine",
+    "SyncPoint",
     "__version__",
     "admit",
     "blake3",

@@ -20,6 +20,7 @@ BUILT_INS = {"open", "input", "print", "id", "exec", "eval", "__import__", "brea
 MODULES = {
     "values", "error", "config", "committee", "crypto", "timer",
     "wire", "verify", "dag", "decide", "order",
+    "items", "epoch", "checkpoint", "exchange",
     "propose", "fetch", "journal", "recover", "retain", "input", "output", "status", "machine",
     "proof",
 }  # fmt: skip
@@ -61,7 +62,7 @@ def test_it_has_exactly_these_modules() -> None:  # L2
 
 
 def test_the_machine_is_what_the_rest_uses_of_it() -> None:
-    steps = {"dag", "decide", "order", "verify", "propose", "fetch", "timer"}
+    steps = {"dag", "decide", "order", "verify", "propose", "fetch", "exchange", "timer"}
     for path in files(PACKAGE):
         if CORE in path.parents or "testing" in path.parts or path.name == "_python.py":  # the core's own face
             continue

@@ -9,7 +9,7 @@ import ast
 import importlib
 import re
 from collections.abc import Iterator
-from enum import IntEnum
+from enum import EnumType, IntEnum
 
 import pytest
 
@@ -74,8 +74,9 @@ def test_constants_have_the_same_values(module: str) -> None:
     known: dict[str, object] = {}
     for name, value in rust_constants("config"):
         known[name] = evaluate(value, known)
+    enums = {enum.__name__: enum for enum in vars(python).values() if isinstance(enum, EnumType)}
     for name, value in rust_constants(module):
-        known[name] = evaluate(value, known)
+        known[name] = evaluate(value, known | enums)
         if hasattr(python, name):
             there = getattr(python, name)
             assert known[name] == (list(there) if isinstance(there, tuple) else there), name
@@ -94,10 +95,7 @@ def test_numbers_have_the_same_names(module: str) -> None:
     for enum in enums:
         body = re.search(rf"pub enum {enum.__name__} \{{(.*?)^\}}", rust_text(module), re.S | re.M)
         assert body, f"{module}.rs has no enum {enum.__name__}"
-        found = {
-            re.sub(r"(?<=.)(?=[A-Z])", "_", name).upper(): int(number)
-            for name, number in re.findall(r"^\s+(\w+) = (\d+),", body[1], re.M)
-        }
+        found = {member_of(name): int(number) for name, number in re.findall(r"^\s+(\w+) = (\d+),", body[1], re.M)}
         assert found == {member.name: member.value for member in enum}
 
 
@@ -108,6 +106,11 @@ def sentence(text: str) -> str:
     """The first sentence, without marks that only one language has."""
     plain = re.sub(r"[`\[\]]", "", " ".join(text.split()))
     return re.split(r"(?<=[.:])(?:\s|$)", plain)[0]
+
+
+def member_of(variant: str) -> str:
+    """What a variant of a Rust enumeration is called in Python."""
+    return re.sub(r"(?<=.)(?=[A-Z])", "_", variant).upper()
 
 
 def rust_text(module: str) -> str:
@@ -144,19 +147,21 @@ def rust_variants(module: str) -> set[str]:
 
 
 def rust_constants(module: str) -> Iterator[tuple[str, str]]:
-    yield from re.findall(r"const (\w+): [^=]+ = ([^;]+);", rust_text(module))
+    yield from re.findall(r"const (\w+): [^=]+ =\s+(\[0; \d+\]|[^;]+);", rust_text(module))
 
 
 def evaluate(text: str, known: dict[str, object]) -> object:
     """The value of a Rust constant, by Python's rules, which are the same here."""
     plain = re.sub(r"(?<=\d)_(?=\d)", "", text).replace("/", "//").replace("&", "").replace("Self::", "")
     plain = re.sub(r"(\w+)\.len\(\)", r"len(\1)", plain)
+    plain = re.sub(r"\[0; (\d+)\]", r"bytes(\1)", plain)
+    plain = re.sub(r"\b([A-Z]\w+)::([A-Z]\w+)", lambda match: f"{match[1]}.{member_of(match[2])}", plain)
     plain = re.sub(
         r"b\"(.*?)\"", lambda match: repr(match[1].encode().replace(b"////", b"//").replace(b"//", b"/")), plain
     )
     try:
-        return eval(plain, {"__builtins__": {"len": len}}, dict(known))
-    except (NameError, SyntaxError):
+        return eval(plain, {"__builtins__": {"len": len, "bytes": bytes}}, dict(known))
+    except (AttributeError, NameError, SyntaxError):
         return text
 
 

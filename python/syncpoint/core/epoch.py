@@ -65,7 +65,7 @@ class Ballot:
         return bool((self.approvals | self.refusals) >> creator & 1)
 
 
-class Closed(NamedTuple):
+class _Closed(NamedTuple):
     """A proposal that is decided, remembered until its deadline is over, so that nobody opens it again."""
 
     proposer: int
@@ -85,7 +85,7 @@ class Epoch:
         self._beat_from = 0  # consensus time of the first transaction since the last beat, 0 without (S5)
         self._opened: list[Ballot] = []  # since they were taken last
         self._closed: list[tuple[bytes, Outcome]] = []  # the same
-        self._remembered: dict[bytes, Closed] = {}
+        self._remembered: dict[bytes, _Closed] = {}
         self._adopted: list[Ballot] = []  # in the order in which they reached q
         self._changed = False
 
@@ -211,7 +211,7 @@ class Epoch:
 
     def _close(self, ballot: Ballot, outcome: Outcome) -> None:
         del self.open[ballot.id]
-        self._remembered[ballot.id] = Closed(ballot.proposer, ballot.proposal.deadline)
+        self._remembered[ballot.id] = _Closed(ballot.proposer, ballot.proposal.deadline)
         self._closed.append((ballot.id, outcome))
         self._changed = True
 
@@ -268,7 +268,7 @@ class Epoch:
         for _ in range(closed):
             id, proposer, deadline = _CLOSED.unpack_from(state, at)
             at += _CLOSED.size
-            self._remembered[id] = Closed(proposer, deadline)
+            self._remembered[id] = _Closed(proposer, deadline)
         if at != len(state):
             raise CorruptError("the state of proposals and votes is longer than it says")
 
