@@ -13,11 +13,13 @@ from syncpoint.core import wire
 from syncpoint.core.committee import Committee
 from syncpoint.core.config import Local, Network
 from syncpoint.core.dag import Node
+from syncpoint.core.epoch import Epoch, Outcome
 from syncpoint.core.input import Connected, Received, Start
+from syncpoint.core.items import proposal_id
 from syncpoint.core.machine import Machine
-from syncpoint.core.output import Deliver
+from syncpoint.core.output import Closed, Deliver, Opened
 from syncpoint.core.retain import Retention
-from syncpoint.core.values import Event, Parent
+from syncpoint.core.values import Event, ItemType, Parent, SyncPoint, SyncPointKind
 from syncpoint.core.wire import FrameType
 
 from .shelf import Shelf
@@ -239,6 +241,126 @@ def test_two_live_copies_stop_and_say_so() -> None:  # R5
     frames = [wire.encode_event(event) for event in events_of(cluster.machines[0])]
     spare.step(cluster.now, [Received(0, frames)])
     assert "another process" in str(spare.status().halted)
+
+
+def agreeing(seed: int, core: str = "python", **settings: object) -> Cluster:
+    """A network whose peers propose and vote at random times, under load."""
+    cluster = busy(seed, 6, core=core, local=LONG, **settings)
+    rng = random.Random(seed)
+    ids: list[bytes] = []
+    for number in range(60):
+        if number % 5 == 0:
+            ids.append(cluster.propose(rng.randrange(4), rng.choice(KINDS), b"%d" % number))
+        for id in ids[-3:]:
+            cluster.vote(rng.randrange(4), id, rng.random() < 0.8)
+        cluster.submit(rng.randrange(4), b"load %d" % number)
+        cluster.run(rng.randint(MS, 3 * MS))
+    cluster.run(300 * MS)
+    return cluster
+
+
+KINDS = (SyncPointKind.SESSION, SyncPointKind.SNAPSHOT, SyncPointKind.EPOCH, SyncPointKind.CUSTOM)
+
+
+@pytest.mark.parametrize("order", ["fair", "fast"])
+def test_it_decides_the_same_from_any_place_in_the_store(core: str, order: str) -> None:  # R1, S1, S2
+    """Wherever the store ends: open proposals stay open with their votes, and what is decided stays so."""
+    cluster = agreeing(3, core, order=order, epoch_ms=20)
+    assert {len(cluster.points(i)) for i in range(4)} == {len(cluster.points(1))}
+    assert len(cluster.points(1)) > 8
+    assert set(cluster.closed[1].values()) == {Outcome.ADOPTED, Outcome.REFUSED}
+    whole, then = cluster.stores[1], cluster.machines[1].status()
+    begun_with_open = 0
+    for end in range(0, len(whole.delivered) + 1, 3):
+        shelf = Shelf()
+        shelf.records, shelf.delivered = list(whole.records), whole.delivered[:end]
+        shelf.states = whole.states
+        machine = cluster._machine(1)
+        place = shelf.place()
+        outputs = machine.step(cluster.now, [Start(shelved(cluster, 1, shelf))])
+        delivered = [done for output in outputs if isinstance(output, Deliver) for done in output.messages]
+        states = [each for output in outputs if isinstance(output, Deliver) for each in output.states]
+        first, round = (place.next_index, place.round) if place is not None else (0, 0)
+        assert [(done.digest, done.order_hash) for done in delivered] == [
+            (done.digest, done.order_hash) for done in whole.delivered[first:]
+        ]
+        assert states == [each for each in whole.states if each[0] > round]
+        closed = {output.proposal: output.outcome for output in outputs if isinstance(output, Closed)}
+        opened = [output.proposal for output in outputs if isinstance(output, Opened)]
+        assert len(opened) == len(set(opened)), "opened twice"
+        adopted = {done.proposal for done in whole.delivered[:first] if isinstance(done, SyncPoint)}
+        assert not adopted.intersection(opened), "decided before, and opened again"
+        assert not adopted.intersection(closed)
+        assert all(cluster.closed[1][id] == outcome for id, outcome in closed.items())
+        status = machine.status()
+        assert (status.delivered, status.order_hash, status.epoch_index, status.proposals) == (
+            then.delivered, then.order_hash, then.epoch_index, then.proposals,
+        )  # fmt: skip
+        begun_with_open += bool(opened and set(opened) - proposed(cluster, whole, first))
+    assert begun_with_open > 3
+
+
+def proposed(cluster: Cluster, shelf: Shelf, first: int) -> set[bytes]:
+    """The proposals in events that were delivered from an index on."""
+    events = [done.event for done in shelf.delivered[first:] if not isinstance(done, SyncPoint)]
+    return {
+        proposal_id(cluster.epoch_id, event.creator, item.body)
+        for event in events
+        for item in event.items
+        if item.type == ItemType.PROPOSE
+    }
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_peers_restart_while_the_network_decides(core: str, seed: int) -> None:  # R1, S2
+    """A proposal is made, peers die and come back at every stage of its votes, and all end with one sync point."""
+    rng = random.Random(seed)
+    cluster = busy(seed, 6, core=core, local=LONG)
+    for number in range(8):
+        proposer, second, third, victim = rng.sample(range(4), 4)
+        id = cluster.propose(proposer, KINDS[number % 4], b"%d" % number)
+        cluster.run_until(lambda id=id: all(is_open(store, id) for store in cluster.stores))  # type: ignore[misc]
+        again(cluster, rng, victim)
+        cluster.vote(second, id)
+        cluster.run_until(lambda id=id: all(votes(store, id) == 2 for store in cluster.stores))  # type: ignore[misc]
+        again(cluster, rng, rng.choice((proposer, second, victim)))
+        cluster.vote(third, id)
+        cluster.run(rng.randint(0, 10 * MS))
+        again(cluster, rng, rng.randrange(4))
+        cluster.run_until(lambda id=id: all(adopted(store, id) for store in cluster.stores))  # type: ignore[misc]
+    cluster.run(1_000 * MS)
+    streams = [[(done.digest, done.order_hash) for done in store.delivered] for store in cluster.stores]
+    assert all(stream == max(streams, key=len)[: len(stream)] for stream in streams)
+    for store in cluster.stores:
+        points = [done for done in store.delivered if isinstance(done, SyncPoint)]
+        assert [point.metadata for point in points] == [b"%d" % number for number in range(8)]
+        assert [point.epoch_index for point in points] == list(range(1, 9))
+    assert not cluster.halted
+    assert not cluster.diverged
+
+
+def again(cluster: Cluster, rng: random.Random, i: int) -> None:
+    """A peer dies between two rounds, or in one, and comes back with its store."""
+    cluster.run_until(functools.partial(is_sent, cluster, i))
+    cluster.crash(i)
+    cluster.run(rng.randint(0, 15 * MS))
+    cluster.restart(i, records=shelved(cluster, i))
+
+
+def is_open(shelf: Shelf, id: bytes) -> bool:
+    return votes(shelf, id) > 0
+
+
+def votes(shelf: Shelf, id: bytes) -> int:
+    """How many have approved a proposal that is open, as the newest state says."""
+    epoch = Epoch(Committee.genesis(SHORT, members_of(4)), 0)
+    if shelf.states:
+        epoch.restore(shelf.states[-1][1])
+    return epoch.open[id].approvals.bit_count() if id in epoch.open else 0
+
+
+def adopted(shelf: Shelf, id: bytes) -> bool:
+    return any(done.proposal == id for done in shelf.delivered if isinstance(done, SyncPoint))
 
 
 def events_of(machine: Machine) -> list[Event]:

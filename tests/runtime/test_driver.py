@@ -8,12 +8,18 @@ from typing import Any, cast
 
 import pytest
 
+from syncpoint.core.checkpoint import Certificate, Divergence
+from syncpoint.core.epoch import Outcome
 from syncpoint.core.error import Reject
 from syncpoint.core.input import Connected, Disconnected, Input, Persisted, Received, Start, Submit
 from syncpoint.core.output import (
     Broadcast,
+    Certified,
+    Closed,
     Deliver,
+    Diverged,
     Halted,
+    Opened,
     Output,
     Persist,
     Queue,
@@ -24,10 +30,10 @@ from syncpoint.core.output import (
     Write,
 )
 from syncpoint.core.values import Delivered
-from syncpoint.errors import StorageError
+from syncpoint.errors import DivergenceError, StorageError
 from syncpoint.runtime import clock as clock_module
 from syncpoint.runtime.clock import SLEW, Clock
-from syncpoint.runtime.driver import JUNK
+from syncpoint.runtime.driver import JUNK, end_where_diverged
 from syncpoint.runtime.transport import Transport
 
 from .fakes import Bench
@@ -87,7 +93,8 @@ async def test_outputs_are_carried_out_in_order_and_written_once() -> None:
         [
             Broadcast(b"1"),
             Send(2, b"2"),
-            Deliver((delivered("3"), delivered("4"))),
+            Deliver((delivered("3"), delivered("4")), ((7, b"state"),)),
+            Closed(bytes(32), Outcome.REFUSED),
             Rejected(1, Reject.FRAME_TYPE),
             Queue(5, 55),
             Halted("6"),
@@ -99,14 +106,46 @@ async def test_outputs_are_carried_out_in_order_and_written_once() -> None:
     assert bench.log == [
         ("broadcast", b"1"),
         ("send", 2, b"2"),
-        ("store", "3", "4"),
+        ("store", "3", "4", (7, b"state")),
         ("deliver", "3", "4"),
+        Closed(bytes(32), Outcome.REFUSED),
         ("drop", 1),
         Queue(5, 55),
         ("halted", "6"),
         ("broadcast", b"7"),
         "flush",
     ]
+
+
+async def test_what_becomes_of_proposals_and_checkpoints_goes_to_one_place() -> None:
+    bench = Bench()
+    await bench.start()
+    outputs = [
+        Opened(bytes(32), 1, 7, 10**9, 5, b"metadata", True),
+        Closed(bytes(32), Outcome.ADOPTED),
+        Certified(Certificate(3, 4, bytes(32), bytes(32), 7, bytes(192))),
+        Diverged(Divergence(4, bytes(32), b"\1" * 32, False)),
+    ]
+    bench.machine.script.append(outputs)
+    bench.driver.connected(1)
+    bench.loop.run()
+    assert bench.log == [*outputs, "flush"]
+
+
+@pytest.mark.parametrize(("is_state", "what"), [(False, "order"), (True, "state")])
+async def test_a_contradiction_ends_the_driver_where_nobody_does_more_about_it(is_state: bool, what: str) -> None:  # C4
+    bench = Bench()
+    await bench.start()
+    bench.driver._agreement = end_where_diverged
+    certified = Certified(Certificate(3, 4, bytes(32), bytes(32), 7, bytes(192)))
+    diverged = Diverged(Divergence(4, b"\2" * 32, b"\1" * 32, is_state))
+    bench.machine.script.append([certified, diverged, Send(1, b"after it")])
+    bench.driver.connected(1)
+    bench.loop.run()
+    assert bench.log == []
+    (error,) = bench.errors
+    assert isinstance(error, DivergenceError)
+    assert str(error) == f"at index 4 our {what} hash is {'02' * 32}, and others say {'01' * 32}"
 
 
 @pytest.mark.parametrize("code", Reject)
