@@ -15,6 +15,7 @@ from syncpoint.core.fetch import Server
 from syncpoint.core.input import Received
 from syncpoint.core.output import Rejected
 from syncpoint.core.retain import Retention
+from syncpoint.core.values import SyncPointKind
 from syncpoint.core.wire import FrameType
 
 from .virtual import MS, Cluster, members_of
@@ -76,6 +77,37 @@ def test_it_gets_what_it_missed_from_the_stores_and_goes_on(whole: bool) -> None
     assert cluster.transactions(0).count(b"back again") == 1
     codes = {code for i, _, code in cluster.rejects if i != 3}
     assert not codes, "it sends nothing that is too old for the others"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_it_makes_the_sync_points_itself_that_it_missed(whole: bool) -> None:  # S2, R1
+    """Nobody sends it any: it orders what it gets, from a proposal that was open when it went away on."""
+    cluster = Cluster(4, network=Network(gc_depth=GC_DEPTH, epoch_ms=50), local=STORES)
+    ids = [cluster.propose(3, SyncPointKind.SESSION, b"before")]
+    cluster.vote(1, ids[0])
+    cluster.run_until(lambda: len(cluster.opened[3]) == 1)
+    cluster.run(30 * MS)
+    cluster.crash(3)
+    for number in range(AWAY):
+        if number % 10 == 5:
+            ids.append(cluster.propose(number % 3, SyncPointKind.CUSTOM, b"%d" % number))
+        for id in ids[-2:]:
+            cluster.vote((number + 1) % 3, id)
+        cluster.submit(number % 3, b"%d" % number)
+        cluster.run(3 * MS)
+    cluster.run_until(lambda: all(id in cluster.closed[0] for id in ids))
+    assert min(cluster.machines[i].status().floor_round for i in cluster.live) > 60
+    comes_back(cluster, 3, whole=whole)
+    if whole:
+        assert [(output.proposal, output.voted) for output in cluster.opened[3]] == [(ids[0], True)]
+    cluster.submit(3, b"back again")
+    cluster.run_until(lambda: all(b"back again" in cluster.transactions(i) for i in range(4)), within=5_000 * MS)
+    same_order(cluster)
+    told = [[(point.index, point.digest, point.metadata) for point in cluster.points(i)] for i in (0, 3)]
+    assert told[1][: len(told[0])] == told[0][: len(told[1])]
+    assert {metadata for _, _, metadata in told[1]} == {b"before", b"5", b"15", b"25", b"35", b""}
+    assert cluster.answers > 0
+    assert not cluster.diverged
 
 
 def test_its_event_closes_the_gap_when_another_one_dies_meanwhile() -> None:

@@ -15,10 +15,17 @@ from syncpoint.core.config import Member
 from syncpoint.core.epoch import Ballot, Outcome
 from syncpoint.core.items import Proposal, encode_proposal, encode_vote, proposal_id
 from syncpoint.core.items import Vote as VoteItem
-from syncpoint.core.journal import Position, encode_own_event, encode_peer_event
+from syncpoint.core.journal import (
+    Position,
+    StoredSyncPoint,
+    decode_record,
+    encode_own_event,
+    encode_peer_event,
+    encode_sync_point,
+)
 from syncpoint.core.values import Event, Item, ItemType, SyncPoint, SyncPointKind
 from syncpoint.core.wire import encode_event
-from syncpoint.runtime.rows import Identity
+from syncpoint.runtime.rows import Batch, EventRow, Identity
 from syncpoint.runtime.sqlite import SqliteFile
 from syncpoint.runtime.storage import Agreed, Loaded, StorageSettings
 from syncpoint.runtime.store import Store
@@ -238,6 +245,21 @@ async def read_all(store: Store, loaded: Loaded, first: int = 0) -> list[Agreed]
         found += page
         first = page[-1].index + 1
     return found
+
+
+def rewrite_point(path: Path, **changed: Any) -> EventRow:
+    """Let the first sync point of a store say something else, with a checksum that fits; its row."""
+    file = SqliteFile(path)
+    file.open()
+    row = next(row for row in file.events(1, 1000) if isinstance(decode_record(row.record), StoredSyncPoint))
+    record = decode_record(row.record)
+    assert isinstance(record, StoredSyncPoint)
+    place = {"digest": b"", "index": 0, "consensus_at": 0, "order_hash": b"", "closed_by": 0}
+    said_now = encode_sync_point(SyncPoint(**(record._asdict() | place | changed)))
+    file._db.execute("DELETE FROM event WHERE id = ?", (row.id,))
+    file.commit(Batch(events=[EventRow.of(row.id, row.round, row.top, row.digest, said_now)]), sync=False)
+    file.close()
+    return row
 
 
 def names(messages: Sequence[Agreed]) -> list[tuple[object, ...]]:

@@ -11,12 +11,10 @@ from typing import Any
 
 import pytest
 
-from syncpoint.core.journal import StoredSyncPoint, decode_record, encode_sync_point
 from syncpoint.core.values import SyncPoint, SyncPointKind
-from syncpoint.runtime.rows import Batch, EventRow
 from syncpoint.runtime.sqlite import SqliteFile
 
-from .history import OWN, filled, history, store_at, with_points
+from .history import OWN, filled, history, rewrite_point, store_at, with_points
 
 ROUNDS = 12
 
@@ -108,22 +106,9 @@ def test_sync_points_are_looked_at(pointed: Path, statement: str, complaint: str
         assert found.stdout.endswith(f"{counts}; all is as it was written\n"), found.stderr
 
 
-def rewritten(row: EventRow, **changed: Any) -> EventRow:
-    """A sync point that says something else, with a checksum that fits."""
-    record = decode_record(row.record)
-    assert isinstance(record, StoredSyncPoint)
-    fields = record._asdict() | {"digest": b"", "index": 0, "consensus_at": 0, "order_hash": b"", "closed_by": 0}
-    return EventRow.of(row.id, row.round, row.top, row.digest, encode_sync_point(SyncPoint(**(fields | changed))))
-
-
 @pytest.mark.parametrize("changed", [{"metadata": b"other"}, {"approvals": 15}, {"proposer": None}, {"epoch_index": 9}])
 def test_a_sync_point_that_says_something_else_is_named(pointed: Path, changed: dict[str, Any]) -> None:
-    file = SqliteFile(pointed)
-    file.open()
-    row = next(row for row in file.events(1, 1000) if isinstance(decode_record(row.record), StoredSyncPoint))
-    file._db.execute("DELETE FROM event WHERE id = ?", (row.id,))
-    file.commit(Batch(events=[rewritten(row, **changed)]), sync=False)
-    file.close()
+    row = rewrite_point(pointed, **changed)
     found = syncpoint("verify-store", pointed)
     assert (found.returncode, f"event {row.id}: another event than its row says" in found.stderr) == (1, True)
 

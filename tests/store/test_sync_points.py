@@ -31,6 +31,7 @@ from .history import (
     filled,
     names,
     read_all,
+    rewrite_point,
     store_at,
     with_points,
 )
@@ -268,6 +269,17 @@ async def test_a_damaged_sync_point_ends_the_stream_there(path: Path) -> None:
     with pytest.raises(CorruptError, match=f"what stands at index {point.index} is damaged; start with resume_after="):
         await store.read(point.index, loaded.end)
     assert names(await read_all(store, loaded, point.index + 1)) == names(made.delivered[point.index + 1 :])
+    await store.close()
+
+
+@pytest.mark.parametrize("changed", [{"metadata": b"other"}, {"approvals": 15}, {"proposer": None}, {"epoch_index": 9}])
+async def test_a_sync_point_that_is_not_the_one_of_its_place_is_refused(path: Path, changed: dict[str, Any]) -> None:
+    made = with_points()
+    await filled(path, made)
+    rewrite_point(path, **changed)
+    store, loaded = await started(path, made)
+    with pytest.raises(CorruptError, match=f"what stands at index {points_of(made)[0].index} is damaged"):
+        await read_all(store, loaded)
     await store.close()
 
 
