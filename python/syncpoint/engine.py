@@ -20,7 +20,7 @@ from .core.wire import max_frame_bytes
 from .ending import Ending
 from .errors import ArgumentError, ArgumentTypeError, ObserverError
 from .keys import KeyPublic, KeySecret
-from .message import Event, Message, Receipt, SyncPoint, is_event
+from .message import Event, Message, Receipt, SyncPoint
 from .options import Options
 from .peers import PeerCapabilities, Peers
 from .proof import Proof
@@ -29,7 +29,7 @@ from .proving import Prover
 from .runtime.driver import Driver, Machine
 from .runtime.links import LinkPeer, LinkSettings
 from .runtime.rows import Identity
-from .runtime.storage import Storage
+from .runtime.storage import Storage, is_event
 from .sending import BytesLike, Outbox
 from .socket import Socket
 from .status import EngineStatus

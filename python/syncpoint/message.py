@@ -13,11 +13,9 @@ from .keys import KeyPublic
 from .peers import Peers
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeIs
-
     from .proof import Proof
 
-__all__ = ["Attester", "Event", "Message", "Receipt", "SyncPoint", "Transaction", "is_event"]
+__all__ = ["Attester", "Event", "Message", "Receipt", "SyncPoint", "Transaction"]
 
 
 class Event:
@@ -332,8 +330,3 @@ class Transaction(bytearray):
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
             raise ArgumentError(f"Transaction.allocate({size!r}): give a number of bytes, 0 or more")
         return cls(size)
-
-
-def is_event(done: Delivered | values.SyncPoint) -> TypeIs[Delivered]:
-    """Whether a core delivered an event, and not a sync point; the native core has classes of its own."""
-    return hasattr(done, "event")

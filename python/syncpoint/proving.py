@@ -12,9 +12,8 @@ from .core.proof import MAX_PLACES, prove_sync_point, prove_transaction
 from .core.values import Delivered, ItemType, SyncPoint
 from .ending import Ending
 from .errors import ArgumentError, ArgumentTypeError, ProofUnavailable
-from .message import is_event
 from .proof import Proof
-from .runtime.storage import Storage
+from .runtime.storage import Storage, is_event
 
 __all__ = ["Prover"]
 

@@ -9,7 +9,7 @@ from ..core.values import Delivered, Event, SyncPoint
 from ..errors import ArgumentError, CorruptError
 from .reload import MOVE_AWAY, check_chain, read_delivered
 from .rows import DeliveredRow, StoreFile, chain_begin
-from .storage import Agreed, StorageSettings
+from .storage import Agreed, StorageSettings, is_event
 
 __all__ = ["point_digest", "read_page", "row_of"]
 
@@ -21,10 +21,10 @@ NOT_SIGNED = bytes(64)  # in the place of a sync point's whitened signature
 
 def row_of(done: Agreed) -> DeliveredRow:
     """The place of something that was delivered, as it is stored."""
-    if isinstance(done, SyncPoint):
-        round, signature = done.closed_by, NOT_SIGNED
-    else:
+    if is_event(done):
         round, signature = done.event.round, done.whitened_signature
+    else:
+        round, signature = done.closed_by, NOT_SIGNED
     return DeliveredRow.of(
         done.index, round, done.digest, done.consensus_at, done.order_hash, signature, done.closed_by
     )  # fmt: skip

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..core.error import Reject
 from ..core.values import Delivered, Event, SyncPoint
 from ..errors import ArgumentError
 from .rows import Identity
 
-__all__ = ["Agreed", "Loaded", "MemoryStorage", "Storage", "StorageSettings", "StorageUser"]
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+__all__ = ["Agreed", "Loaded", "MemoryStorage", "Storage", "StorageSettings", "StorageUser", "is_event"]
 
 Agreed = Delivered | SyncPoint
 """What has a place in the agreed order."""
@@ -176,3 +179,8 @@ class MemoryStorage:
 
     async def close(self) -> None:
         """Nothing to let go of."""
+
+
+def is_event(done: Agreed) -> TypeIs[Delivered]:
+    """Whether a core delivered an event, and not a sync point; the native core has classes of its own."""
+    return hasattr(done, "event")

@@ -23,7 +23,7 @@ from .page import read_page, row_of
 from .proposals import Proposals
 from .reload import MOVE_AWAY, OpenOwn, Reload
 from .rows import PROPOSALS, STATE, Batch, DeliveredRow, EventRow, Identity, MetaRow, State, StoreFile
-from .storage import Agreed, Loaded, StorageSettings, StorageUser
+from .storage import Agreed, Loaded, StorageSettings, StorageUser, is_event
 from .tip import BOOT_BYTES, DURABILITIES, Tip, doubt
 from .worker import Worker
 
@@ -123,7 +123,7 @@ class Store:
         if new:
             self._end = new[-1].index + 1
         if new or proposals is not None:
-            size = sum(2 * ROW_BYTES + len(done.metadata) for done in new if isinstance(done, SyncPoint))
+            size = sum(2 * ROW_BYTES + len(done.metadata) for done in new if not is_event(done))
             size += ROW_BYTES * len(new) + (0 if proposals is None else len(proposals.value))
             self._give(_Given(size, messages=new, proposals=proposals))
 
@@ -333,10 +333,10 @@ class Store:
             for done in each.messages:
                 assert done.index == state.end_index + len(delivered), "something that was delivered is missing"
                 delivered.append(row_of(done))
-                if isinstance(done, SyncPoint):
-                    events.append(self._point_row(state.end_event + len(events), done))
-                else:
+                if is_event(done):
                     self._open.delivered(done.event.round, done.event.digest)
+                else:
+                    events.append(self._point_row(state.end_event + len(events), done))
                 self._forgetter.closed = done.closed_by
             if each.proposals is not None:
                 meta[PROPOSALS] = each.proposals
