@@ -22,6 +22,7 @@ PACKAGE = Path(syncpoint.__file__).parent
 ROOT = Path(__file__).parent.parent.parent
 ORDER = "tests/core/test_decide_and_order.py"
 VERIFY = "tests/core/test_verify.py"
+PROOF = "tests/core/test_proof.py"
 OBSERVERS = "tests/core/test_observers.py"
 FAR_BEHIND = "tests/core/test_far_behind.py"
 EPOCH = "tests/core/test_epoch.py"
@@ -516,6 +517,49 @@ BUGS = [
         "len(slots) != 1",
         "not slots",
         f"{VERIFY}::test_events_of_two_rounds_are_no_evidence",
+    ),
+    # C: what a proof needs.
+    Bug(
+        "C2 fewer than q sign a proof",
+        "proof.py",
+        "signers.bit_count() == committee.q",
+        "signers.bit_count() <= committee.q",
+        f"{PROOF}::test_only_q_creators_are_signers[python]",
+    ),
+    Bug(
+        "C2 nobody checks who signed a proof",
+        "proof.py",
+        "_require(committee.verify(creator, message, signature), Flaw.SIGNATURE)",
+        "_require(len(signature) == SIGNATURE_BYTES, Flaw.SIGNATURE)",
+        f"{PROOF}::test_each_signer_has_signed[python]",
+    ),
+    Bug(
+        "C3 a proof of another place",
+        "proof.py",
+        "_require(reached == checkpoint_hash, Flaw.CHAIN)",
+        "_require(reached != before, Flaw.CHAIN)",
+        f"{PROOF}::test_what_is_proved_cannot_be_exchanged[python]",
+    ),
+    Bug(
+        "C3 a proof of a transaction that is elsewhere",
+        "proof.py",
+        "_require(merkle_check(payload_root_of(header), transaction, turns, 1 << depth, path), Flaw.PAYLOAD)",
+        "_require(turns < 1 << depth, Flaw.PAYLOAD)",
+        f"{PROOF}::test_another_transaction_is_not_in_the_event[python]",
+    ),
+    Bug(
+        "C3 a way that turns back",
+        "proof.py",
+        "turns |= (position & 1) << depth",
+        "turns |= (position & 1) << (depth ^ 1)",
+        f"{PROOF}::test_a_transaction_is_proved_with_its_place[python]",
+    ),
+    Bug(
+        "C3 the approvals of a sync point are left out",
+        "epoch.py",
+        "_CONTENT.pack(kind, epoch_index, proposal, by, _bits(approvals))",
+        "_CONTENT.pack(kind, epoch_index, proposal, by, _bits(0))",
+        f"{PROOF}::test_what_is_proved_cannot_be_exchanged[python]",
     ),
 ]
 

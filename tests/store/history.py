@@ -214,8 +214,8 @@ def store_at(path: Path, made: History, **settings: object) -> Store:
     return Store(SqliteFile(path, page_bytes=PAGE_BYTES), Inline(), made.settings(**settings))
 
 
-async def feed(store: Store, accepted: Sequence[Accepted]) -> None:
-    """Give a store what a machine would, and wait until it is written."""
+def give(store: Store, accepted: Sequence[Accepted]) -> None:
+    """Give a store what a machine would."""
     for each in accepted:
         if each.is_own:
             store.persist([each.record], lambda: None)
@@ -223,6 +223,11 @@ async def feed(store: Store, accepted: Sequence[Accepted]) -> None:
             store.write([each.record])
         if each.messages:
             store.deliver(each.messages, each.states)
+
+
+async def feed(store: Store, accepted: Sequence[Accepted]) -> None:
+    """The same, and wait until it is written."""
+    give(store, accepted)
     while store._writing is not None:
         await store._writing
 

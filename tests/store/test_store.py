@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from syncpoint.core.journal import OwnDelivered, OwnEvent, PeerEvent, Place, decode_record
-from syncpoint.errors import CorruptError, StorageError
+from syncpoint.errors import ArgumentError, CorruptError, StorageError
+from syncpoint.runtime import forget as forget_module
 
-from .history import OWN, History, User, feed, filled, history, names, read_all, store_at
+from .history import OWN, History, User, feed, filled, give, history, names, read_all, store_at
 
 
 @pytest.fixture
@@ -34,6 +35,35 @@ async def test_everything_is_found_again(path: Path) -> None:  # J2
     assert loaded.whole
     assert loaded.end == len(made.delivered) > 20
     assert names(await read_all(store, loaded)) == names(made.delivered)
+    await store.close()
+
+
+async def test_what_was_given_a_moment_ago_is_waited_for_and_read(path: Path) -> None:
+    made = history(12)
+    store = store_at(path, made)
+    await store.load(User())
+    await store.written()  # nothing was given: at once
+    give(store, made.accepted)
+    await store.written()
+    assert names(await store.read(0, len(made.delivered))) == names(made.delivered)
+    await store.written()
+    await store.close()
+    await store.written()  # nothing will be any more
+
+
+async def test_what_is_forgotten_is_said_and_not_taken_for_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forget_module, "STEP_ROWS", 8)
+    made = history(60)
+    await filled(path, made)
+    store = store_at(path, made)
+    await store.load(User())
+    await store.forget(made.delivered[-1].index - 1)
+    first = store._state.first_index
+    assert first > 10
+    for index in (0, first - 1):
+        with pytest.raises(ArgumentError, match=f"^the store begins with index {first}: what was before is forgotten$"):
+            await store.read(index, len(made.delivered))
+    assert (await store.read(first, len(made.delivered)))[0].index == first
     await store.close()
 
 
