@@ -206,9 +206,7 @@ class SyncPoints(Checker):
         elif isinstance(outcome, ProposalRejected):
             for place in self._points():
                 if place.point is not None and (place.point.metadata, place.point.proposer) == (asked.metadata, key):
-                    raise self.violated(
-                        asked.node, f"{asked} was rejected ({outcome}), but is in the order: {place.point}"
-                    )
+                    raise self.violated(asked.node, f"{asked} was rejected ({outcome}), but there is {place.point}")
 
     def finish(self) -> None:
         """All that was learned is true."""
