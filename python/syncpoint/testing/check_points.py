@@ -13,7 +13,8 @@ from ..core.items import proposal_id
 from ..core.output import Certified, Closed, Deliver, Diverged, Opened, Output
 from ..core.values import SyncPointKind
 from ..errors import ProposalRejected
-from ..message import SyncPoint, is_event
+from ..message import SyncPoint
+from ..runtime.storage import is_event
 from .check_order import epoch_id_of
 from .checker import Checker, Observed
 from .cluster import Node
