@@ -82,7 +82,7 @@ class Options:
     enable_dynamic_epoch_size: bool = True
     """Whether the SDK may change the length of epochs with the load.
 
-    Default True. Accepted for compatibility; no effect: replaced by `Network(epoch_ms=...)`, the length of
+    Default True. Accepted for compatibility; no effect yet: replaced by `Network(epoch_ms=...)`, the length of
     an epoch in consensus time, which all peers of a network have alike.
     """
 
