@@ -19,8 +19,9 @@ from syncpoint.core.items import proposal_id
 from syncpoint.core.machine import Machine
 from syncpoint.core.output import Closed, Deliver, Opened
 from syncpoint.core.retain import Retention
-from syncpoint.core.values import Event, ItemType, Parent, SyncPoint, SyncPointKind
+from syncpoint.core.values import Event, ItemType, Parent, SyncPointKind
 from syncpoint.core.wire import FrameType
+from syncpoint.runtime.storage import is_event
 
 from .shelf import Shelf
 from .virtual import EPOCH, MS, Cluster, jitter, members_of
@@ -288,7 +289,7 @@ def test_it_decides_the_same_from_any_place_in_the_store(core: str, order: str) 
         closed = {output.proposal: output.outcome for output in outputs if isinstance(output, Closed)}
         opened = [output.proposal for output in outputs if isinstance(output, Opened)]
         assert len(opened) == len(set(opened)), "opened twice"
-        adopted = {done.proposal for done in whole.delivered[:first] if isinstance(done, SyncPoint)}
+        adopted = {done.proposal for done in whole.delivered[:first] if not is_event(done)}
         assert not adopted.intersection(opened), "decided before, and opened again"
         assert not adopted.intersection(closed)
         assert all(cluster.closed[1][id] == outcome for id, outcome in closed.items())
@@ -302,7 +303,7 @@ def test_it_decides_the_same_from_any_place_in_the_store(core: str, order: str) 
 
 def proposed(cluster: Cluster, shelf: Shelf, first: int) -> set[bytes]:
     """The proposals in events that were delivered from an index on."""
-    events = [done.event for done in shelf.delivered[first:] if not isinstance(done, SyncPoint)]
+    events = [done.event for done in shelf.delivered[first:] if is_event(done)]
     return {
         proposal_id(cluster.epoch_id, event.creator, item.body)
         for event in events
@@ -332,7 +333,7 @@ def test_peers_restart_while_the_network_decides(core: str, seed: int) -> None: 
     streams = [[(done.digest, done.order_hash) for done in store.delivered] for store in cluster.stores]
     assert all(stream == max(streams, key=len)[: len(stream)] for stream in streams)
     for store in cluster.stores:
-        points = [done for done in store.delivered if isinstance(done, SyncPoint)]
+        points = [done for done in store.delivered if not is_event(done)]
         assert [point.metadata for point in points] == [b"%d" % number for number in range(8)]
         assert [point.epoch_index for point in points] == list(range(1, 9))
     assert not cluster.halted
@@ -360,7 +361,7 @@ def votes(shelf: Shelf, id: bytes) -> int:
 
 
 def adopted(shelf: Shelf, id: bytes) -> bool:
-    return any(done.proposal == id for done in shelf.delivered if isinstance(done, SyncPoint))
+    return any(done.proposal == id for done in shelf.delivered if not is_event(done))
 
 
 def events_of(machine: Machine) -> list[Event]:

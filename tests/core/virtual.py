@@ -35,7 +35,8 @@ from syncpoint.core.output import (
     Wake,
     Write,
 )
-from syncpoint.core.values import SyncPoint, SyncPointKind
+from syncpoint.core.values import Delivered, SyncPoint, SyncPointKind
+from syncpoint.runtime.storage import is_event
 
 from .shelf import Shelf
 
@@ -242,12 +243,15 @@ class Cluster:
         return Committee.genesis(self.network, members_of(self.n, self.observers)).epoch_id
 
     def transactions(self, i: int) -> list[bytes]:
-        events = [done.event for done in self.delivered[i] if not isinstance(done, SyncPoint)]
-        return [transaction for event in events for transaction in event.transactions]
+        return [transaction for done in self.events(i) for transaction in done.event.transactions]
+
+    def events(self, i: int) -> list[Delivered]:
+        """The events that a peer delivered."""
+        return [done for done in self.delivered[i] if is_event(done)]
 
     def points(self, i: int) -> list[SyncPoint]:
-        """The sync points that a peer delivered."""
-        return [done for done in self.delivered[i] if isinstance(done, SyncPoint)]
+        """The sync points that a peer delivered; the native core has a class of its own for them."""
+        return [done for done in self.delivered[i] if not is_event(done)]
 
     def all_have(self, count: int) -> bool:
         return all(self.counts[i] >= count for i in self.live)
@@ -290,7 +294,7 @@ class Cluster:
             case Deliver():
                 for done in output.messages:
                     self.delivered_at[i][done.digest] = self.now
-                    if not isinstance(done, SyncPoint):
+                    if is_event(done):
                         self.counts[i] += len(done.event.transactions)
                 self.delivered[i] += output.messages
                 self.stores[i].deliver(output.messages, output.states)
@@ -341,7 +345,7 @@ class Cluster:
 
 def _besides(done: Any) -> tuple[object, ...]:
     """What two peers must have alike of something that was delivered, besides its place."""
-    if isinstance(done, SyncPoint):
+    if not is_event(done):
         return done.metadata, done.approvals, done.epoch_index, done.session_id
     return (done.whitened_signature,)
 

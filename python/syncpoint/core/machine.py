@@ -369,6 +369,7 @@ class Machine:
         points = self._epoch.close(round, self._orderer)
         for vote in self._checkpoints.close(round, points, self._orderer):
             self._proposer.say(vote, is_urgent=bool(points))
+        self._proposer.is_closing = self._epoch.is_ended
         return points
 
     def _tell(self) -> None:
@@ -412,10 +413,9 @@ class Machine:
         if not self._started or self._observes or self._halted is not None or self._persisting is not None:
             return False
         self._halt(self._recovery.settle())
+        self._proposer.is_certifying = self._epoch.is_ended and not self._checkpoints.is_voted(self._orderer.index - 1)
         self._recovery.catch_up(self._proposer.base_round, self._retention.reach(self._dag.bytes))
         self._proposer.resume_round = self._recovery.resume_round
-        if self._epoch.is_ended and self._checkpoints.is_voted(self._orderer.index - 1):  # S4
-            return False
         may = self._recovery.is_certain and not self._recovery.is_behind and not self._orderer.replays
         return may and self._proposer.base_round >= self._recovery.journaled_round
 
@@ -434,7 +434,7 @@ class Machine:
         """Ask for what is missing; when to look again."""
         if not self._started:
             return None
-        busy = self._orderer.has_undelivered or self._proposer.queued > 0
+        busy = not self._epoch.is_ended and (self._orderer.has_undelivered or self._proposer.queued > 0)
         certain = self._recovery.is_certain or self._halted is not None
         return self._exchange.poll(self._now, busy=busy, certain=certain)
 

@@ -81,6 +81,8 @@ class Proposer:
         self.resubmitted = 0
         self.queued_bytes = 0  # as encoded
         self.exposed = 0  # bit set over creators: equivocators whose evidence is in our history (P7)
+        self.is_closing = False  # nothing is delivered any more: what is queued stays, what we say still goes out (S4)
+        self.is_certifying = False  # the others' votes on that are missing: rounds go on for their sake (S4)
         self.is_copied = False  # there is evidence against ourselves: our key signs elsewhere as well (R5)
         self._signer = signer
         self._entropy = entropy
@@ -175,7 +177,8 @@ class Proposer:
         if parents is None:
             return None
         above = self._dag.row(round + 1).creators.bit_count()
-        if not (self._queue or self._evidence or self._urgent or self._orderer.has_undelivered or above):
+        waits = not self.is_closing and (self._queue or self._orderer.has_undelivered)
+        if not (waits or self.is_certifying or self._evidence or self._urgent or above):
             beat_at = self.created_at + self.local.heartbeat_ns
             if now < beat_at:
                 return beat_at
@@ -364,7 +367,7 @@ class Proposer:
     def _take(self) -> list[Queued]:
         """As many queued transactions as one event takes, in order."""
         taken: list[Queued] = []
-        room = self.network.max_payload_bytes
+        room = 0 if self.is_closing else self.network.max_payload_bytes
         while self._queue and len(taken) < MAX_TRANSACTIONS:
             size = len(self._queue[0].transaction) + 4
             room -= size

@@ -526,6 +526,7 @@ impl Machine {
         for vote in self.checkpoints.close(round, &points, &self.orderer) {
             self.proposer.say(vote, !points.is_empty());
         }
+        self.proposer.is_closing = self.epoch.is_ended;
         points
     }
 
@@ -584,13 +585,10 @@ impl Machine {
         }
         let hopeless = self.exchange.recovery.settle(&self.dag);
         self.halt(hopeless);
+        self.proposer.is_certifying = self.epoch.is_ended && !self.checkpoints.is_voted(self.orderer.index - 1);
         let reach = self.retention.reach(self.dag.bytes);
         self.exchange.recovery.catch_up(self.proposer.base_round(), reach, &self.dag);
         self.proposer.resume_round = self.exchange.recovery.resume_round;
-        let last = self.orderer.index.checked_sub(1);
-        if self.epoch.is_ended && last.is_some_and(|last| self.checkpoints.is_voted(last)) {
-            return false; // S4
-        }
         let may = self.exchange.recovery.is_certain() && !self.exchange.recovery.is_behind && !self.orderer.replays();
         may && self.proposer.base_round() >= self.exchange.recovery.journaled_round
     }
@@ -612,7 +610,7 @@ impl Machine {
         if !self.started {
             return None;
         }
-        let busy = self.orderer.has_undelivered() || self.proposer.queued() > 0;
+        let busy = !self.epoch.is_ended && (self.orderer.has_undelivered() || self.proposer.queued() > 0);
         let certain = self.exchange.recovery.is_certain() || self.halted.is_some();
         let (exchange, mut desk) = self.exchange();
         exchange.poll(busy, certain, &mut desk)

@@ -95,6 +95,10 @@ pub struct Proposer {
     pub queued_bytes: usize,
     /// Equivocators whose evidence is in our history (P7).
     pub(crate) exposed: Creators,
+    /// Nothing is delivered any more: what is queued stays, what we say still goes out (S4).
+    pub(crate) is_closing: bool,
+    /// The others' votes on that are missing: rounds go on for their sake (S4).
+    pub(crate) is_certifying: bool,
     /// There is evidence against ourselves: our key signs elsewhere as well (R5).
     pub(crate) is_copied: bool,
     signer: Arc<Signer>,
@@ -137,6 +141,8 @@ impl Proposer {
             made: 0,
             resubmitted: 0,
             queued_bytes: 0,
+            is_closing: false,
+            is_certifying: false,
             exposed: 0,
             heard_round: 0,
             is_copied: false,
@@ -264,8 +270,8 @@ impl Proposer {
         let round = self.base_round();
         let Some(parents) = self.strong(round, view.dag) else { return Poll::Later(None) };
         let above = view.dag.row(round + 1).creators.count_ones() as usize;
-        let has_own = !self.queue.is_empty() || !self.evidence.is_empty() || self.urgent > 0;
-        if !has_own && !view.orderer.has_undelivered() && above == 0 {
+        let waits = !self.is_closing && (!self.queue.is_empty() || view.orderer.has_undelivered());
+        if !(waits || self.is_certifying || !self.evidence.is_empty() || self.urgent > 0 || above > 0) {
             let beat_at = self.created_at + self.local.heartbeat_ns;
             if now < beat_at {
                 return Poll::Later(Some(beat_at));
@@ -495,7 +501,7 @@ impl Proposer {
     /// As many queued transactions as one event takes, in order.
     fn take(&mut self) -> Vec<Queued> {
         let mut taken = Vec::new();
-        let mut room = self.network.max_payload_bytes;
+        let mut room = if self.is_closing { 0 } else { self.network.max_payload_bytes };
         while taken.len() < MAX_TRANSACTIONS {
             let Some(size) = self.queue.front().map(|entry| entry.transaction.len() + 4) else { break };
             let Some(left) = room.checked_sub(size) else { break };
