@@ -10,16 +10,37 @@ from core.virtual import MS, seeds
 from syncpoint.core import wire
 from syncpoint.core.config import SIGNATURES
 from syncpoint.core.crypto import DOMAIN_EVENT, Signer
+from syncpoint.core.items import (
+    CheckpointVote,
+    Proposal,
+    Vote,
+    checkpoint_message,
+    encode_checkpoint_vote,
+    encode_proposal,
+    encode_vote,
+)
 from syncpoint.core.machine import PULL_GAP
-from syncpoint.core.values import Event, Item, ItemType, Parent
+from syncpoint.core.values import Event, Item, ItemType, Parent, SyncPointKind
 
 from .mutate import FIELDS, number
 
 LIES = (
     "none", "none", "none", "none", "none", "none", "fork", "fork", "fork", "time", "no self-parent", "few", "order",
     "twice", "reference", "reference", "ghost", "ghost", "deep", "signature", "another's", "field", "payload",
-    "evidence", "items",
+    "evidence", "items", "network", "network", "network",
 )  # fmt: skip
+
+
+KINDS = (1, 5, 5, 6, 7, 7, 7, 7, 7, 7, 7, 0, 2, 3, 4, 9, 255)  # of proposals; the end of all is asked for elsewhere
+STATES = (bytes(32), b"\x01" * 32, b"\x02" * 32)  # hashes of applications
+
+
+def some_proposal(rng: random.Random, now: int, kind: int | None = None) -> Proposal:
+    """What somebody may ask for; of few salts, so that some are alike."""
+    after = rng.choice((-1, 0, MS, 50 * MS, 300 * MS, 5_000 * MS, 5_000 * MS, 3_000_000 * MS, 9_000_000 * MS))
+    deadline = rng.choice((max(0, now + after),) * 9 + (2**64 - 1,))
+    metadata = bytes(rng.choice((0, 0, 5, 100, 8192)))
+    return Proposal(rng.choice(KINDS) if kind is None else kind, deadline, rng.randrange(4), metadata)
 
 
 class Forger:
@@ -32,6 +53,7 @@ class Forger:
         self.others = [Signer(seed, scheme) for seed in seeds(n) for scheme in SIGNATURES if scheme != signatures]
         self.made: dict[tuple[int, int], list[Event]] = {}  # (round, creator) -> variants
         self.by_digest: dict[bytes, Event] = {}
+        self.proposals: list[bytes] = []  # ids of those that some machine has seen
 
     def event(self, machine: Any, creator: int, now: int, lie: str | None = None, round: int | None = None) -> bytes:
         """An EVENT frame of a creator, as it could come next, or with a lie; `machine` is whose graph it builds on."""
@@ -43,7 +65,7 @@ class Forger:
         at = self._time(own, now, lie)
         references = sorted(Parent(parent.creator, parent.round, parent.digest) for parent in parents)
         references = self._references(references, machine, creator, round, lie)
-        items = self._items(creator, round, lie)
+        items = self._items(machine, creator, now, lie)
         transactions = self._transactions(machine.config.network.max_payload_bytes)
         header = wire.encode_header(
             machine.committee.epoch_id,
@@ -156,17 +178,56 @@ class Forger:
             references = sorted(known.values()) if round > 1 else []
         return references
 
-    def _items(self, creator: int, round: int, lie: str) -> list[Item]:
+    def _items(self, machine: Any, creator: int, now: int, lie: str) -> list[Item]:
         rng = self.rng
         if lie == "items":
             count = rng.choice((1, 3, 64, 65))
             return [Item(rng.choice((0, 1, 3, 4, 999)), rng.randbytes(rng.choice((0, 1, 40)))) for _ in range(count)]
+        if lie == "network":
+            makers = (self._proposal, self._vote, self._vote, self._checkpoint, self._checkpoint)
+            return [rng.choice(makers)(machine, creator, now) for _ in range(rng.choice((1, 2, 4, 20)))]
+        if lie == "contradiction":
+            return [self._checkpoint(machine, creator, now, "another hash")]
         if lie != "evidence":
             return []
         forked = [variants for variants in self.made.values() if len(variants) > 1]
         if not forked:
             return [Item(ItemType.EVIDENCE, rng.randbytes(200))]
         return [self._evidence(forked) for _ in range(rng.choice((1, 2, 5, 6)))]
+
+    def _proposal(self, _machine: Any, _creator: int, now: int) -> Item:
+        rng = self.rng
+        body = encode_proposal(some_proposal(rng, now, rng.choice((None,) * 20 + (SyncPointKind.END,))))
+        body = rng.choice((body,) * 4 + (body[: rng.randrange(17)], body + bytes(rng.choice((1, 8193)))))
+        return Item(ItemType.PROPOSE, body)
+
+    def _vote(self, _machine: Any, _creator: int, _now: int) -> Item:
+        rng = self.rng
+        body = encode_vote(Vote(self.some_id(), rng.random() < 0.5))
+        return Item(ItemType.VOTE, rng.choice((body,) * 4 + (body[:-1], body + b"\1", body[:-1] + b"\2")))
+
+    def _checkpoint(self, machine: Any, creator: int, _now: int, lie: str = "") -> Item:
+        """A vote for a checkpoint of a machine: as it is, contradicting it, signed badly, or no vote at all."""
+        rng = self.rng
+        known = [(rng.randrange(50), bytes(32)), *machine._checkpoints._ours.items()]
+        index, order_hash = known[-1] if lie else rng.choice(known[-4:])
+        state_hash = STATES[0] if lie else rng.choice(STATES)
+        kinds = ("right", "right", "right", "another hash", "another index", "signature", "cut", "longer")
+        lie = lie or rng.choice(kinds)
+        if lie == "another hash":
+            order_hash = rng.choice((bytes(32), b"\xff" * 32))
+        elif lie == "another index":
+            index = rng.choice((index + 1, 2**64 - 1))
+        message = checkpoint_message(machine.committee.epoch_id, index, order_hash, state_hash)
+        signature = self.signers[rng.randrange(self.n) if lie == "signature" else creator].sign(message)
+        body = encode_checkpoint_vote(CheckpointVote(index, order_hash, state_hash, signature))
+        body = {"cut": body[: rng.randrange(136)], "longer": body + b"\0"}.get(lie, body)
+        return Item(ItemType.CHECKPOINT_VOTE, body)
+
+    def some_id(self) -> bytes:
+        """The id of a proposal, mostly of one that there is."""
+        known = self.proposals[-6:] if self.rng.random() < 0.9 else []
+        return self.rng.choice(known) if known else self.rng.randbytes(32)
 
     def _evidence(self, forked: Sequence[list[Event]]) -> Item:
         """A proof, or what looks like one."""

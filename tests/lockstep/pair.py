@@ -18,13 +18,21 @@ EVENT = (
     "size", "carries", "transaction_count", "payload_bytes",
 )  # fmt: skip
 DELIVERED = ("parents", "index", "consensus_at", "order_hash", "whitened_signature", "closed_by", "submissions")
+SYNC_POINT = (
+    "kind", "metadata", "proposal", "proposer", "approvals", "epoch_index", "session_id", "digest", "index",
+    "consensus_at", "order_hash", "closed_by",
+)  # fmt: skip
 OUTPUTS: dict[str, tuple[str, ...]] = {
     "Persist": ("token", "records"),
     "Write": ("records",),
     "Send": ("peer", "frame"),
     "SendStored": ("peer", "first", "frontier", "most", "last"),
     "Broadcast": ("frame",),
-    "Deliver": ("messages",),
+    "Deliver": ("messages", "states"),
+    "Opened": ("proposal", "proposer", "kind", "deadline", "salt", "metadata", "voted"),
+    "Closed": ("proposal", "outcome"),
+    "Certified": ("certificate",),
+    "Diverged": ("divergence",),
     "Queue": ("transactions", "bytes"),
     "Wake": ("at",),
     "Rejected": ("peer", "code"),
@@ -109,7 +117,8 @@ def plain(output: Any, exact: bool = True) -> tuple[Any, ...]:
     """An output of either core as its name and its fields, which are plain values if they have to be exactly so."""
     name = type(output).__name__
     if name == "Deliver":
-        return name, *(_delivered(message, exact) for message in output.messages)
+        states = tuple(map(tuple, output.states))
+        return name, *(_delivered(message, exact) for message in output.messages), states
     fields = [getattr(output, field) for field in OUTPUTS[name]]
     if name in ("Persist", "Write"):
         fields[-1] = tuple(fields[-1])  # any sequence will do
@@ -135,8 +144,10 @@ def _outcome(
 
 
 def _delivered(done: Any, exact: bool) -> tuple[Any, ...]:
-    event = done.event
-    fields = [getattr(event, name) for name in EVENT] + [getattr(done, name) for name in DELIVERED]
+    if type(done).__name__ == "SyncPoint":
+        fields = [getattr(done, name) for name in SYNC_POINT]
+    else:
+        fields = [getattr(done.event, name) for name in EVENT] + [getattr(done, name) for name in DELIVERED]
     return tuple(map(_plain, fields) if exact else fields)
 
 
@@ -152,6 +163,9 @@ def _plain(value: Any) -> Any:
         return tuple(sorted((_plain(key), _plain(entry)) for key, entry in value.items()))
     if isinstance(value, Sequence):
         return tuple(map(_plain, value))
+    if dataclasses.is_dataclass(value):
+        fields = dataclasses.fields(value)
+        return (type(value).__name__, *(_plain(getattr(value, field.name)) for field in fields))
     if hasattr(value, "type") and hasattr(value, "body"):
         return int(value.type), bytes(value.body)
     raise AssertionError(f"a core gave {value!r}")

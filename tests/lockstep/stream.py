@@ -17,24 +17,27 @@ from typing import Any
 from core.virtual import MS, Cluster, jitter, machine_of
 from syncpoint.core import wire
 from syncpoint.core.config import MAX_TRANSACTIONS, Local, MachineConfig, Network
+from syncpoint.core.epoch import MAX_PROPOSALS, Outcome
 from syncpoint.core.error import Reject
 from syncpoint.core.fetch import MAX_MISSING
-from syncpoint.core.input import Connected, Disconnected, Input, Received, Start
+from syncpoint.core.input import Attest, Certify, Connected, Disconnected, Input, Propose, Received, Start, Vote
+from syncpoint.core.items import encode_proposal, proposal_id
 from syncpoint.core.journal import (
     OwnEvent,
     PeerEvent,
     Place,
     Position,
     RecordType,
+    State,
     decode_record,
     encode_own_event,
 )
-from syncpoint.core.output import Rejected
+from syncpoint.core.output import Certified, Closed, Deliver, Diverged, Opened, Rejected
 from syncpoint.core.retain import Retention
-from syncpoint.core.values import Event, Parent
+from syncpoint.core.values import Event, Parent, SyncPointKind
 from syncpoint.core.wire import FrameType
 
-from .forge import Forger
+from .forge import STATES, Forger, some_proposal
 from .mutate import junk, mutated
 from .pair import Difference, Pair, Stopped
 
@@ -45,7 +48,8 @@ EVENTS = (
     "restart", "replay", "corrupt journal", "halted", "equivocator", "resubmitted", "timeout", "indirect",
     "direct skip", "garbage", "delivered", "burst", "evicted", "clock jump", "late persist", "flood",
     "forgotten refusal", "full event", "fast commit", "certified commit", "simulated", "observers", "observers deliver",
-    "store answers", "catching up", "stranded",
+    "store answers", "catching up", "stranded", "opened", "adopted", "refused", "expired", "invalid", "too many",
+    "ended", "beat", "certified", "unknown", "attested", "diverged", "other state", "state",
 )  # fmt: skip
 SIMULATED = 0.25  # of the streams have simulated signatures
 OBSERVED = 0.15  # of the streams have observers (Q4)
@@ -150,6 +154,7 @@ class Wild(Cluster):
             gc_depth=rng.choice((4, 4, 4, 5, 5, 6, 8, 12, 30)),
             max_ahead=rng.choice((8, 8, 10, 20, 200)),
             max_payload_bytes=rng.choice((1024, 1024, 1500, 4096, 66_000, 100_000)),
+            epoch_ms=rng.choice((0, 0, 1, 30, 400)),
         )
         lag = rng.choice((1, 1, 2, 5) if calm else (1, 5, 30))
         self._jitter = jitter(rng, MS // 10, lag * MS, loss=rng.choice((0, 0, 0.02) if calm else (0, 0.02, 0.1)))
@@ -206,6 +211,13 @@ class Wild(Cluster):
             (6, self._submit),
             (5 if self.liars else 0, self._lie),
             (1 / self.calm if self.puppets else 0, self._split),
+            (2, self._propose),
+            (3, self._vote),
+            (2, self._attest),
+            (1, self._certify),
+            (0.1, self._propose_many),
+            (0.1 if rng.random() < 0.3 else 0, self._propose_the_end),
+            (1 if self.liars else 0, self._contradict),
             (2, self._burst),
             (1, self._junk),
             (1, self._wild_request),
@@ -295,9 +307,27 @@ class Wild(Cluster):
             self._carry_out(i, output)
 
     def _carry_out(self, i: int, output: object) -> None:
+        events = self.tally.events
+        match output:
+            case Opened():
+                events["opened"] += 1
+                self.forger.proposals.append(output.proposal)
+                return
+            case Closed():
+                events[Outcome(output.outcome).name.lower().replace("_", " ")] += 1
+                return
+            case Certified(certificate):
+                events["certified" if certificate.signers else "unknown"] += 1
+                events["attested"] += any(certificate.state_hash)
+                return
+            case Diverged(divergence):
+                events["other state" if divergence.is_state else "diverged"] += 1
+                return
+            case Deliver():
+                events["beat"] += sum(hasattr(done, "approvals") and not done.approvals for done in output.messages)
+            case Rejected():
+                events["pool full"] += output.code is Reject.POOL_FULL
         super()._carry_out(i, output)
-        if isinstance(output, Rejected) and output.code is Reject.POOL_FULL:
-            self.tally.events["pool full"] += 1
 
     def send(self, i: int, j: int, frame: bytes) -> None:
         """A link, which may turn round what goes over it, double it, or let it be overtaken."""
@@ -353,6 +383,7 @@ class Wild(Cluster):
         retention = Retention(self.network, self.locals[i], self.n)
         records = shelf.load(self.machines[i].committee.epoch_id, self.network, retention)
         self.tally.events["replay"] += bool(records) and records[0][0] == RecordType.PLACE
+        self.tally.events["state"] += len(records) > 1 and records[1][0] == RecordType.STATE
         if records and rng.random() < 0.1:
             at = rng.randrange(len(records))
             match rng.choice(("lost", "mutate", "double")):
@@ -400,6 +431,70 @@ class Wild(Cluster):
         count = rng.choice((1, 1, 1, 3, 20))
         sizes = [rng.choice((0, 1, 8, 8, 100, 600, most - 1 - rng.randrange(9), most)) for _ in range(count)]
         self.submit(rng.choice(self._members()), *(rng.randbytes(min(size, most)) for size in sizes))
+
+    def _propose(self) -> None:
+        """A peer asks for a sync point, seldom an observer, which is not heard."""
+        i = self.rng.choice(self._live())
+        proposals = [some_proposal(self.rng, self.now) for _ in range(self.rng.choice((1, 1, 2)))]
+        self.step(i, *(Propose(encode_proposal(proposal)) for proposal in proposals))
+
+    def _propose_many(self) -> None:
+        """More than a creator may have open."""
+        body = [some_proposal(self.rng, self.now, SyncPointKind.CUSTOM) for _ in range(MAX_PROPOSALS + 2)]
+        bodies = [
+            each._replace(salt=salt, deadline=self.now + 5_000 * MS, metadata=b"") for salt, each in enumerate(body)
+        ]
+        self.step(self.rng.choice(self._members()), *(Propose(encode_proposal(each)) for each in bodies))
+
+    def _propose_the_end(self) -> None:
+        """The end of all, to which most agree."""
+        rng, i = self.rng, self.rng.choice(self._members())
+        proposal = some_proposal(rng, self.now, SyncPointKind.END)._replace(deadline=self.now + 50_000 * MS)
+        body = encode_proposal(proposal)
+        self.step(i, Propose(body))
+        self.run(200 * MS)
+        self._vote_for(proposal_id(self.machines[0].committee.epoch_id, i, body), 0.9)
+
+    def _vote(self) -> None:
+        """Most vote for a proposal, or against it; some twice, and not the same."""
+        self._vote_for(self.forger.some_id(), self.rng.choice((1.0, 1.0, 0.8, 0.5, 0.0, 0.0, 0.0)))
+
+    def _vote_for(self, id: bytes, likely: float) -> None:
+        rng = self.rng
+        for i in self._live():
+            for _ in range(rng.choice((0, 1, 1, 1, 1, 2))):
+                self.step(i, Vote(id, rng.random() < likely))
+
+    def _attest(self) -> None:
+        """Some say what state they have behind one checkpoint, most of them the same."""
+        rng = self.rng
+        known = [*self.machines[rng.choice(self._live())]._checkpoints._ours, rng.randrange(99), 2**64 - 1]
+        index, state = rng.choice(known[-5:]), rng.choice(STATES)
+        live = self._live()
+        odd = rng.choice((None, rng.choice(live), rng.choice(live)))
+        for i in live:
+            if rng.random() < 0.95:
+                self.step(i, Attest(index, rng.choice(STATES) if i == odd else state))
+        if rng.random() < 0.5:
+            self.run(100 * MS)
+            self.step(rng.choice(self._live()), Certify(index))
+
+    def _contradict(self) -> None:
+        """All liars say that the order was another one at the newest checkpoint of somebody."""
+        live = self._live()
+        machine = self.machines[self.rng.choice(live)]
+        for creator in self.liars:
+            frame = self.forger.event(machine, creator, self.now, "contradiction", machine._dag.frontier[creator] + 1)
+            for i in live:
+                if i not in (creator, *self.down):
+                    self._give(i, creator, frame)
+
+    def _certify(self) -> None:
+        rng = self.rng
+        i = rng.choice(self._live())
+        delivered = self.machines[i]._orderer.index
+        wanted = [rng.choice((0, max(0, delivered - rng.randrange(60)), delivered, delivered + 9, 2**64 - 1))]
+        self.step(i, *map(Certify, wanted * rng.choice((1, 1, 3))))
 
     def _lie(self) -> None:
         """An event that a liar, or seldom anybody, signed; shown to some."""
@@ -546,6 +641,8 @@ class Wild(Cluster):
         A journal is believed: neither core looks for parents or a signature in what it wrote itself.
         """
         decoded = decode_record(record)
+        if isinstance(decoded, State):  # what it says is believed, too
+            return record[: self.rng.randrange(1, len(record) + 1)] if self.rng.random() < 0.5 else record[:1]
         if isinstance(decoded, Place) and decoded.round > 5_000:
             return record[:-1]
         if isinstance(decoded, OwnEvent | PeerEvent):

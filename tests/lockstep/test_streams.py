@@ -11,9 +11,11 @@ import pytest
 
 from core.virtual import machine_of
 from syncpoint.core.config import MachineConfig
+from syncpoint.core.epoch import Outcome
 from syncpoint.core.error import Reject
 from syncpoint.core.input import Input
-from syncpoint.core.output import Deliver, Output, Rejected, Send, Wake
+from syncpoint.core.output import Certified, Closed, Deliver, Output, Rejected, Send, Wake
+from syncpoint.core.values import Delivered, SyncPoint
 
 from .campaign import main
 from .pair import Difference
@@ -87,10 +89,18 @@ class Spoiled:
                 return [output, output]
             case "another code", Rejected(peer, code):
                 return [Rejected(peer, Reject.LIMIT if code is not Reject.LIMIT else Reject.TRAILING)]
-            case "consensus time", Deliver(messages):
-                return [Deliver((*messages[:-1], dataclasses.replace(messages[-1], consensus_at=1)))]
-            case "a submission", Deliver(messages) if messages[-1].submissions:
-                return [Deliver((*messages[:-1], dataclasses.replace(messages[-1], submissions=(99,))))]
+            case "consensus time", Deliver((*before, last), states):
+                return [Deliver((*before, dataclasses.replace(last, consensus_at=1)), states)]
+            case "a submission", Deliver((*before, Delivered() as last), states) if last.submissions:
+                return [Deliver((*before, dataclasses.replace(last, submissions=(99,))), states)]
+            case "a state", Deliver(messages, ((round, state), *others)):
+                return [Deliver(messages, ((round, state + b"x"), *others))]
+            case "who agreed", Deliver((*before, SyncPoint() as last), states):
+                return [Deliver((*before, dataclasses.replace(last, approvals=0x80)), states)]
+            case "how it was decided", Closed(proposal, outcome):
+                return [Closed(proposal, Outcome.ENDED if outcome != Outcome.ENDED else Outcome.EXPIRED)]
+            case "a signer", Certified(certificate):
+                return [Certified(dataclasses.replace(certificate, signers=0x80))]
             case "a failure", Deliver():
                 raise ValueError("nobody may see this")
         return None
@@ -105,7 +115,7 @@ class Spoiled:
 
 KINDS = (
     "a byte of a frame", "one ns", "an output less", "an output more", "another code", "consensus time",
-    "a submission", "a failure", "status", "digest",
+    "a submission", "a state", "who agreed", "how it was decided", "a signer", "a failure", "status", "digest",
 )  # fmt: skip
 
 

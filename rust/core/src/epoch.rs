@@ -303,7 +303,9 @@ impl Epoch {
 
     /// How many proposals of a creator are open or remembered; what is past its deadline is forgotten.
     fn count_of(&mut self, by: u16, now: u64) -> usize {
+        let before = self.remembered.len();
         self.remembered.retain(|closed| now <= closed.deadline);
+        self.changed |= self.remembered.len() < before; // else a restart would remember what others have forgotten
         self.open.iter().filter(|(_, ballot)| ballot.proposer == by).count()
             + self.remembered.iter().filter(|(_, closed)| closed.proposer == by).count()
     }
