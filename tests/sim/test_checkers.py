@@ -17,12 +17,15 @@ from syncpoint.core import order as core_order
 from syncpoint.core.committee import Committee
 from syncpoint.core.config import Member
 from syncpoint.core.crypto import blake3
-from syncpoint.core.output import Broadcast, Send
+from syncpoint.core.epoch import Outcome
+from syncpoint.core.input import Vote
+from syncpoint.core.output import Broadcast, Closed, Deliver, Send
 from syncpoint.core.status import Status
-from syncpoint.core.values import Item, Parent
+from syncpoint.core.values import Item, Parent, SyncPointKind
 from syncpoint.core.wire import encode_header, event_digest
 from syncpoint.engine import Engine
 from syncpoint.errors import EngineStopped, QueueFull
+from syncpoint.message import SyncPoint
 from syncpoint.stream import MAX_UNREAD_MESSAGES
 from syncpoint.testing.checkers import Checkers, Violation
 from syncpoint.testing.cluster import Cluster, Node
@@ -125,7 +128,7 @@ def status_of(creator: int, **fields: Any) -> Status:
             "queued_transactions": 0, "queued_bytes": 0, "undelivered": False, "waiting_events": 0,
             "waiting_bytes": 0, "wanted_events": 0, "timely": (0, 1, 2, 3), "equivocators": (),
             "soft_wait_ns": 0, "round_timeout_ns": 0, "timeouts": 0, "own_events": 100, "resubmitted": 0,
-            "commits": (0, 0, 0), "skips": (0, 0), "rejects": {},
+            "commits": (0, 0, 0), "skips": (0, 0), "rejects": {}, "epoch_index": 0, "proposals": 0, "ended": False,
         }
         | fields
     )  # fmt: skip
@@ -1172,3 +1175,94 @@ def test_a_violation_tells_everything(bench: Bench) -> None:
     assert (violation.checker, violation.at_ns, violation.node) == ("TotalOrder", 1_500 * MS, 2)
     assert str(violation).startswith("TotalOrder at 1.500000000 s, peer 2: message 1 of start 1 has index 1: Event(")
     assert dataclasses.is_dataclass(bench.history.streams[2])
+
+
+# -- sync points ----------------------------------------------------------------------------------------
+
+
+def point_of(bench: Bench, index: int, **fields: Any) -> SyncPoint:
+    """The sync point at an index of such an order, but for what is given."""
+    keys = [secret.public() for secret in bench.cluster.secrets]
+    given: dict[str, Any] = {
+        "kind": SyncPointKind.CUSTOM,
+        "metadata": b"",
+        "timestamp": BEGIN_NS + index,
+        "epoch_index": 1,
+        "session_id": EPOCH_ID,
+        "proposer": keys[0],
+        "approvals": tuple(keys[:3]),
+        "peers": bench.cluster.peers,
+        "order_hash": blake3(b"sync point %d" % index),
+    } | fields
+    return SyncPoint(index=index, **given)
+
+
+def receive_point(bench: Bench, number: int, point: SyncPoint) -> None:
+    bench.checkers.received(bench.nodes[number], point)
+
+
+def test_a_sync_point_is_the_same_everywhere(bench: Bench) -> None:
+    bench.start_all()
+    for number in range(2):
+        bench.receive_all(number, 3)
+    receive_point(bench, 0, point_of(bench, 3))
+    receive_point(bench, 1, point_of(bench, 3))
+    assert bench.caught == []
+    bench.receive_all(2, 3)
+    receive_point(bench, 2, point_of(bench, 3, metadata=b"other"))
+    assert bench.caught == ["SyncPoints"]
+
+
+@pytest.mark.parametrize("fields", [
+    {"epoch_index": 2}, {"session_id": bytes(32)}, {"kind": SyncPointKind.SESSION}, {"approvals": ()},
+    {"proposer": None, "approvals": ()}, {"timestamp": BEGIN_NS + 5},
+])  # fmt: skip
+def test_a_sync_point_fits_what_comes_before_it(bench: Bench, fields: dict[str, Any]) -> None:
+    bench.start_all()
+    bench.receive_all(0, 3)
+    receive_point(bench, 0, point_of(bench, 3, **fields))
+    assert bench.caught == ["ConsensusTime" if "timestamp" in fields else "SyncPoints"]
+
+
+def test_who_has_not_approved_is_not_named(bench: Bench) -> None:
+    bench.start_all()
+    bench.receive_all(0, 3)
+    id = bytes(32)
+    bench.checkers.points._proposals[3] = id
+    for creator in (0, 1):
+        bench.checkers.stepped(bench.nodes[creator], [Vote(id, True)], [])
+    bench.checkers.stepped(bench.nodes[2], [Vote(id, False)], [])
+    receive_point(bench, 0, point_of(bench, 3))
+    assert bench.caught == ["SyncPoints"]
+
+
+def test_nothing_comes_after_the_end(bench: Bench) -> None:
+    bench.start_all()
+    bench.receive_all(0, 3)
+    receive_point(bench, 0, point_of(bench, 3, kind=SyncPointKind.END))
+    assert bench.caught == []
+    bench.receive(0, bench.event(4))
+    assert "SyncPoints" in bench.caught
+
+
+def test_the_state_behind_a_round_is_one(bench: Bench) -> None:
+    bench.start_all()
+    bench.checkers.stepped(bench.nodes[0], [], [Deliver((), ((3, b"a"), (5, b"b"), (7, b"c")))])
+    bench.checkers.stepped(bench.nodes[1], [], [Deliver((), ((3, b"a"), (5, b"b")))])
+    assert bench.caught == []
+    bench.checkers.stepped(bench.nodes[1], [], [Deliver((), ((7, b"d"),))])
+    assert "are others" in str(bench.checkers.violations[-1])
+    bench.checkers.stepped(bench.nodes[2], [], [Deliver((), ((3, b"a"), (7, b"c")))])
+    assert "counted nothing in round 5" in str(bench.checkers.violations[-1])
+    bench.checkers.stepped(bench.nodes[3], [], [Deliver((), ((4, b"a"),))])
+    assert "where others did not" in str(bench.checkers.violations[-1])
+
+
+def test_an_outcome_is_the_same_everywhere(bench: Bench) -> None:
+    bench.start_all()
+    id = bytes(32)
+    bench.checkers.stepped(bench.nodes[0], [], [Closed(id, Outcome.ADOPTED)])
+    bench.checkers.stepped(bench.nodes[1], [], [Closed(id, Outcome.ADOPTED), Closed(id, Outcome.EXPIRED)])
+    assert bench.caught == []
+    bench.checkers.stepped(bench.nodes[2], [], [Closed(id, Outcome.REFUSED)])
+    assert bench.caught == ["SyncPoints"]
