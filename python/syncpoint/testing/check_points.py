@@ -46,6 +46,7 @@ class SyncPoints(Checker):
         self._proposals: dict[int, bytes] = {}  # index of a sync point -> its proposal
         self._open: dict[int, dict[bytes, Opened]] = {}  # host -> proposals that it says are open
         self._outcomes: dict[bytes, Outcome] = {}
+        self._end: int | None = None  # index, as machines say
         self._last: SyncPoint | None = None
         self._beat_at = 0  # ns, of the newest EPOCH
 
@@ -74,8 +75,14 @@ class SyncPoints(Checker):
     def _delivered(self, node: Node, output: Deliver) -> None:
         for done in output.messages:
             if not is_event(done):
+                if done.kind == SyncPointKind.END:
+                    self._end = done.index
                 self.history.digests[done.index] = done.digest
                 self._proposals[done.index] = done.proposal
+        if self._end is not None and output.messages and output.messages[-1].index > self._end:
+            raise self.violated(
+                node.number, f"it delivers index {output.messages[-1].index}, but the session ended with {self._end}"
+            )
         start, last = self._at.get(node.number, (0, 0))
         if start != node.host.starts:
             last = -1
