@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from .core.checkpoint import Certificate
 from .core.committee import Committee
 from .core.items import CheckpointVote, checkpoint_message, decode_checkpoint_vote
-from .core.order import first_order_hash
 from .core.proof import MAX_PLACES, prove_sync_point, prove_transaction
 from .core.values import Delivered, ItemType, SyncPoint
 from .ending import Ending
 from .errors import ArgumentError, ArgumentTypeError, ProofUnavailable
 from .proof import Proof
+from .runtime.rows import chain_begin
 from .runtime.storage import Storage, is_event
 
 __all__ = ["Prover"]
@@ -49,7 +49,7 @@ class Prover:
         for place in messages:
             if not is_event(place):
                 if place.index == 0:
-                    before = first_order_hash(self._committee.epoch_id)
+                    before = chain_begin(self._committee.epoch_id)
                 if before is not None:
                     self._points[place.index] = before, place
                 if len(self._points) > MAX_POINTS:
@@ -93,7 +93,7 @@ class Prover:
                 f"Engine.prove: index {index} is not delivered yet: delivered are the indices below {end}"
             )
         if index == 0:
-            before = first_order_hash(self._committee.epoch_id)
+            before = chain_begin(self._committee.epoch_id)
             return before, (await self._page(0, 1))[0]
         # The order hash before it is that of the place before, so that has to be there as well.
         previous = (await self._page(index - 1, index))[0]

@@ -22,7 +22,7 @@ MAX_DEADLINE_NS = 3_600_000_000_000  # after the proposal's place in the order; 
 
 NO_PROPOSAL = bytes(HASH_BYTES)  # in the place of an id: nobody had to ask
 
-PROPOSABLE = (
+PROPOSABLE = (  # S3, and END, after which nothing is delivered (S4)
     SyncPointKind.SESSION,
     SyncPointKind.SNAPSHOT,
     SyncPointKind.EPOCH,

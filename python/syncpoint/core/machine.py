@@ -374,9 +374,8 @@ class Machine:
 
     def _tell(self) -> None:
         """Tell the runtime what became of proposals, and of checkpoints."""
-        for ballot in self._epoch.take_opened():
-            voted = self._observes or ballot.voted(self.own)
-            self._outputs.append(Opened(ballot.id, ballot.proposer, *ballot.proposal, voted))
+        for at in self._epoch.take_opened():
+            self._outputs.append(Opened(at.id, at.proposer, *at.proposal, self._observes or at.voted(self.own)))
         self._outputs += [Closed(id, outcome) for id, outcome in self._epoch.take_closed()]
         self._outputs += map(Certified, self._checkpoints.take_certificates())
         divergence = self._checkpoints.take_divergence()
