@@ -211,13 +211,13 @@ class Wild(Cluster):
             (6, self._submit),
             (5 if self.liars else 0, self._lie),
             (1 / self.calm if self.puppets else 0, self._split),
-            (2, self._propose),
-            (3, self._vote),
-            (2, self._attest),
-            (1, self._certify),
+            (1, self._propose),
+            (1.5, self._vote),
+            (1, self._attest),
+            (0.5, self._certify),
             (0.1, self._propose_many),
             (0.1 if rng.random() < 0.3 else 0, self._propose_the_end),
-            (1 if self.liars else 0, self._contradict),
+            (0.5 if self.liars else 0, self._contradict),
             (2, self._burst),
             (1, self._junk),
             (1, self._wild_request),
@@ -226,7 +226,7 @@ class Wild(Cluster):
             (0.6, self._relink),
             (0.25, self._crash_or_restart),
             (0.5 if self.liars else 2, self._mute),
-            (0.15 if self.network.gc_depth < 10 and self.n > 3 else 0, self._hide),
+            (0.3 if self.network.gc_depth < 10 and self.n > 3 else 0, self._hide),
             (0.15, self._jump),
             (0.15, self._slow_down),
             (0.04, self._twin),
@@ -447,11 +447,11 @@ class Wild(Cluster):
         self.step(self.rng.choice(self._members()), *(Propose(encode_proposal(each)) for each in bodies))
 
     def _propose_the_end(self) -> None:
-        """The end of all, to which most agree."""
+        """The end of all, to which most agree, with something else open."""
         rng, i = self.rng, self.rng.choice(self._members())
         proposal = some_proposal(rng, self.now, SyncPointKind.END)._replace(deadline=self.now + 50_000 * MS)
         body = encode_proposal(proposal)
-        self.step(i, Propose(body))
+        self.step(i, Propose(body), Propose(encode_proposal(proposal._replace(kind=SyncPointKind.CUSTOM))))
         self.run(200 * MS)
         self._vote_for(proposal_id(self.machines[0].committee.epoch_id, i, body), 0.9)
 

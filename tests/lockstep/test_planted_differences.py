@@ -204,6 +204,45 @@ PLANTS = [
     Plant("it goes on a round too early", "recover.py", "= top, top + 1", "= top, top", seed=74),
     Plant("what was delivered before is queued again", "propose.py", "self._placed.pop(round, None)", "pass", seed=24),
     Plant("the place counts an event more", "order.py", "_, self.index, self", "self.index, _, self", seed=46),
+    Plant("a vote may say 2", "items.py", "body[HASH_BYTES] > 1", "body[HASH_BYTES] > 2"),
+    Plant("a proposal more", "epoch.py", "MAX_PROPOSALS = 16 ", "MAX_PROPOSALS = 17 "),
+    Plant(
+        "a refusal less is enough",
+        "epoch.py",
+        "ballot.refusals.bit_count() == self.committee.f + 1",
+        "ballot.refusals.bit_count() == max(1, self.committee.f)",
+    ),
+    Plant(
+        "the beat comes a transaction later",
+        "epoch.py",
+        "orderer.consensus_at >= self._beat_from + self._epoch_ns",
+        "orderer.consensus_at > self._beat_from + 2 * self._epoch_ns",
+    ),
+    Plant(
+        "the state forgets who refused",
+        "epoch.py",
+        "_bits(ballot.approvals), _bits(ballot.refusals)",
+        "*[_bits(ballot.approvals)] * 2",
+    ),
+    Plant(
+        "a certificate is not for the checkpoint itself",
+        "checkpoint.py",
+        "if index >= wanted), None)",
+        "if index > wanted), None)",
+    ),
+    Plant(
+        "the last of several votes for a checkpoint counts",
+        "checkpoint.py",
+        "votes.setdefault((vote.index, vote.state_hash != NOT_ATTESTED), vote)",
+        "votes[vote.index, vote.state_hash != NOT_ATTESTED] = vote",
+    ),
+    Plant("frontiers a little later", "exchange.py", "STALL_NS = 500_000_000", "STALL_NS = 500_000_001"),
+    Plant(
+        "what is urgent is not left over",
+        "propose.py",
+        "self._urgent = max(0, self._urgent - 1)",
+        "self._urgent = 0",
+    ),
     Plant(
         "half a peer less may be missing from a fast commit",
         "committee.py",
@@ -231,8 +270,8 @@ PLANTS = [
         "TRUNCATED = 4  # the bytes end before the value does\n    TRAILING = 3",
     ),
 ]
-# Modules in which nothing happens: they say what goes in and out.
-SILENT = {"__init__", "_blake3", "input", "output", "status"}
+# Modules in which nothing happens: they say what goes in and out; and proofs, which no machine makes (test_proofs.py).
+SILENT = {"__init__", "_blake3", "input", "output", "status", "proof"}
 
 
 def run(folder: Path, first: int, last: int) -> subprocess.CompletedProcess[str]:
