@@ -144,7 +144,7 @@ QUESTIONS: dict[str, list[tuple[Any, ...]]] = {
     + [(EVIDENCE, Network(name="another"), MEMBERS)]
     + [(body, PEERS.network, MEMBERS, scheme) for body in (EVIDENCE, SIMULATED_EVIDENCE) for scheme in SCHEMES],
 }
-WITH_EVENTS = {"encode_event", "check_event"}  # each core's own events: below
+WITH_EVENTS = {"encode_event", "check_event", "check_proof"}  # each core's own values: below, and in test_proof.py
 
 
 @pytest.fixture
