@@ -414,6 +414,7 @@ class Machine:
         self._halt(self._recovery.settle())
         self._proposer.is_certifying = self._epoch.is_ended and not self._checkpoints.is_voted(self._orderer.index - 1)
         self._recovery.catch_up(self._proposer.base_round, self._retention.reach(self._dag.bytes))
+        self._proposer.keeps_up = self._recovery.keeps_up(self._proposer.base_round)
         self._proposer.resume_round = self._recovery.resume_round
         may = self._recovery.is_certain and not self._recovery.is_behind and not self._orderer.replays
         return may and self._proposer.base_round >= self._recovery.journaled_round

@@ -96,7 +96,8 @@ class Proposer:
         self._uncovered: dict[Node, None] = {}  # accepted, not in our history
         self._evidence: dict[int, Item] = {}  # creator -> proof that is not in our history yet
         self._items: deque[Item] = deque()  # what we say of the network, for our next events (S1, C1)
-        self._heard_round = 0  # of our newest event that another one refers to, or that builds on none of ours
+        self.keeps_up = False  # what we make is so young that the others refer to it at once, if they can take it
+        self._heard_round = 0  # of our newest event that another one refers to, or need not refer to yet
         self._urgent = 0  # of these, from the first on: up to the last one that is reason enough for an event
 
     @property
@@ -148,7 +149,7 @@ class Proposer:
         elif node.creator == self.own and (self.tip is None or node.round > self.tip.round):
             self.tip = node
             self._cover(node)
-            if not self._refers_to_us(node):
+            if not self.keeps_up or not self._refers_to_us(node):
                 self._heard_round = node.round
         else:
             self._uncovered[node] = None
@@ -237,7 +238,7 @@ class Proposer:
 
     @property
     def _is_unheard(self) -> bool:
-        """Whether nobody has referred to us for as many rounds as can be referred to (V3).
+        """Whether nobody has referred to us for as many rounds as can be referred to, though we keep up (V3).
 
         The others cannot have our events: they came too late, as those of a peer that was away for about as long as
         they keep rounds. What builds on them is of no use to anybody, so we build on the others alone

@@ -163,6 +163,10 @@ class Recovery:
                 self.is_behind = False
                 self.resume_round = max(self.resume_round, full)
 
+    def keeps_up(self, base_round: int) -> bool:
+        """Whether what we make next is near the highest round of the others, as far as they have told."""
+        return base_round + self._gc_depth // 2 >= max(self.peers_round, self._dag.top)
+
     def believe(self) -> None:
         """Take what we have for all that there is."""
         self.is_lost = False

@@ -588,6 +588,7 @@ impl Machine {
         self.proposer.is_certifying = self.epoch.is_ended && !self.checkpoints.is_voted(self.orderer.index - 1);
         let reach = self.retention.reach(self.dag.bytes);
         self.exchange.recovery.catch_up(self.proposer.base_round(), reach, &self.dag);
+        self.proposer.keeps_up = self.exchange.recovery.keeps_up(self.proposer.base_round(), &self.dag);
         self.proposer.resume_round = self.exchange.recovery.resume_round;
         let may = self.exchange.recovery.is_certain() && !self.exchange.recovery.is_behind && !self.orderer.replays();
         may && self.proposer.base_round() >= self.exchange.recovery.journaled_round

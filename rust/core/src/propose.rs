@@ -115,7 +115,9 @@ pub struct Proposer {
     items: VecDeque<Item>,
     /// Of these, from the first on: up to the last one that is reason enough for an event.
     urgent: usize,
-    /// Of our newest event that another one refers to, or that builds on none of ours.
+    /// What we make is so young that the others refer to it at once, if they can take it.
+    pub(crate) keeps_up: bool,
+    /// Of our newest event that another one refers to, or need not refer to yet.
     heard_round: u64,
 }
 
@@ -144,6 +146,7 @@ impl Proposer {
             is_closing: false,
             is_certifying: false,
             exposed: 0,
+            keeps_up: false,
             heard_round: 0,
             is_copied: false,
             signer,
@@ -220,7 +223,7 @@ impl Proposer {
             self.heed(&node.event);
         } else if node.creator as usize == self.own && at.round > self.own_round() {
             self.tip = Some(Arc::clone(&node.event));
-            if self.refers_to_us(&node.event, dag).is_none() {
+            if !self.keeps_up || self.refers_to_us(&node.event, dag).is_none() {
                 self.heard_round = at.round;
             }
             self.cover(at, dag);
@@ -238,7 +241,7 @@ impl Proposer {
         ours.map(|parent| parent.round)
     }
 
-    /// Whether nobody has referred to us for as many rounds as can be referred to (V3).
+    /// Whether nobody has referred to us for as many rounds as can be referred to, though we keep up (V3).
     ///
     /// The others cannot have our events: they came too late, as those of a peer that was away for about as long as
     /// they keep rounds. What builds on them is of no use to anybody, so we build on the others alone

@@ -245,6 +245,12 @@ impl Recovery {
         }
     }
 
+    /// Whether what we make next is near the highest round of the others, as far as they have told.
+    #[must_use]
+    pub fn keeps_up(&self, base_round: u64, dag: &Dag) -> bool {
+        base_round + self.gc_depth / 2 >= self.peers_round().max(dag.top)
+    }
+
     /// Take what we have for all that there is.
     pub fn believe(&mut self) {
         self.is_lost = false;
