@@ -21,7 +21,7 @@ from syncpoint.core.epoch import MAX_PROPOSALS, Outcome
 from syncpoint.core.error import Reject
 from syncpoint.core.fetch import MAX_MISSING
 from syncpoint.core.input import Attest, Certify, Connected, Disconnected, Input, Propose, Received, Start, Vote
-from syncpoint.core.items import encode_proposal, proposal_id
+from syncpoint.core.items import Proposal, encode_proposal, proposal_id
 from syncpoint.core.journal import (
     OwnEvent,
     PeerEvent,
@@ -213,11 +213,12 @@ class Wild(Cluster):
             (1 / self.calm if self.puppets else 0, self._split),
             (1, self._propose),
             (1.5, self._vote),
-            (1, self._attest),
+            (0.5, self._propose_and_vote),
+            (1.5, self._attest),
             (0.5, self._certify),
             (0.1, self._propose_many),
             (0.1 if rng.random() < 0.3 else 0, self._propose_the_end),
-            (0.5 if self.liars else 0, self._contradict),
+            (1.5 if self.liars else 0, self._contradict),
             (2, self._burst),
             (1, self._junk),
             (1, self._wild_request),
@@ -455,9 +456,18 @@ class Wild(Cluster):
         self.run(200 * MS)
         self._vote_for(proposal_id(self.machines[0].committee.epoch_id, i, body), 0.9)
 
+    def _propose_and_vote(self) -> None:
+        """A proposal that most have heard of when they vote, most of them alike."""
+        rng, i = self.rng, self.rng.choice(self._members())
+        deadline, salt = self.now + 50_000 * MS, rng.getrandbits(64)
+        body = encode_proposal(Proposal(SyncPointKind.CUSTOM, deadline, salt, b""))
+        self.step(i, Propose(body))
+        self.run(100 * MS)
+        self._vote_for(proposal_id(self.machines[0].committee.epoch_id, i, body), rng.choice((1.0, 0.5, 0.05, 0.0)))
+
     def _vote(self) -> None:
         """Most vote for a proposal, or against it; some twice, and not the same."""
-        self._vote_for(self.forger.some_id(), self.rng.choice((1.0, 1.0, 0.8, 0.5, 0.0, 0.0, 0.0)))
+        self._vote_for(self.forger.some_id(), self.rng.choice((1.0, 1.0, 0.8, 0.5, 0.0)))
 
     def _vote_for(self, id: bytes, likely: float) -> None:
         rng = self.rng
@@ -468,8 +478,9 @@ class Wild(Cluster):
     def _attest(self) -> None:
         """Some say what state they have behind one checkpoint, most of them the same."""
         rng = self.rng
-        known = [*self.machines[rng.choice(self._live())]._checkpoints._ours, rng.randrange(99), 2**64 - 1]
-        index, state = rng.choice(known[-5:]), rng.choice(STATES)
+        known = list(self.machines[rng.choice(self._live())]._checkpoints._ours)[-3:]
+        index = rng.choice(known) if known and rng.random() < 0.9 else rng.choice((rng.randrange(99), 2**64 - 1))
+        state = rng.choice(STATES)
         live = self._live()
         odd = rng.choice((None, rng.choice(live), rng.choice(live)))
         for i in live:
