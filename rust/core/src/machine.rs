@@ -585,7 +585,8 @@ impl Machine {
         }
         let hopeless = self.exchange.recovery.settle(&self.dag);
         self.halt(hopeless);
-        self.proposer.is_certifying = self.epoch.is_ended && !self.checkpoints.is_voted(self.orderer.index - 1);
+        let is_voted = self.orderer.index.checked_sub(1).is_some_and(|last| self.checkpoints.is_voted(last));
+        self.proposer.is_certifying = self.epoch.is_ended && !is_voted;
         let reach = self.retention.reach(self.dag.bytes);
         self.exchange.recovery.catch_up(self.proposer.base_round(), reach, &self.dag);
         self.proposer.keeps_up = self.exchange.recovery.keeps_up(self.proposer.base_round(), &self.dag);
