@@ -372,6 +372,8 @@ class Wild(Cluster):
         self.tally.events["restart"] += 1
         if self.locals[i].stores and self.rng.random() < 0.8:
             self.restart(i, records=self._stored(i), whole=self.rng.random() < 0.7)
+            if i not in self.down and self.rng.random() < 0.5:
+                self.step(i, Certify(0))  # its checkpoints of before are not known any more
         else:
             self.restart(i, whole=self.rng.random() < 0.9)
         return i
