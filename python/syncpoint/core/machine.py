@@ -227,7 +227,6 @@ class Machine:
 
     def _frame(self, peer: int, frame: bytes) -> None:
         kind = frame[0] if frame else None
-        reject: Reject | None
         if kind == FrameType.EVENT:
             reject = self._event_frame(peer, frame)
         elif kind in (FrameType.REQUEST, FrameType.FRONTIER, FrameType.PULL):
@@ -416,8 +415,8 @@ class Machine:
         self._recovery.catch_up(self._proposer.base_round, self._retention.reach(self._dag.bytes))
         self._proposer.keeps_up = self._recovery.keeps_up(self._proposer.base_round)
         self._proposer.resume_round = self._recovery.resume_round
-        may = self._recovery.is_certain and not self._recovery.is_behind and not self._orderer.replays
-        return may and self._proposer.base_round >= self._recovery.journaled_round
+        is_back = not self._orderer.replays and self._proposer.base_round >= self._recovery.journaled_round
+        return is_back and self._recovery.is_certain and not self._recovery.is_behind
 
     def _persisted(self, token: int) -> None:
         assert self._persisting is not None, "nothing was being persisted"
