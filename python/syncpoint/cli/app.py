@@ -15,12 +15,15 @@ from .dump import dump
 from .guard import plain_errors
 from .init import init
 from .keygen import keygen
+from .members import members
 from .network import app as network
+from .propose import propose
 from .replay import replay
 from .run import run
 from .simulate import simulate_command
 from .verify import verify
 from .verify_store import verify_store
+from .vote import vote
 
 __all__ = ["app"]
 
@@ -58,6 +61,9 @@ app.add_typer(network, name="network")
 app.command()(init)
 app.command()(check)
 app.command()(run)
+app.command()(propose)
+app.command()(vote)
+app.command()(members)
 app.command()(dump)
 app.command()(verify)
 app.command("verify-store")(verify_store)

@@ -1,10 +1,18 @@
-"""Words that commands take for a network's settings."""
+"""Words that commands take."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["Order", "Rule"]
+__all__ = ["Approval", "Order", "Rule"]
+
+
+class Approval(StrEnum):
+    """How a peer votes on what others propose."""
+
+    ALL = "all"
+    NONE = "none"
+    ASK = "ask"
 
 
 class Rule(StrEnum):

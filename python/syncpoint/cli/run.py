@@ -20,9 +20,14 @@ from ..backend import CORES
 from ..context import Context
 from ..engine import Engine
 from ..errors import ArgumentError
+from ..genesis import Genesis
 from ..message import Event, SyncPoint
+from ..proposal import Approve
 from ..runtime.tip import DURABILITIES
 from ..socket import Socket
+from .choices import Approval
+from .control import default_path
+from .control_server import controlled, point_fields
 from .files import KeyFile, Listen, NetworkFile, PeerFiles
 from .guard import note, plain_errors
 from .lines import LineReader, LineWriter
@@ -32,6 +37,11 @@ __all__ = ["run"]
 
 STDOUT = 1
 LOOK_S = 0.05  # between two looks at whether the peer is idle
+POLICIES: dict[Approval, Approve] = {
+    Approval.ALL: lambda proposal: True,
+    Approval.NONE: lambda proposal: False,
+    Approval.ASK: lambda proposal: None,
+}
 
 
 def run(
@@ -54,7 +64,7 @@ def run(
         typer.Option(
             "--linger",
             metavar="SECONDS",
-            help="With --count: stay so long after the last one, for peers that still lack something.",
+            help="With --count, and at the end of the session: stay so long, for peers that still lack something.",
         ),
     ] = 1.0,
     everything: Annotated[bool, typer.Option("--all", help="Print events without transactions as well.")] = False,
@@ -76,6 +86,23 @@ def run(
             help="The store was lost or put back: sign nothing until the others have said how far this key was.",
         ),
     ] = False,
+    approve: Annotated[
+        Approval | None,
+        typer.Option(
+            "--approve",
+            help="How to vote on what others propose; 'ask' leaves it to 'syncpoint vote'. Default: approve what this "
+            "version can carry out, leave the rest to 'syncpoint vote'.",
+        ),
+    ] = None,
+    control: Annotated[
+        Path | None,
+        typer.Option(
+            "--control",
+            metavar="PATH",
+            help="Where 'syncpoint propose', 'vote' and 'members' reach this peer; default: in the folder of its "
+            "store, without one beside its key file.",
+        ),
+    ] = None,
     core: Annotated[str, typer.Option("--core", help=f"The core that runs: {', '.join(CORES)}.")] = "auto",
     loop: Annotated[
         Loop, typer.Option("--loop", help="The event loop; uvloop needs 'syncpoint[fast]'.")
@@ -92,8 +119,11 @@ def run(
                 raise ArgumentError(f"{name} is {value}: give 0 or more")
         files = PeerFiles.load(network, key, listen)
         logging.basicConfig(format="syncpoint: %(message)s", level=logging.WARNING, stream=sys.stderr)
-        context = functools.partial(Context, core, store, durability=durability)
-        peer = _Peer(files, context, everything, resume_after, joining_running_session)
+        policy = None if approve is None else POLICIES[approve]
+        context = functools.partial(Context, core, store, durability=durability, approve=policy)
+        place = default_path(store, key, files.secret.public()) if control is None else control
+        controlling = functools.partial(controlled, place, control is not None)
+        peer = _Peer(files, context, controlling, everything, resume_after, joining_running_session)
         run_on(loop, peer.run(exit_when_idle, count, linger))
 
 
@@ -104,12 +134,14 @@ class _Peer:
         self,
         files: PeerFiles,
         context: Callable[[], Context],
+        controlling: Callable[[Engine, Genesis], contextlib.AbstractAsyncContextManager[None]],
         everything: bool,
         resume_after: int | None,
         joining_running_session: bool,
     ) -> None:
         self._files = files
         self._context = context
+        self._controlling = controlling
         self._resume_after = resume_after
         self._joining_running_session = joining_running_session
         self._everything = everything
@@ -138,28 +170,34 @@ class _Peer:
                     f"peer {engine.public} of {len(genesis.entries)} in network {genesis.network.name!r} "
                     f"({genesis.fingerprint}) listens at {socket.address}, {context.core.name} core"
                 )
-                jobs = [self._receive(engine, count, linger), self._send(engine), self._signal()]
-                if exit_when_idle is not None:
-                    jobs.append(self._idle(engine, exit_when_idle))
-                tasks = [asyncio.ensure_future(job) for job in jobs]
-                try:
-                    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        task.result()
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
+                async with self._controlling(engine, genesis):
+                    await self._until_first_end(engine, exit_when_idle, count, linger)
                 note(f"stopped: {self._delivered} transactions delivered, {_place(engine)}")
 
+    async def _until_first_end(
+        self, engine: Engine, exit_when_idle: float | None, count: int | None, linger: float
+    ) -> None:
+        jobs = [self._receive(engine, count, linger), self._send(engine), self._signal()]
+        if exit_when_idle is not None:
+            jobs.append(self._idle(engine, exit_when_idle))
+        tasks = [asyncio.ensure_future(job) for job in jobs]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
     async def _receive(self, engine: Engine, count: int | None, linger: float) -> None:
-        """Print the stream; ends after `count` transactions."""
+        """Print the stream; ends after `count` transactions, or with the session."""
         if count == 0:
             return
         writer, loop = LineWriter(STDOUT), asyncio.get_running_loop()
         async for message in engine:
             if isinstance(message, SyncPoint):
-                await writer.write(_as_json(_sync_point_fields(message)))
+                await writer.write(_as_json(point_fields(message)))
                 continue
             # Counted first: whoever reads the line may end us before the write returns.
             self._delivered += message.transaction_count
@@ -170,6 +208,7 @@ class _Peer:
             if count is not None and self._delivered >= count:
                 await asyncio.sleep(linger)
                 return
+        await asyncio.sleep(linger)  # the session has ended
 
     async def _send(self, engine: Engine) -> NoReturn:
         """Send what comes in, no faster than the engine takes it."""
@@ -211,21 +250,6 @@ def _place(engine: Engine) -> str:
 def _as_json(fields: dict[str, object]) -> bytes:
     """One line."""
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-
-
-def _sync_point_fields(point: SyncPoint) -> dict[str, object]:
-    """A sync point, which has a kind where an event has a creator; metadata is in base64."""
-    return {
-        "index": point.index,
-        "consensus_at": point.timestamp,
-        "sync_point": point.kind.name,
-        "epoch_index": point.epoch_index,
-        "session_id": point.session_id.hex(),
-        "proposer": None if point.proposer is None else str(point.proposer),
-        "approvals": [str(key) for key in point.approvals],
-        "metadata": base64.b64encode(point.metadata).decode("ascii"),
-        "order_hash": point.order_hash.hex(),
-    }
 
 
 def _event_fields(event: Event) -> dict[str, object]:

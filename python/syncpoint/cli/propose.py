@@ -1,0 +1,82 @@
+"""`syncpoint propose`: asks the network for a sync point, through a peer that runs."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any
+
+import typer
+
+from ..core.epoch import PROPOSABLE
+from ..core.values import SyncPointKind
+from ..errors import ArgumentError
+from ..proposal import check_proposal
+from .control import ANSWER_TIMEOUT_S, DECISION_GRACE_S, ControlFile, StoreFolder, ask, find_socket
+from .guard import FAILED, STALLED, fail, note, plain_errors
+
+__all__ = ["propose"]
+
+KINDS = ", ".join(kind.name for kind in PROPOSABLE)
+
+
+def propose(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=f"What it is about: {KINDS}.")],
+    metadata: Annotated[str, typer.Option("--metadata", metavar="TEXT", help="What all peers see with it.")] = "",
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", help="How long a quorum has to approve it.")
+    ] = 30.0,
+    control: ControlFile = None,
+    store: StoreFolder = None,
+) -> None:
+    """Propose a sync point through a peer that runs ('syncpoint run'), and wait for what comes of it.
+
+    Exit code 0 when it was adopted, 1 when the network decided against it, 3 when there was no quorum to decide.
+    Interrupted, it waits no more, and the proposal stands.
+    """
+    with plain_errors():
+        wanted = _kind_of(kind)
+        data = metadata.encode("utf-8", "surrogateescape")
+        try:
+            check_proposal(wanted, data, timeout)
+        except ArgumentError as error:
+            raise ArgumentError(str(error).removeprefix("Engine.propose: ")) from None
+        request = {
+            "do": "propose",
+            "kind": wanted.name,
+            "metadata": base64.b64encode(data).decode("ascii"),
+            "timeout": timeout,
+        }
+        path = find_socket(control, store)
+        try:
+            answer = ask(path, request, timeout + DECISION_GRACE_S + ANSWER_TIMEOUT_S)
+        except KeyboardInterrupt:
+            note("waits no more; if the proposal was sent, it stands")
+            raise
+        match answer["outcome"]:
+            case "ADOPTED":
+                typer.echo(_in_words(answer["sync_point"]))
+            case "UNDECIDED":
+                fail(f"UNDECIDED: {answer['reason']}", STALLED)
+            case outcome:
+                fail(f"{outcome}: {answer['reason']}", FAILED)
+
+
+def _kind_of(text: str) -> SyncPointKind:
+    try:
+        return SyncPointKind[text.upper()]
+    except KeyError:
+        raise ArgumentError(f"{text!r} is no kind of a sync point: give one of {KINDS}") from None
+
+
+def _in_words(point: dict[str, Any]) -> str:
+    approvals = point["approvals"]
+    who = f"{len(approvals)} peer{'s' if len(approvals) > 1 else ''} had approved it"
+    return "\n".join(
+        [
+            f"{point['sync_point']} adopted: at index {point['index']} on every peer, sync point "
+            f"{point['epoch_index']}; {who}",
+            f"session     {point['session_id']}",
+            f"order hash  {point['order_hash']}",
+            *(f"approved    {key}" for key in approvals),
+        ]
+    )

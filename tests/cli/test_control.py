@@ -1,0 +1,364 @@
+"""`syncpoint propose`, `vote` and `members` at peers that run, and their control socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from syncpoint import ArgumentError, KeySecret
+from syncpoint.cli import control
+from syncpoint.cli.control import MAX_REQUEST_BYTES, ask, check_folder, find_socket
+
+from .conftest import Start
+
+pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs UNIX sockets")
+
+Network = Callable[..., list[list[str]]]
+Process = subprocess.Popen[str]
+TIMEOUT_S = 120
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short path, as a socket's must be."""
+    path = Path(tempfile.mkdtemp(prefix="sp"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def peers(start: Start, network: Network, folder: Path) -> Callable[..., list[Path]]:
+    """Start four peers that leave their votes to people; once all are linked, their control sockets."""
+
+    def begin(*options: object, approve: str = "ask") -> list[Path]:
+        paths = [folder / f"{number}" for number in range(4)]
+        processes = [
+            start("run", *files, "--control", path, "--approve", approve, *options)
+            for files, path in zip(network(4), paths, strict=True)
+        ]
+        for process in processes:
+            await_note(process, "control socket")
+        begin.processes = processes  # type: ignore[attr-defined]
+        return paths
+
+    return begin
+
+
+def await_note(process: Process, text: str) -> str:
+    """The line of standard error that has a text."""
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if text in line:
+            return line
+    raise AssertionError(f"it ended without {text!r}: {seen}")
+
+
+def command(start: Start, *args: object, code: int = 0) -> str:
+    """What a command says: on standard output if all is well, else on standard error."""
+    process = start(*args)
+    out, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == code, (out, err)
+    assert "Traceback" not in err
+    return out if code == 0 else err
+
+
+def next_line(process: Process) -> dict[str, Any]:
+    assert process.stdout is not None
+    line: dict[str, Any] = json.loads(process.stdout.readline())
+    return line
+
+
+def open_proposal(path: Path) -> dict[str, Any]:
+    """The one that is open at a peer, as soon as it is."""
+    while not (found := ask(path, {"do": "proposals"})["proposals"]):
+        pass  # the question itself takes its time
+    (proposal,) = found
+    return dict(proposal)
+
+
+def test_a_proposal_is_voted_on_by_hand_and_comes_to_all(start: Start, peers: Any) -> None:
+    paths = peers()
+    proposing = start("propose", "session", "--metadata", "première", "--timeout", 300, "--control", paths[0])
+    proposal = open_proposal(paths[1])
+    for path in paths:  # it is open everywhere before it is decided
+        assert open_proposal(path) == proposal
+    listed = command(start, "vote", "--control", paths[2])
+    assert proposal["id"][:16] in listed
+    assert "première" in listed
+    assert proposal == json.loads(command(start, "vote", "--json", "--control", paths[2]))["proposals"][0]
+    seen = json.loads(command(start, "members", "--json", "--control", paths[3]))
+    assert {each["key"]: each["proposals"] for each in seen["members"]}[proposal["proposer"]] == 1
+    said = command(start, "vote", proposal["id"][:16], "--control", paths[1])
+    assert said == f"approved: SESSION {proposal['id']}\n"
+    twice = command(start, "vote", proposal["id"], "--control", paths[1], code=2)
+    assert "a vote cannot be changed" in twice
+    assert "Engine" not in twice
+    command(start, "vote", proposal["id"].upper(), "--control", paths[2])
+    out, err = proposing.communicate(timeout=TIMEOUT_S)
+    assert proposing.returncode == 0, err
+    points = [next_line(process) for process in peers.processes]
+    assert points == [points[0]] * 4
+    point = points[0]
+    assert point["sync_point"] == "SESSION"
+    assert len(point["approvals"]) == 3
+    first = f"SESSION adopted: at index {point['index']} on every peer, sync point 1; 3 peers had approved it"
+    assert out.splitlines()[:3] == [first, f"session     {point['session_id']}", f"order hash  {point['order_hash']}"]
+    assert sorted(out.splitlines()[3:]) == sorted(f"approved    {key}" for key in point["approvals"])
+    assert command(start, "vote", "--control", paths[0]) == "no proposal is open\n"
+    late = command(start, "vote", proposal["id"], "--control", paths[3], code=2)
+    assert "0 of the 0 open proposals" in late
+    assert "'syncpoint vote' without an id" in late
+
+
+def test_so_many_refusals_that_nothing_comes_of_it(start: Start, peers: Any) -> None:
+    paths = peers()
+    proposing = start("propose", "CUSTOM", "--timeout", 300, "--control", paths[0])
+    for path in paths[1:3]:
+        proposal = open_proposal(path)
+        assert command(start, "vote", "--refuse", proposal["id"], "--control", path).startswith("refused: CUSTOM")
+    out, err = proposing.communicate(timeout=TIMEOUT_S)
+    assert proposing.returncode == 1
+    assert out == ""
+    assert err.startswith("syncpoint: REFUSED: so many peers refused it")
+
+
+@pytest.mark.parametrize(("approve", "code"), [("all", 0), ("none", 1)])
+def test_a_policy_votes_for_its_owner(start: Start, peers: Any, approve: str, code: int) -> None:
+    paths = peers(approve=approve)
+    said = command(start, "propose", "SNAPSHOT", "--timeout", 300, "--control", paths[0], code=code)
+    assert ("SNAPSHOT adopted" if code == 0 else "REFUSED") in said
+
+
+def test_the_end_of_the_session_ends_all_peers_and_their_sockets(start: Start, peers: Any) -> None:
+    paths = peers(approve="all")
+    assert "END adopted" in command(start, "propose", "end", "--timeout", 300, "--control", paths[0])
+    last = []
+    for process in peers.processes:
+        out, err = process.communicate(timeout=TIMEOUT_S)
+        assert process.returncode == 0, err
+        last.append(json.loads(out.splitlines()[-1]))
+    assert last == [last[0]] * 4
+    assert last[0]["sync_point"] == "END"
+    assert not any(path.exists() for path in paths)
+
+
+def test_a_peer_that_ends_tells_those_that_wait(start: Start, peers: Any) -> None:
+    paths = peers()
+    proposing = start("propose", "SESSION", "--timeout", 300, "--control", paths[0])
+    open_proposal(paths[0])
+    peers.processes[0].terminate()
+    _, err = proposing.communicate(timeout=TIMEOUT_S)
+    assert proposing.returncode == 2
+    assert "the peer ended before it was known what comes of the proposal, which stands" in err
+
+
+def test_whoever_waits_no_more_leaves_the_proposal(start: Start, peers: Any) -> None:
+    paths = peers()
+    proposing = start("propose", "SESSION", "--timeout", 300, "--control", paths[0])
+    proposal = open_proposal(paths[0])
+    proposing.send_signal(signal.SIGINT)
+    _, err = proposing.communicate(timeout=TIMEOUT_S)
+    assert proposing.returncode == 130
+    assert err == "syncpoint: waits no more; if the proposal was sent, it stands\n"
+    assert open_proposal(paths[0]) == proposal
+
+
+def test_members_tells_of_all_peers(start: Start, peers: Any) -> None:
+    paths = peers()
+    while True:  # they link up by themselves
+        seen = json.loads(command(start, "members", "--json", "--control", paths[1]))
+        if sum(each["linked"] for each in seen["members"]) == 3 and all(each["active"] for each in seen["members"]):
+            break
+    assert (seen["n"], seen["f"], seen["q"], seen["has_quorum"]) == (4, 1, 3, True)
+    (own,) = [each for each in seen["members"] if each["own"]]
+    assert not own["linked"]
+    assert [each["peer"] for each in seen["members"]] == [0, 1, 2, 3]
+    for each in seen["members"]:
+        assert each["address"].startswith("127.0.0.1:")
+        assert each["newest_round"] >= 1
+        assert each["refusal"] is None
+    said = command(start, "members", "--control", paths[1])
+    assert "a quorum is 3: there is one" in said
+    assert "this peer" in said
+    assert said.count("yes") == 3 + 4  # linked, and active
+
+
+def test_a_peer_alone_has_no_quorum_and_says_so(start: Start, network: Network, folder: Path) -> None:
+    process = start("run", *network(4)[0], "--control", folder / "s")
+    await_note(process, "control socket")
+    said = command(start, "members", "--control", folder / "s")
+    assert "there is none, so nothing is ordered" in said
+    assert "no:" in said  # and why
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_the_socket_lies_where_the_peer_has_its_files(
+    start: Start, network: Network, folder: Path, stored: bool
+) -> None:
+    ((*files,),) = network(1)
+    key = folder / "key.pem"
+    shutil.copy(files[3], key)
+    place = folder / "store" if stored else folder
+    options = ["--store", place] if stored else []
+    process = start("run", *files[:3], key, *options)
+    path = Path(await_note(process, "control socket").split()[-1])
+    name = f"{str(KeySecret.load(key).public())[:12]}.sock" if stored else "key.pem.sock"
+    assert path == place / name
+    if os.name == "posix":
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert "EPOCH adopted" in command(start, "propose", "EPOCH", "--store", place)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_dead_peers_socket_is_replaced_and_a_living_ones_is_not(start: Start, network: Network, folder: Path) -> None:
+    ((*files,),) = network(1)
+    path = folder / "s"
+    dead = start("run", *files, "--control", path)
+    await_note(dead, "control socket")
+    dead.kill()
+    dead.wait()
+    assert path.exists()
+    assert "any more: start it again" in command(start, "members", "--control", path, code=2)
+    living = start("run", *files, "--control", path)
+    await_note(living, "control socket")
+    second = start("run", *files, "--listen", "127.0.0.1:0", "--control", path)
+    _, err = second.communicate(timeout=TIMEOUT_S)
+    assert second.returncode == 2
+    assert f"{path} is the control socket of a peer that runs: give this one another --control PATH" in err
+    assert "peers of" in command(start, "members", "--control", path)
+
+
+def test_what_is_no_socket_is_left_alone(start: Start, network: Network, folder: Path) -> None:
+    path = folder / "precious"
+    path.write_text("mine")
+    process = start("run", *network(1)[0], "--control", path)
+    _, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 2
+    assert "is there and is no socket: give --control another path" in err
+    assert path.read_text() == "mine"
+
+
+def test_a_path_that_is_too_long_for_a_socket(start: Start, network: Network, folder: Path) -> None:
+    ((*files,),) = network(1)
+    deep = folder / ("x" * 120)
+    deep.mkdir()
+    process = start("run", *files, "--control", deep / "s")
+    assert "too many for a socket: give --control a shorter path" in process.communicate(timeout=TIMEOUT_S)[1]
+    assert process.returncode == 2
+    # Where nobody asked for one, the peer runs without.
+    process = start("run", *files, "--store", deep / "store", "--exit-when-idle", 0)
+    _, err = process.communicate("", timeout=TIMEOUT_S)
+    assert process.returncode == 0, err
+    assert "no control socket, so no 'syncpoint propose'" in err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
+def test_a_folder_in_which_others_may_write_is_refused(start: Start, network: Network, folder: Path) -> None:
+    shared = folder / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    process = start("run", *network(1)[0], "--control", shared / "s")
+    _, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 2
+    assert "others may write in" in err
+    with pytest.raises(ArgumentError, match="chmod go-w"):
+        ask(shared / "s", {"do": "members"})
+    shared.chmod(0o1777)  # there nobody can remove what is not theirs
+    check_folder(shared)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"x" * (MAX_REQUEST_BYTES + 1),
+        b"x" * MAX_REQUEST_BYTES + b"\n",
+        b'{"do":"propose","kind":"SESSION","metadata":"!","timeout":1}\n',
+        b'{"do":"propose","kind":"SESSION","metadata":"","timeout":NaN}\n',
+        b'{"do":"propose","kind":"MEMBERSHIP","metadata":"","timeout":1}\n',
+        b'{"do":"propose","kind":"NOTHING","metadata":"","timeout":1}\n',
+        b'{"do":"propose","kind":"SESSION","metadata":"","timeout":"1"}\n',
+        b'{"do":"vote","proposal":"","approve":true}\n',
+        b'{"do":"vote","proposal":"00000000","approve":1}\n',
+        b"[" * 10_000 + b"\n",
+        b"{}\n",
+        b"\xff\n",
+        b"\n",
+    ],
+)
+def test_a_peer_survives_every_question(running: Path, line: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(TIMEOUT_S)
+        connection.connect(str(running))
+        connection.sendall(line)
+        said = b""
+        try:
+            while piece := connection.recv(4096):
+                said += piece
+        except ConnectionResetError:
+            pass
+    assert said == b"" if len(line) > MAX_REQUEST_BYTES else "error" in json.loads(said)
+    assert ask(running, {"do": "members"})["n"] == 1
+
+
+def test_so_many_connections_and_no_more(running: Path) -> None:
+    from syncpoint.cli.control_server import MAX_CONNECTIONS
+
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(MAX_CONNECTIONS)]
+    try:
+        for each in silent:
+            each.connect(str(running))
+        with pytest.raises(ArgumentError, match="has no room for another question"):
+            ask(running, {"do": "members"})
+    finally:
+        for each in silent:
+            each.close()
+
+
+@pytest.fixture
+def running(start: Start, network: Network, folder: Path) -> Path:
+    """The control socket of a peer that runs alone in its network."""
+    process = start("run", *network(1)[0], "--control", folder / "s")
+    await_note(process, "control socket")
+    return folder / "s"
+
+
+def test_another_users_socket_is_not_told_anything(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / "s"
+    monkeypatch.setattr(control, "is_trusted", lambda connection: False)
+    monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid or 1)
+    monkeypatch.setattr(control, "check_folder", lambda folder: None)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        with pytest.raises(ArgumentError, match="another user listens there"):
+            ask(path, {"do": "members"})
+
+
+def test_which_socket_is_meant(folder: Path) -> None:
+    assert find_socket(folder / "a", None) == folder / "a"
+    for given, says in (
+        ((folder / "a", folder), "are both given"),
+        ((None, None), "which peer\\? give --store"),
+        ((None, folder / "none"), "is no folder"),
+        ((None, folder), "no peer runs with .*there is no control socket in it"),
+    ):
+        with pytest.raises(ArgumentError, match=says):
+            find_socket(*given)
+    (folder / "a.sock").touch()
+    assert find_socket(None, folder) == folder / "a.sock"
+    (folder / "b.sock").touch()
+    with pytest.raises(ArgumentError, match=r"2 control sockets: give --control with one of .*a\.sock, .*b\.sock"):
+        find_socket(None, folder)
