@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import statistics
 import tempfile
@@ -18,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from syncpoint import Context, Engine, KeySecret, Options, Peers, Socket
+from syncpoint import Context, Engine, Options, Socket
 
-from .processes import DEADLINE_S, Child, free_ports, preload, say, spawn, told
+from .group import Group, Member, book, prepare
+from .processes import preload, say, told
 
 N = 4
 WINDOW = 4  # transactions on their way at each peer
@@ -38,35 +38,27 @@ class Life(NamedTuple):
 
 
 @dataclass
-class Peer:
-    """One peer, over all its lives, as its parent sees it."""
+class Peer(Member):
+    """One peer, and what it said."""
 
-    number: int
     acknowledged: set[str] = field(default_factory=set)
     delivered: Counter[str] = field(default_factory=Counter)
     last: int = -1  # index
-    life: int = 0
-    child: Child | None = None
-    reader: asyncio.Task[None] | None = None
     spawned_at: float = 0.0
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
     working: asyncio.Event = field(default_factory=asyncio.Event)
-    killed: bool = False
     says: dict[str, Any] = field(default_factory=dict)
 
 
-class Run:
+class Run(Group[Peer]):
     """All of them."""
 
     def __init__(self, folder: Path, core: str, durability: str, seed: int) -> None:
+        super().__init__([Peer(number) for number in range(N)])
         self.folder, self.core, self.durability = folder, core, durability
         self.rng = random.Random(seed)
-        self.peers = [Peer(number) for number in range(N)]
         self.order: dict[int, str] = {}  # index -> order hash
         self.start_s: list[float] = []  # until an engine runs
         self.work_s: list[float] = []  # until something new is final
-        self.changed = asyncio.Event()
-        self.failure: str | None = None
 
     async def go(self, kills: int) -> None:
         """Kill so many times, then let them finish; AssertionError for what does not hold."""
@@ -80,17 +72,15 @@ class Run:
                 await self.spawn(victim)
             await self.until(lambda: all(peer.working.is_set() for peer in self.peers))
             for peer in self.peers:
-                self.tell(peer, "quiet")
+                peer.tell("quiet")
             await self.until(lambda: all("quiet" in peer.says for peer in self.peers))
             acknowledged = set().union(*(peer.acknowledged for peer in self.peers))
             await self.until(lambda: all(acknowledged <= peer.delivered.keys() for peer in self.peers))
             for peer in self.peers:
-                self.tell(peer, "stop")
-            await asyncio.wait_for(asyncio.gather(*(peer.reader for peer in self.peers if peer.reader)), DEADLINE_S)
+                peer.tell("stop")
+            await self.ended()
         finally:
-            for peer in self.peers:
-                if peer.child is not None:
-                    peer.child.end()
+            self.end()
         assert self.failure is None, self.failure
         for peer in self.peers:
             twice = [name for name, times in peer.delivered.items() if times > 1]
@@ -100,33 +90,15 @@ class Run:
     async def spawn(self, peer: Peer) -> None:
         """Start a peer, behind the last message that we have of it."""
         peer.life += 1
-        peer.ready.clear()
         peer.working.clear()
-        peer.killed = False
         peer.spawned_at = time.monotonic()
         life = Life(peer.number, self.folder, self.core, self.durability, peer.life, peer.last)
-        peer.child = await spawn(work, *life)
-        peer.reader = asyncio.ensure_future(self.read(peer, peer.child))
-
-    async def kill(self, peer: Peer) -> None:
-        """End it with SIGKILL, and take what it still said."""
-        assert peer.child is not None
-        assert peer.reader is not None
-        peer.killed = True
-        peer.child.process.kill()
-        await asyncio.wait_for(peer.reader, DEADLINE_S)
-
-    async def read(self, peer: Peer, child: Child) -> None:
-        async for said in child.said():
-            self.take(peer, said)
-            self.changed.set()
-        if not peer.killed and child.process.exitcode != 0:
-            self.fail(f"peer {peer.number} ended with code {child.process.exitcode} in life {peer.life}")
+        await self.live(peer, work, *life)
 
     def take(self, peer: Peer, said: list[Any]) -> None:
+        """Note what a peer says."""
         match said:
             case ["ready"]:
-                peer.ready.set()
                 self.start_s.append(time.monotonic() - peer.spawned_at)
             case ["final", name]:
                 peer.acknowledged.add(name)
@@ -143,41 +115,13 @@ class Run:
             case [kind, value]:
                 peer.says[kind] = value
 
-    def tell(self, peer: Peer, what: str) -> None:
-        assert peer.child is not None
-        peer.child.tell(what)
-
-    def fail(self, why: str) -> None:
-        self.failure = self.failure or why
-        self.changed.set()
-
-    async def until(self, holds: Any) -> None:
-        """Wait for something that a message of a peer brings about."""
-        async with asyncio.timeout(DEADLINE_S):
-            while not holds():
-                assert self.failure is None, self.failure
-                self.changed.clear()
-                await self.changed.wait()
-        assert self.failure is None, self.failure
-
-
-def prepare(folder: Path) -> None:
-    """Ports that are free now; keys are made anew."""
-    (folder / "ports.json").write_text(json.dumps(free_ports(N)))
-    for number in range(N):
-        KeySecret.generate().save(folder / f"{number}.key")
-
 
 async def work(number: int, folder: Path, core: str, durability: str, life: int, after: int) -> None:
     """One life of a peer."""
-    secrets = [KeySecret.load(folder / f"{each}.key") for each in range(N)]
-    ports = json.loads((folder / "ports.json").read_text())
-    peers = Peers()
-    for port, secret in zip(ports, secrets, strict=True):
-        peers.insert(f"127.0.0.1:{port}", secret.public())
+    peers, secret, address = book(folder, number)
     async with Context(core, folder / "stores", durability=durability) as context:
-        tcp = await Socket.bind(context, f"127.0.0.1:{ports[number]}")
-        engine = await Engine.start(context, tcp, Options(), secrets[number], peers, resume_after=after)
+        tcp = await Socket.bind(context, address)
+        engine = await Engine.start(context, tcp, Options(), secret, peers, resume_after=after)
         say("ready")
         quiet, stop = asyncio.Event(), asyncio.Event()
 
@@ -216,7 +160,7 @@ async def work(number: int, folder: Path, core: str, durability: str, life: int,
 async def campaign(kills: int, core: str, durability: str, seed: int, folder: Path) -> str:
     """Run, and say what was seen."""
     preload("tests.store.kills")
-    prepare(folder)
+    prepare(folder, N)
     run = Run(folder, core, durability, seed)
     await run.go(kills)
     size = sum(path.stat().st_size for path in (folder / "stores").iterdir())
