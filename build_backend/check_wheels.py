@@ -41,7 +41,7 @@ IN_SDIST = (
     "Cargo.toml", "Cargo.lock", "LICENSE", "Makefile", "PKG-INFO", "README.md", "pyproject.toml",
     "build_backend/syncpoint_build.py", "build_backend/hatch_note.py", "rust/core/Cargo.toml", "rust/core/src/lib.rs",
     "rust/py/Cargo.toml", "rust/py/src/lib.rs", "python/syncpoint/__init__.py", "python/syncpoint/py.typed",
-    "tests/conftest.py", "docs/README.md",
+    "tests/conftest.py", "docs/README.md", "examples/sessions.py",
 )  # fmt: skip
 NOT_IN_SDIST = re.compile(r"\.(so|pyd|dylib|dll|pyc)$|/(target|dist|__pycache__|\.git|\.venv[^/]*)/")
 # Where no platform wheel fits, installers take the pure one without a word: so each of these has to be there.

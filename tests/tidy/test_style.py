@@ -72,7 +72,7 @@ def test_all_lists_what_is_public(path: Path) -> None:
     assert not left, f"{name_of(path)}: {left} belong into __all__, or begin with _, or into NEIGHBOURS_ONLY"
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *files(ROOT / "tests")], ids=name_of)
+@pytest.mark.parametrize("path", [*SOURCES, *files(ROOT / "tests"), *files(ROOT / "examples")], ids=name_of)
 def test_nothing_is_left_for_later(path: Path) -> None:
     words = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
     with tokenize.open(path) as file:

@@ -1,0 +1,72 @@
+"""Accounts, and a snapshot of them that all peers take at the same place while transfers go on.
+
+No peer waits for another: each writes its file when it comes to the sync point in its own stream. It tells the others
+the hash of what it wrote; one that a quorum contradicts would end with DivergenceError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+from four_peers import four_peers
+from syncpoint import Engine, Event, SyncPoint, SyncPointKind
+
+TRANSFERS = 50  # of each peer
+
+
+async def run(engine: Engine, folder: Path, number: int) -> None:
+    """Keep the accounts of one peer, and write them down at every snapshot, until the session has ended."""
+    balances = {"alice": 1_000, "bob": 1_000, "carol": 1_000, "dave": 1_000}
+    async for message in engine:
+        match message:
+            case Event():
+                for transaction in message.transactions:
+                    giver, taker, amount = transaction.decode().split()
+                    if balances[giver] >= int(amount):  # judged in the agreed order, so the same everywhere
+                        balances[giver] -= int(amount)
+                        balances[taker] += int(amount)
+            case SyncPoint(kind=SyncPointKind.SNAPSHOT):
+                state = json.dumps(balances, sort_keys=True).encode()
+                file_of(folder, number, message.index).write_bytes(state)
+                message.attest(hashlib.sha256(state).digest())
+
+
+def file_of(folder: Path, number: int, index: int) -> Path:
+    """Where a peer writes its snapshot at an index."""
+    return folder / f"peer{number}-{index}.json"
+
+
+async def transfer(engine: Engine, giver: str, taker: str) -> None:
+    """Send transfers without a pause."""
+    for number in range(TRANSFERS):
+        await engine.send_transaction(f"{giver} {taker} {number}".encode())
+        await asyncio.sleep(0)
+
+
+async def main(folder: Path) -> None:
+    """Take two snapshots under load, and compare the files."""
+    async with four_peers() as (_, engines):
+        applications = [asyncio.create_task(run(engine, folder, number)) for number, engine in enumerate(engines)]
+        ways = (("alice", "bob"), ("bob", "carol"), ("carol", "bob"), ("alice", "dave"))
+        transfers = [asyncio.create_task(transfer(engine, *way)) for engine, way in zip(engines, ways, strict=True)]
+        points = [await engines[number].propose(SyncPointKind.SNAPSHOT) for number in (1, 2)]
+        await asyncio.gather(*transfers)
+        await engines[3].vote_end_session()
+        await asyncio.gather(*applications)
+    for point in points:
+        print(f"snapshot at index {point.index}, proposed by {str(point.proposer)[:8]}...")
+        files = [file_of(folder, number, point.index) for number in range(len(engines))]
+        for file in files:
+            data = file.read_bytes()
+            print(f"  {file.name}: {hashlib.sha256(data).hexdigest()[:16]} {data.decode()}")
+        assert len({file.read_bytes() for file in files}) == 1
+    print("all four peers wrote the same files")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name:
+        asyncio.run(main(Path(name)))
