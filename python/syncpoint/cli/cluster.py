@@ -20,6 +20,7 @@ from typing import Any
 
 from ..backend import CoreInfo, core_info
 from . import WORKER
+from .points import Point
 from .streams import Delivery
 
 __all__ = ["Cluster", "ClusterFailed", "ClusterStalled", "Place", "WorkerPeer"]
@@ -86,6 +87,10 @@ class WorkerPeer:
     lines: int = 0  # delivered
     sent: int = 0
     fences: set[int] = field(default_factory=set)
+    points: list[Point] = field(default_factory=list)
+    proposals_made: int = 0  # as many as it was told to make
+    proposals_decided: int = 0
+    outcomes: list[str] = field(default_factory=list)  # of those that were not adopted, in words
     final: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=4096))  # (round, peer), the newest
     load_sent: int = 0
     load_received: int = 0
@@ -302,11 +307,15 @@ class Cluster:
             peer.deliveries.append(Delivery(index, order_hash, tuple(lines), checksum, at_ns))
             peer.lines += len(lines)
         peer.fences.update(report["fences"])
+        peer.points += [Point(*each) for each in report["points"]]
+        peer.proposals_decided += len(report["decided"])
+        peer.outcomes += [reason for reason in report["decided"] if reason is not None]
         peer.final.extend((round, creator) for round, creator in report["final"])
         before = peer.load_received
         peer.load_sent, peer.load_received = report["load"]
         peer.load_ns += report["load_ns"]
-        self.progress += len(report["received"]) + len(report["fences"]) + peer.load_received - before
+        self.progress += sum(len(report[name]) for name in ("received", "fences", "points", "decided"))
+        self.progress += peer.load_received - before
 
 
 async def _whole_lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:

@@ -45,6 +45,9 @@ def demo(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Which peer is killed, and when; default: at random.")
     ] = None,
+    sync_points: Annotated[
+        bool, typer.Option("--sync-points", help="Have the peers begin a new session every second, in turn.")
+    ] = False,
     source: Annotated[
         str | None, typer.Option("--input", metavar="FILE", help="The text, - for standard input; default: Alice.")
     ] = None,
@@ -94,6 +97,7 @@ def demo(
             seed=random.SystemRandom().getrandbits(32) if seed is None else seed,
             patience_s=patience,
             core=core,
+            sync_points=sync_points,
         )
         with _terminable():
             code = asyncio.run(_demo(settings, as_json))
@@ -147,7 +151,9 @@ def _verdict(run: DemoRun, result: dict[str, Any]) -> str:
         return f"FAILED: {result['problems'][0]}"
     survivors = len(run.cluster.alive)
     who = "The peer has" if survivors == 1 else f"All {survivors} {'surviving ' if run.dead else ''}peers have"
-    return f"{who} the same stream: no line lost, none doubled."
+    same = f"{who} the same stream: no line lost, none doubled."
+    points = result["sync_points"]
+    return same if points is None else f"{same} {points['alike']} sync points, each at the same index everywhere."
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ import platform
 from typing import Any
 
 from .demo_run import DemoRun
+from .points import find_point_faults
 from .streams import Latency, find_faults, latencies, latency
 
 __all__ = ["result_of", "summary_of"]
@@ -20,6 +21,8 @@ def result_of(run: DemoRun, problem: str | None = None) -> Json:
     streams = {peer.number: peer.deliveries for peer in cluster.peers}
     # A run that was broken off has lost lines of course; that is no news, contradictions would be.
     faults = find_faults(settings.text, streams, run.dead if problem is None else streams)
+    points, point_faults = _sync_points(run, problem)
+    faults += point_faults
     own, everywhere = latencies(cluster.sent, streams, run.dead)
     seconds = run.elapsed_s
     return {
@@ -37,6 +40,7 @@ def result_of(run: DemoRun, problem: str | None = None) -> Json:
         "transactions_per_second": round(run.everywhere / seconds, 1) if seconds else 0.0,
         "latency_ms": {"submitter": _as_json(latency(own)), "everywhere": _as_json(latency(everywhere))},
         "kill": None if run.kill is None else {**dataclasses.asdict(run.kill), "seed": settings.seed},
+        "sync_points": points,
         "results": [
             {
                 "peer": peer.number,
@@ -71,6 +75,13 @@ def summary_of(result: Json) -> list[str]:
             f"killed:          peer {kill['peer']} at {kill['at_s']:.2f} s, when {kill['at_lines']} lines were final "
             f"everywhere; {kill['taken_over'] or 0} of its lines taken over; again with --seed {kill['seed']}"
         )
+    if (points := result["sync_points"]) is not None:
+        newest = points["last"]
+        where = "" if newest is None else f", the last at index {newest['index']}, order hash {newest['order_hash']}"
+        lines.append(
+            f"sync points:     {points['alike']} at the same index with the same order hash on all peers{where}"
+        )
+        lines += [f"not adopted:     {each}" for each in points["not_adopted"]]
     for name, where in (("submitter", "at the submitter:"), ("everywhere", "at all peers:    ")):
         times = result["latency_ms"][name]
         if times is not None:
@@ -85,6 +96,24 @@ def summary_of(result: Json) -> list[str]:
         f"BLAKE3 of {core['hash']}, Python {result['python']}"
     )
     return lines
+
+
+def _sync_points(run: DemoRun, problem: str | None) -> tuple[Json | None, list[str]]:
+    """What came of the proposals, and what is wrong with it; None where none were to be made."""
+    sessions, peers = run.sessions, run.cluster.peers
+    if sessions is None:
+        return None, []
+    faults, alike = find_point_faults({each.number: each.points for each in peers}, sessions.last, run.dead)
+    alive = run.cluster.alive
+    newest = alive[0].points[alike - 1] if alive and alike else None
+    said: Json = {
+        "proposed": sessions.proposed,
+        "alike": alike,
+        "last": None if newest is None else dataclasses.asdict(newest),
+        "not_adopted": [reason for each in peers for reason in each.outcomes],
+    }
+    # A run that was broken off has no last one of course; a difference is news all the same.
+    return said, [each for each in faults if problem is None or "differ" in each]
 
 
 def _as_json(times: Latency | None) -> Json | None:

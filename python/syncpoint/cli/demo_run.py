@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .cluster import Cluster, WorkerPeer
+from .demo_sessions import Sessions
 
 __all__ = ["DemoRun", "Kill", "Settings"]
 
@@ -29,6 +30,7 @@ class Settings:
     seed: int
     patience_s: float
     core: str
+    sync_points: bool = False
 
 
 @dataclass(slots=True)
@@ -52,6 +54,7 @@ class DemoRun:
         self.begin_ns = 0  # monotonic, when the first line is sent
         self.end_ns = 0  # when the last peer received the last one
         self.kill: Kill | None = None
+        self.sessions = Sessions(cluster) if settings.sync_points else None
         self._plan: list[tuple[int, int, str]] = []  # line, when, text
         if settings.kill:
             dice = random.Random(settings.seed)  # noqa: S311 - to be replayed, not to be secret
@@ -77,6 +80,13 @@ class DemoRun:
 
     async def play(self) -> None:
         """Do it all. Raises ClusterFailed and ClusterStalled."""
+        try:
+            await self._play()
+        finally:
+            if self.sessions is not None:
+                self.sessions.cancel()
+
+    async def _play(self) -> None:
         cluster, settings = self.cluster, self.settings
         self.state = "linking up"
         await cluster.start(report_s=0.05, grid=True)
@@ -88,11 +98,16 @@ class DemoRun:
         self.state = "running"
         for peer in cluster.peers:
             cluster.send(peer, self._plan[peer.number :: settings.peers])
+        if self.sessions is not None:
+            self.sessions.begin()
         if self.kill is not None:
             await self._kill(self.kill)
         total = len(settings.text)
         await self._wait(lambda: all(peer.lines >= total for peer in cluster.alive), "lines are outstanding")
         self.end_ns = max(peer.deliveries[-1].at_ns for peer in cluster.alive)
+        if self.sessions is not None:
+            self.state = "the last sync point"
+            await self.sessions.finish(self._wait)
         await cluster.stop()
         self.state = "done"
 

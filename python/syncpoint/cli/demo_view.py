@@ -38,12 +38,16 @@ class View:
         return (
             f"{run.elapsed_s:6.1f} s  round {_round(run):>5}  final everywhere {run.everywhere:>{len(total)}}/{total}"
             f"  {self._rate():5.0f}/s  p50 {recent.p50 if recent else 0.0:6.1f} ms  {run.state}"
+            + ("" if run.sessions is None else f"  {run.sessions.line()}")
         )
 
     def picture(self) -> RenderableType:
         """The whole picture for a terminal."""
         gap = Text()
-        return Group(self._heading(), self._progress(), gap, self._table(), gap, *self._rounds(), gap, self._news())
+        sessions = [] if self._run.sessions is None else [gap, *self._run.sessions.picture()]
+        return Group(
+            self._heading(), self._progress(), gap, self._table(), gap, *self._rounds(), *sessions, gap, self._news()
+        )
 
     def _heading(self) -> Text:
         settings = self._run.settings

@@ -22,7 +22,7 @@ from ..engine import Engine
 from ..errors import ArgumentError
 from ..genesis import Genesis
 from ..message import Event, SyncPoint
-from ..proposal import Approve
+from ..proposal import Approve, Proposal
 from ..runtime.tip import DURABILITIES
 from ..socket import Socket
 from .choices import Approval
@@ -37,11 +37,6 @@ __all__ = ["run"]
 
 STDOUT = 1
 LOOK_S = 0.05  # between two looks at whether the peer is idle
-POLICIES: dict[Approval, Approve] = {
-    Approval.ALL: lambda proposal: True,
-    Approval.NONE: lambda proposal: False,
-    Approval.ASK: lambda proposal: None,
-}
 
 
 def run(
@@ -119,7 +114,7 @@ def run(
                 raise ArgumentError(f"{name} is {value}: give 0 or more")
         files = PeerFiles.load(network, key, listen)
         logging.basicConfig(format="syncpoint: %(message)s", level=logging.WARNING, stream=sys.stderr)
-        policy = None if approve is None else POLICIES[approve]
+        policy = None if approve is None else _policy(approve)
         context = functools.partial(Context, core, store, durability=durability, approve=policy)
         place = default_path(store, key, files.secret.public()) if control is None else control
         controlling = functools.partial(controlled, place, control is not None)
@@ -237,6 +232,20 @@ class _Peer:
             if now - max(busy_at, self._received_at) >= seconds:
                 return
             await asyncio.sleep(LOOK_S)
+
+
+def _policy(approval: Approval) -> Approve:
+    if approval is Approval.ASK:
+        return _ask
+    return lambda proposal: approval is Approval.ALL
+
+
+def _ask(proposal: Proposal) -> None:
+    """Leave the vote to a person, who has to hear of it."""
+    note(
+        f"{proposal.kind.name} is proposed by {proposal.proposer}: 'syncpoint vote' shows it, "
+        f"'syncpoint vote {proposal.id.hex()[:16]}' approves it"
+    )
 
 
 def _place(engine: Engine) -> str:

@@ -22,9 +22,11 @@ from typing import Any
 
 from ..context import Context
 from ..core.config import Network
+from ..core.values import SyncPointKind
 from ..engine import Engine
+from ..errors import ProposalRejected
 from ..keys import KeyPublic, KeySecret
-from ..message import Event
+from ..message import Event, SyncPoint
 from ..options import Options
 from ..peers import PeerCapabilities, Peers
 from ..socket import Socket
@@ -106,6 +108,8 @@ class _Peer:
         self._sent: list[tuple[int, int]] = []
         self._received: list[list[object]] = []
         self._fences: list[int] = []
+        self._points: list[list[object]] = []
+        self._decided: list[str | None] = []  # why not, of each proposal of ours
         self._load_sent = 0
         self._load_received = 0  # of all peers
         self._load_own = 0  # received, of ours
@@ -122,6 +126,8 @@ class _Peer:
                 self._run(self._send(command["lines"]))
             case "fence":
                 self._run(self._fence(command["dead"]))
+            case "propose":
+                self._run(self._propose(command["number"]))
             case "load":
                 self._run(self._load(command["window"], command["bytes"], command["until_ns"]))
             case "status":
@@ -177,6 +183,15 @@ class _Peer:
         await _until(settled)
         await self._engine.send_transaction(fence_transaction(self._own))
 
+    async def _propose(self, number: int) -> None:
+        """Propose a session, which gets a number by which all know it."""
+        try:
+            await self._engine.propose(SyncPointKind.SESSION, b"%d" % number)
+        except ProposalRejected as error:
+            self._decided.append(f"proposal {number}: {error.outcome.name}: {error.reason}")
+        else:
+            self._decided.append(None)
+
     async def _load(self, window: int, size: int, until_ns: int) -> None:
         """Keep `window` transactions of `size` bytes on their way until the time is over."""
         self._load_ns.clear()
@@ -192,7 +207,8 @@ class _Peer:
 
     async def _receive(self) -> None:
         async for event in self._engine:
-            if not isinstance(event, Event):
+            if isinstance(event, SyncPoint):
+                self._take_point(event)
                 continue
             now = time.monotonic_ns()
             if self._final is not None:
@@ -214,6 +230,11 @@ class _Peer:
             numbers = [int(line.partition(b"\t")[0]) for line in lines]
             order_hash = event.order_hash.hex()
             self._received.append([event.index, event.round, order_hash, now, numbers, line_checksum(lines)])
+
+    def _take_point(self, point: SyncPoint) -> None:
+        session_id, order_hash = point.session_id.hex(), point.order_hash.hex()
+        number = int(point.metadata or b"-1")  # one that comes by itself has none
+        self._points.append([point.index, point.epoch_index, point.kind.name, session_id, order_hash, number])
 
     def _take_load(self, transaction: bytes, now: int) -> None:
         _, whose, sent_ns = _LOAD_HEADER.unpack_from(transaction)
@@ -255,14 +276,17 @@ class _Peer:
                 "sent": self._sent,
                 "received": self._received,
                 "fences": self._fences,
+                "points": self._points,
+                "decided": self._decided,
                 "final": self._final or [],
                 "load": [self._load_sent, self._load_received],
                 "load_ns": self._load_ns,
             }
         )
-        for each in (self._sent, self._received, self._fences, self._final, self._load_ns):
-            if each is not None:
-                each.clear()
+        for each in (self._sent, self._received, self._fences, self._points, self._decided, self._load_ns):
+            each.clear()
+        if self._final is not None:
+            self._final.clear()
 
     def _status(self) -> Json:
         """Everything the engine says of itself, for people who look for the reason of a stall."""
