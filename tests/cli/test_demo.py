@@ -7,10 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from syncpoint.cli.cluster import Cluster, WorkerPeer
+from syncpoint.cli.demo_run import DemoRun, Settings
+from syncpoint.cli.points import Point
+from syncpoint.cli.streams import Delivery
+from syncpoint.cli.worker import line_checksum, line_transaction
 
 from .conftest import Start
 
@@ -73,9 +80,6 @@ def test_survivors_take_over_the_lines_of_a_killed_peer(start: Start, poem: Path
 
 
 def test_the_seed_decides_who_is_killed_and_when() -> None:
-    from syncpoint.cli.cluster import Cluster
-    from syncpoint.cli.demo_run import DemoRun, Settings
-
     def kill(seed: int) -> object:
         settings = Settings(
             text=["a"] * 1000, title="a", peers=4, rule="two_step", order="fair", rate=0, kill=True, seed=seed,
@@ -115,12 +119,89 @@ def test_plain_lines_where_there_is_no_terminal(start: Start, poem: Path) -> Non
     assert lines[-1] == "All 2 peers have the same stream: no line lost, none doubled."
 
 
+def assert_same_points(result: dict[str, Any]) -> None:
+    points = result["sync_points"]
+    assert result["ok"]
+    assert points["alike"] >= 1
+    assert points["last"]["kind"] == "SESSION"
+    assert points["last"]["proposal"] == points["proposed"] - 1
+    assert points["last"]["epoch_index"] == points["alike"]
+
+
+def test_sessions_change_at_the_same_index_on_all_peers(start: Start, poem: Path) -> None:
+    result = demo(start, "--input", poem, "--sync-points", "--rate", 20)  # time for two or more proposals
+    assert_same_points(result)
+    assert result["sync_points"]["not_adopted"] == []
+    assert result["sync_points"]["alike"] == result["sync_points"]["proposed"] >= 2
+
+
+def test_survivors_agree_on_sync_points(start: Start, poem: Path, seed: int) -> None:
+    assert_same_points(demo(start, "--input", poem, "--sync-points", "--rate", 20, "--kill", "--seed", seed))
+
+
+def test_without_sync_points_there_are_none(start: Start, poem: Path) -> None:
+    assert demo(start, "--input", poem, "--peers", 1)["sync_points"] is None
+
+
+def test_plain_lines_tell_of_sessions(start: Start, poem: Path) -> None:
+    process = start("demo", "--input", poem, "--rate", 100, "--peers", 2, "--sync-points")
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "  first session" in out
+    assert "on 2 of 2" in out
+    assert "at the same index with the same order hash on all peers, the last at index" in out
+    assert out.splitlines()[-1].endswith("each at the same index everywhere.")
+
+
+def test_different_sync_points_are_a_failure() -> None:
+    from syncpoint.cli.demo_result import result_of
+
+    run = doctored_run()
+    assert result_of(run)["ok"]
+    run.cluster.peers[1].points = [replace(point, index=point.index + 1) for point in run.cluster.peers[1].points]
+    result = result_of(run)
+    assert not result["ok"]
+    assert result["sync_points"]["alike"] == 0
+    assert "peers 0 and 1 differ in their sync point 1" in result["problems"][0]
+
+
+def test_peers_light_up_when_all_are_in_the_same_session() -> None:
+    run = doctored_run()
+    assert run.sessions is not None
+    same = [text.plain for text in run.sessions.picture()]
+    assert same[:2] == [f"{number:>4} session abababab  from index 7, sync point 1" for number in (0, 1)]
+    assert same[2].strip() == "the same session from the same index on all peers"
+    assert {str(text.style) for text in run.sessions.picture()[:2]} == {"bold green"}
+    run.cluster.peers[1].points.clear()
+    apart = run.sessions.picture()
+    assert {str(text.style) for text in apart[:2]} == {"yellow"}
+    assert apart[2].plain.strip() == "a session begins"
+    assert run.sessions.line() == "session abababab at index 7 on 1 of 2"
+
+
+def doctored_run() -> DemoRun:
+    """A run of two peers without processes, which had one line and one sync point."""
+    line = Delivery(3, "hash", (0,), line_checksum([line_transaction(0, "a")]), 0)
+    settings = Settings(
+        text=["a"], title="a", peers=2, rule="two_step", order="fair", rate=0, kill=False, seed=0,
+        patience_s=1, core="auto", sync_points=True,
+    )  # fmt: skip
+    run = DemoRun(settings, Cluster(2, network={}, options={}))
+    for number in range(2):
+        points = [Point(7, 1, "SESSION", "ab" * 32, "cd" * 32, 0)]
+        process: Any = None  # nothing is asked of it
+        run.cluster.peers.append(WorkerPeer(number, process, deliveries=[line], lines=1, points=points))
+    assert run.sessions is not None
+    run.sessions.last = 0
+    return run
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_a_picture_on_a_terminal(start: Start, poem: Path) -> None:
     import pty
 
     ours, theirs = pty.openpty()
-    process = start("demo", "--input", poem, "--rate", 100, "--peers", 2, stdout=theirs)
+    process = start("demo", "--input", poem, "--rate", 100, "--peers", 2, "--sync-points", stdout=theirs)
     os.close(theirs)
     shown = b""
     try:
@@ -135,7 +216,8 @@ def test_a_picture_on_a_terminal(start: Start, poem: Path) -> None:
     assert "60/60 lines final everywhere" in text
     assert "●" in text
     assert "all agree up to event" in text
-    assert text.rstrip().endswith("none doubled.")
+    assert "the same session from the same index on all peers" in text
+    assert text.rstrip().endswith("each at the same index everywhere.")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
