@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from syncpoint import ArgumentError, KeySecret
-from syncpoint.cli import control
+from syncpoint.cli import control, control_server
 from syncpoint.cli.app import app
-from syncpoint.cli.control import MAX_REQUEST_BYTES, ask, check_folder, find_socket
+from syncpoint.cli.control import MAX_REQUEST_BYTES, ask, check_folder, find_socket, is_trusted
 
 from .conftest import Start
 
@@ -337,6 +340,31 @@ def test_another_users_socket_is_not_told_anything(folder: Path, monkeypatch: py
         listening.listen()
         with pytest.raises(ArgumentError, match="another user listens there"):
             ask(path, {"do": "members"})
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_PEERCRED"), reason="the system does not tell who connects")
+def test_our_own_user_and_root_are_trusted_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trusts(user: int) -> bool:
+        connection: Any = SimpleNamespace(getsockopt=lambda *_: struct.pack("3i", 1, user, 77))
+        return is_trusted(connection)
+
+    monkeypatch.setattr(os, "geteuid", lambda: 77)
+    assert trusts(77)
+    assert trusts(0)
+    assert not trusts(78)
+
+
+async def test_a_stranger_gets_no_answer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing: Any = None  # nothing is asked of engine and network
+    monkeypatch.setattr(control_server, "is_trusted", lambda connection: False)
+    async with control_server.controlled(folder / "s", True, nothing, nothing):
+        reader, writer = await asyncio.open_unix_connection(folder / "s")
+        writer.write(b"{}\n")  # anybody else is told that this is no question
+        said = b""
+        with contextlib.suppress(ConnectionError):
+            said = await reader.read()
+        assert said == b""
+        writer.close()
 
 
 def test_which_socket_is_meant(folder: Path) -> None:
