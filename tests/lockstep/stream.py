@@ -227,7 +227,7 @@ class Wild(Cluster):
             (0.6, self._relink),
             (0.25, self._crash_or_restart),
             (0.5 if self.liars else 2, self._mute),
-            (0.3 if self.network.gc_depth < 10 and self.n > 3 else 0, self._hide),
+            (0.5 if self.network.gc_depth < 10 and self.n > 3 else 0, self._hide),
             (0.15, self._jump),
             (0.15, self._slow_down),
             (0.04, self._twin),
@@ -312,10 +312,13 @@ class Wild(Cluster):
         match output:
             case Opened():
                 events["opened"] += 1
-                self.forger.proposals.append(output.proposal)
+                if output.proposal not in self.forger.proposals:
+                    self.forger.proposals.append(output.proposal)
                 return
             case Closed():
                 events[Outcome(output.outcome).name.lower().replace("_", " ")] += 1
+                if output.proposal in self.forger.proposals and self.rng.random() < 0.5:  # else it is voted for later
+                    self.forger.proposals.remove(output.proposal)
                 return
             case Certified(certificate):
                 events["certified" if certificate.signers else "unknown"] += 1

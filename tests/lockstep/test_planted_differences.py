@@ -204,13 +204,18 @@ PLANTS = [
     Plant("it goes on a round too early", "recover.py", "= top, top + 1", "= top, top", seed=74),
     Plant("what was delivered before is queued again", "propose.py", "self._placed.pop(round, None)", "pass", seed=24),
     Plant("the place counts an event more", "order.py", "_, self.index, self", "self.index, _, self", seed=46),
-    Plant("a vote may say 2", "items.py", "body[HASH_BYTES] > 1", "body[HASH_BYTES] > 2"),
+    Plant(
+        "metadata may not be as long as the limit",
+        "items.py",
+        "<= _PROPOSAL.size + MAX_METADATA_BYTES",
+        "< _PROPOSAL.size + MAX_METADATA_BYTES",
+    ),
     Plant("a proposal more", "epoch.py", "MAX_PROPOSALS = 16 ", "MAX_PROPOSALS = 17 "),
     Plant(
-        "a refusal less is enough",
+        "a refusal more is needed",
         "epoch.py",
         "ballot.refusals.bit_count() == self.committee.f + 1",
-        "ballot.refusals.bit_count() == max(1, self.committee.f)",
+        "ballot.refusals.bit_count() == self.committee.f + 2",
     ),
     Plant(
         "the beat comes a transaction later",
