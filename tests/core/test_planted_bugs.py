@@ -113,8 +113,8 @@ BUGS = [
     ),
     Bug(
         "Q4 observers confirm a journal",
-        "machine.py",
-        "if self._is_member(peer) and not self._observes:",
+        "exchange.py",
+        "if peer < self._committee.n and not self._observes:",
         "if not self._observes:",
         f"{OBSERVERS}::test_what_observers_say_does_not_confirm_a_journal",
     ),
@@ -362,14 +362,14 @@ BUGS = [
         "machine.py",
         "if self._epoch.is_ended:  # nothing is delivered",
         "if False:  # nothing is delivered",
-        f"{SYNC_POINTS}::test_nothing_comes_after_the_end_and_rounds_stop",
+        f"{SYNC_POINTS}::test_nothing_comes_after_the_end_and_rounds_rest",
     ),
     Bug(
         "S4 rounds go on for ever",
         "machine.py",
-        "if self._epoch.is_ended and self._checkpoints",
-        "if False and self._checkpoints",
-        f"{SYNC_POINTS}::test_nothing_comes_after_the_end_and_rounds_stop",
+        "self._proposer.is_closing = self._epoch.is_ended",
+        "self._proposer.is_closing = False",
+        f"{SYNC_POINTS}::test_nothing_comes_after_the_end_and_rounds_rest",
     ),
     Bug(
         "S5 beats while it idles",
@@ -402,13 +402,6 @@ BUGS = [
         "checkpoint.py",
         " and self.committee.verify(creator, message, vote.signature)",
         "",
-        CHECKPOINT,
-    ),
-    Bug(
-        "C2 votes for another order count",
-        "checkpoint.py",
-        "if vote.order_hash == order_hash and vote",
-        "if vote",
         CHECKPOINT,
     ),
     Bug(

@@ -140,7 +140,7 @@ def test_with_f_dead_it_is_decided_all_the_same(n: int, dead: int) -> None:
     assert check_points(cluster) == 1, "who comes back hears of it as well"
 
 
-def test_nothing_comes_after_the_end_and_rounds_stop() -> None:  # S4
+def test_nothing_comes_after_the_end_and_rounds_rest() -> None:  # S4
     cluster = Cluster(4, network=Network(epoch_ms=100))
     end = propose(cluster, 0, SyncPointKind.END)
     late = propose(cluster, 1, salt=1)
