@@ -30,10 +30,10 @@ from syncpoint.core.output import (
     Write,
 )
 from syncpoint.core.values import Delivered
-from syncpoint.errors import DivergenceError, StorageError
+from syncpoint.errors import StorageError
 from syncpoint.runtime import clock as clock_module
 from syncpoint.runtime.clock import SLEW, Clock
-from syncpoint.runtime.driver import JUNK, end_where_diverged
+from syncpoint.runtime.driver import JUNK
 from syncpoint.runtime.transport import Transport
 
 from .fakes import Bench
@@ -130,22 +130,6 @@ async def test_what_becomes_of_proposals_and_checkpoints_goes_to_one_place() -> 
     bench.driver.connected(1)
     bench.loop.run()
     assert bench.log == [*outputs, "flush"]
-
-
-@pytest.mark.parametrize(("is_state", "what"), [(False, "order"), (True, "state")])
-async def test_a_contradiction_ends_the_driver_where_nobody_does_more_about_it(is_state: bool, what: str) -> None:  # C4
-    bench = Bench()
-    await bench.start()
-    bench.driver._agreement = end_where_diverged
-    certified = Certified(Certificate(3, 4, bytes(32), bytes(32), 7, bytes(192)))
-    diverged = Diverged(Divergence(4, b"\2" * 32, b"\1" * 32, is_state))
-    bench.machine.script.append([certified, diverged, Send(1, b"after it")])
-    bench.driver.connected(1)
-    bench.loop.run()
-    assert bench.log == []
-    (error,) = bench.errors
-    assert isinstance(error, DivergenceError)
-    assert str(error) == f"at index 4 our {what} hash is {'02' * 32}, and others say {'01' * 32}"
 
 
 @pytest.mark.parametrize("code", Reject)
