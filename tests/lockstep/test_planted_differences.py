@@ -60,7 +60,7 @@ PLANTS = [
         "verify.py",
         "event.created_at <= own.created_at",
         "event.created_at < own.created_at",
-        seed=217,
+        seed=325,
     ),
     Plant(
         "variants in the order of arrival",
@@ -243,10 +243,10 @@ PLANTS = [
     ),
     Plant("frontiers a little later", "exchange.py", "STALL_NS = 500_000_000", "STALL_NS = 500_000_001"),
     Plant(
-        "what is urgent is not left over",
+        "whatever we say is a reason for an event",
         "propose.py",
-        "self._urgent = max(0, self._urgent - 1)",
-        "self._urgent = 0",
+        "        if is_urgent:\n            self._urgent",
+        "        if is_urgent or self._items:\n            self._urgent",
     ),
     Plant(
         "half a peer less may be missing from a fast commit",
