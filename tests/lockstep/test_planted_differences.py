@@ -193,6 +193,7 @@ PLANTS = [
         "fetch.py",
         "return first if first <= self._dag.floor else None",
         "return first if first < self._dag.floor else None",
+        seed=600,
     ),
     Plant(
         "an answer less is enough",
