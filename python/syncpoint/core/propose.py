@@ -174,9 +174,18 @@ class Proposer:
     def poll(self, now: int) -> Made | int | None:
         """Our next event if it is time for it, else when to ask again (None: when something changes)."""
         round = self.base_round
-        parents = self._strong(round)
+        parents = self._strong(round, self.exposed)
         if parents is None:
-            return None
+            if self._dag.row(round).creators.bit_count() < self.committee.q:
+                return None
+            timeout_at = self._timer.timeout_at(round)
+            if now < timeout_at:
+                return timeout_at
+            # A peer that was away may have left this round out, and a liar been exposed since: then there never are q
+            # events by others, and one event of the liar does no harm (V8; docs/decisions/0015-far-behind.md).
+            parents = self._strong(round, 0)
+            if parents is None:
+                return None
         above = self._dag.row(round + 1).creators.bit_count()
         waits = not self.is_closing and (self._queue or self._orderer.has_undelivered)
         if not (waits or self.is_certifying or self._evidence or self._urgent or above):
@@ -248,15 +257,18 @@ class Proposer:
 
     # -- parents ------------------------------------------------------------------------------------
 
-    def _strong(self, round: int) -> list[Node] | None:
-        """One event of `round` per creator as strong parents, ours among them; None while there are too few (P6)."""
+    def _strong(self, round: int, left_out: int) -> list[Node] | None:
+        """One event of `round` per creator as strong parents, ours among them; None while there are too few (P6).
+
+        `left_out` is a bit set over creators.
+        """
         if round == 0:
             return []
         row = self._dag.row(round)
         if row.creators.bit_count() < self.committee.q:
             return None
         chosen: list[Node] = []
-        left_out = self.exposed | self._is_unheard << self.own
+        left_out |= self._is_unheard << self.own
         for creator, variants in enumerate(row.variants):
             if variants and not left_out >> creator & 1:
                 # Of several variants the one that came first: most others will have voted for it too.

@@ -271,7 +271,22 @@ impl Proposer {
     /// Our next event if it is time for it, else when to ask again (None: when something changes).
     pub fn poll(&mut self, now: u64, view: View<'_>, timer: &mut Timer) -> Poll {
         let round = self.base_round();
-        let Some(parents) = self.strong(round, view.dag) else { return Poll::Later(None) };
+        let parents = match self.strong(round, self.exposed, view.dag) {
+            Some(parents) => parents,
+            None if (view.dag.row(round).creators.count_ones() as usize) < self.committee.q => {
+                return Poll::Later(None);
+            }
+            None => {
+                let timeout_at = timer.timeout_at(round);
+                if now < timeout_at {
+                    return Poll::Later(Some(timeout_at));
+                }
+                // A peer that was away may have left this round out, and a liar been exposed since: then there never are
+                // q events by others, and one event of the liar does no harm (V8; docs/decisions/0015-far-behind.md).
+                let Some(parents) = self.strong(round, 0, view.dag) else { return Poll::Later(None) };
+                parents
+            }
+        };
         let above = view.dag.row(round + 1).creators.count_ones() as usize;
         let waits = !self.is_closing && (!self.queue.is_empty() || view.orderer.has_undelivered());
         if !(waits || self.is_certifying || !self.evidence.is_empty() || self.urgent > 0 || above > 0) {
@@ -355,7 +370,7 @@ impl Proposer {
     // -- parents ----------------------------------------------------------------------------------
 
     /// One event of `round` per creator as strong parents, ours among them; None while there are too few (P6).
-    fn strong(&self, round: u64, dag: &Dag) -> Option<Vec<NodeRef>> {
+    fn strong(&self, round: u64, left_out: Creators, dag: &Dag) -> Option<Vec<NodeRef>> {
         if round == 0 {
             return Some(Vec::new());
         }
@@ -364,7 +379,7 @@ impl Proposer {
         if (row.creators.count_ones() as usize) < q {
             return None;
         }
-        let left_out = self.exposed | if self.is_unheard() { creator(self.own) } else { 0 };
+        let left_out = left_out | if self.is_unheard() { creator(self.own) } else { 0 };
         let mut chosen: Vec<NodeRef> = (0..self.committee.n)
             .filter(|&by| left_out >> by & 1 == 0)
             // Of several variants the one that came first: most others will have voted for it too.
