@@ -59,6 +59,13 @@ def test_both_cores_do_the_same_in_a_whole_scenario() -> None:
         assert simulate(scenario).digest == simulate(dataclasses.replace(scenario, core="native")).digest
 
 
+@pytest.mark.parametrize("number", [46183, 76627])
+def test_a_round_that_was_left_out_beside_a_liar_stops_nobody(core: str, number: int) -> None:  # 0015, P7, V8
+    """Who comes back leaves rounds out; where one of their creators is exposed later, too few others are left."""
+    outcome = Settings(profile="twins", core=core, peers=4, size=0.05).outcome(number)
+    assert outcome.ok, outcome.problem
+
+
 def test_nobody_stalls_when_a_peer_dies_as_its_transaction_becomes_final(core: str) -> None:
     """The moment in which a peer knows something is final and may be the only one that knows."""
     for number in range(KILLS):
