@@ -202,7 +202,7 @@ PLANTS = [
         "< min(committee.q, committee.n - 1) - 1",
         seed=26,
     ),
-    Plant("it goes on a round too early", "recover.py", "= top, top + 1", "= top, top", seed=74),
+    Plant("it goes on a round too early", "recover.py", "= top, top + 1", "= top, top", seed=350),
     Plant("what was delivered before is queued again", "propose.py", "self._placed.pop(round, None)", "pass", seed=24),
     Plant("the place counts an event more", "order.py", "_, self.index, self", "self.index, _, self", seed=46),
     Plant(
