@@ -34,14 +34,14 @@ class TwinProposer(Proposer):
         if creator != self.own:
             super().accuse(creator, first, second)
 
-    def _strong(self, round: int) -> list[Node] | None:
+    def _strong(self, round: int, left_out: int) -> list[Node] | None:
         """With our own newest event, without those that stand in its way (V8); None where that is too few."""
         tip, q = self.tip, self.committee.q
         if round == 0 or tip is None:
             return []
         chosen = [tip]
         for creator, variants in enumerate(self._dag.row(round).variants):
-            if creator != self.own and variants and not self.exposed >> creator & 1:
+            if creator != self.own and variants and not left_out >> creator & 1:
                 chosen.append(min(variants, key=lambda node: node.index))
         ours = {node.digest for node in tip.parents if node.creator == self.own}
         if exposed(chosen, self._dag) >> self.own & 1:
