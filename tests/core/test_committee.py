@@ -70,6 +70,7 @@ OTHER_VALUES = {
     "gc_depth": 51,
     "max_payload_bytes": 1024 * 1024 - 1,
     "max_ahead": 201,
+    "epoch_ms": 1_000,
 }
 
 
