@@ -27,7 +27,7 @@ from syncpoint.core.values import Event, Item, ItemType, SyncPoint, SyncPointKin
 from syncpoint.core.wire import encode_event
 from syncpoint.runtime.rows import Batch, EventRow, Identity
 from syncpoint.runtime.sqlite import SqliteFile
-from syncpoint.runtime.storage import Agreed, Loaded, StorageSettings
+from syncpoint.runtime.storage import Agreed, Loaded, StorageSettings, is_event
 from syncpoint.runtime.store import Store
 
 OWN = 0
@@ -274,7 +274,7 @@ def names(messages: Sequence[Agreed]) -> list[tuple[object, ...]]:
 
 def _name(done: Agreed) -> tuple[object, ...]:
     place = done.index, done.digest, done.consensus_at, done.order_hash, done.closed_by
-    if isinstance(done, SyncPoint):
+    if not is_event(done):
         said_of_it = done.kind, done.metadata, done.proposal, done.proposer, done.approvals
         return *place, *said_of_it, done.epoch_index, done.session_id
     event = done.event
