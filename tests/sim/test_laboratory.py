@@ -154,7 +154,8 @@ class Scheduled:
     def __init__(self, n: int, rule: str, liars: int, *, ordered: bool) -> None:
         """The last `liars` peers never name the primary's event; `ordered` links keep the order of frames."""
         delays = Delays(kind="fixed", low_ns=EPS)
-        self.cluster = Cluster(n, seed=1, network=Network(rule=rule), delays=delays)
+        # How many rounds a schedule hits follows from the row of primaries, and so from the name: for others 14 to 32.
+        self.cluster = Cluster(n, seed=1, network=Network(rule=rule, name="net9"), delays=delays)
         self.honest = range(n - liars)
         self.slow: Slow = lambda round, to: False
         self.made: dict[int, dict[int, int]] = defaultdict(dict)  # round -> creator -> ns
@@ -299,7 +300,7 @@ def test_delays_that_make_every_primary_late_do_not_stop_decisions(n: int, rule:
         first = run.begin(lambda round, to: to == run.committee.primary(round + 1))
         since = run.now
         run.run_to(first + ROUNDS)
-        assert run.overtaken(first, first + ROUNDS) >= ROUNDS // 4  # the schedule does what it is to do
+        assert run.overtaken(first, first + ROUNDS) >= ROUNDS // 2  # the schedule does what it is to do
         _went_on(run, first, since)
 
 
