@@ -11,8 +11,9 @@ import pytest
 from syncpoint.core.config import Network
 from syncpoint.core.epoch import Outcome
 from syncpoint.core.input import Propose, Vote
-from syncpoint.core.items import Proposal, encode_proposal, proposal_id
-from syncpoint.core.values import SyncPointKind
+from syncpoint.core.items import Proposal, decode_vote, encode_proposal, proposal_id
+from syncpoint.core.propose import MAX_SAID
+from syncpoint.core.values import ItemType, SyncPointKind
 
 from .virtual import MS, Cluster, jitter
 
@@ -228,3 +229,25 @@ def test_who_starts_anew_hears_the_same() -> None:  # R1
     cluster.run_until(lambda: len(cluster.points(1)) == 3)
     assert cluster.points(1)[-1].session_id == session
     assert check_points(cluster) == 3
+
+
+def test_what_a_peer_cannot_say_does_not_pile_up() -> None:  # S1, C1
+    """Alone it cannot sign behind round 1; what it is to say beyond the limit takes the place of its oldest votes."""
+    cluster = Cluster(4, linked=False)
+    cluster.run(1_000 * MS)
+    first = propose(cluster, 0, within=60_000 * MS)
+    for number in range(MAX_SAID + 100):
+        cluster.step(0, Vote(number.to_bytes(32), True))
+    for i, j in itertools.combinations(range(4), 2):
+        cluster.link(i, j)
+    vote(cluster, first, [1, 2])
+    decided(cluster, first)
+    cluster.run_until(lambda: len(said(cluster)) == MAX_SAID - 1)
+    assert said(cluster) == list(range(101, MAX_SAID + 100))
+
+
+def said(cluster: Cluster) -> list[int]:
+    """The numbers in the votes of the first peer, in their order, as far as they are delivered."""
+    items = [item for done in cluster.events(1) if done.event.creator == 0 for item in done.event.items]
+    votes = [decode_vote(item.body) for item in items if item.type == ItemType.VOTE]
+    return [int.from_bytes(each.proposal) for each in votes if each is not None]

@@ -23,6 +23,7 @@ __all__ = ["DOMAIN_SALT", "Made", "Placed", "Proposer", "Queued"]
 
 DOMAIN_SALT = b"syncpoint/salt/v1"
 PATIENCE_ROUNDS = 8  # by which decisions may lag before every primary is waited for
+MAX_SAID = 4_096  # items that wait for our next events; of more the oldest vote is left out
 MAX_EVIDENCE = 4  # items made, and heeded, in one event; the rest goes into the next
 # Headers can be blown up by items of their own; a longer proof is not worth its way. V8 protects without it.
 MAX_EVIDENCE_BYTES = MAX_ITEM_BYTES // MAX_EVIDENCE
@@ -125,7 +126,15 @@ class Proposer:
             self.queued_bytes += size
 
     def say(self, item: Item, *, is_urgent: bool) -> None:
-        """Put an item into our next event; what is not urgent waits for an event that is made anyway (P2)."""
+        """Put an item into our next event; what is not urgent waits for an event that is made anyway (P2).
+
+        While we cannot sign these pile up. Of more than MAX_SAID the oldest vote is left out: by then it is one on what
+        the others have decided, or forgotten.
+        """
+        if len(self._items) == MAX_SAID:
+            oldest = next((at for at, each in enumerate(self._items) if each.type != ItemType.PROPOSE), 0)
+            del self._items[oldest]
+            self._urgent -= oldest < self._urgent
         self._items.append(item)
         if is_urgent:
             self._urgent = len(self._items)

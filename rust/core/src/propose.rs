@@ -22,6 +22,8 @@ use crate::wire;
 pub const DOMAIN_SALT: &[u8] = b"syncpoint/salt/v1";
 /// By which decisions may lag before every primary is waited for.
 pub const PATIENCE_ROUNDS: i64 = 8;
+/// Items that wait for our next events; of more the oldest vote is left out.
+pub const MAX_SAID: usize = 4_096;
 /// Items made, and heeded, in one event; the rest goes into the next.
 pub const MAX_EVIDENCE: usize = 4;
 /// Headers can be blown up by items of their own; a longer proof is not worth its way. V8 protects without it.
@@ -191,7 +193,15 @@ impl Proposer {
     }
 
     /// Put an item into our next event; what is not urgent waits for an event that is made anyway (P2).
+    ///
+    /// While we cannot sign these pile up. Of more than [`MAX_SAID`] the oldest vote is left out: by then it is one on
+    /// what the others have decided, or forgotten.
     pub fn say(&mut self, item: Item, is_urgent: bool) {
+        if self.items.len() == MAX_SAID {
+            let oldest = self.items.iter().position(|each| each.r#type != ItemType::Propose as u16).unwrap_or(0);
+            self.items.remove(oldest);
+            self.urgent -= usize::from(oldest < self.urgent);
+        }
         self.items.push_back(item);
         if is_urgent {
             self.urgent = self.items.len();
