@@ -30,7 +30,7 @@ __all__ = ["Agreement", "AgreementSettings"]
 
 log = logging.getLogger("syncpoint.engine")
 
-DOMAIN_SALT = b"syncpoint/salt/v1"
+DOMAIN_PROPOSAL_SALT = b"syncpoint/proposal-salt/v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +243,7 @@ class Agreement:
     def _salt(self) -> int:
         """A number that nobody can foresee, so that two proposals alike have different ids."""
         self._salts += 1
-        salt = blake3(DOMAIN_SALT + self._settings.entropy + struct.pack("<Q", self._salts))
+        salt = blake3(DOMAIN_PROPOSAL_SALT + self._settings.entropy + struct.pack("<Q", self._salts))
         return int.from_bytes(salt[:8], "little")
 
     def _opened(self, opened: Opened) -> None:
