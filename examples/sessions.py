@@ -68,7 +68,7 @@ async def main() -> None:
             if lot != LOTS[-1]:
                 await engines[number].propose(SyncPointKind.SESSION, LOTS[number + 1].encode())
             else:
-                await engines[number].vote_end_session()
+                await asyncio.gather(*(engine.vote_end_session() for engine in engines))
         protocols = [(await application).protocol for application in applications]
     print(*protocols[0], sep="\n")
     assert all(protocol == protocols[0] for protocol in protocols)

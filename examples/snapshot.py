@@ -64,7 +64,7 @@ async def main(folder: Path) -> None:
         points = [await engines[number].propose(SyncPointKind.SNAPSHOT) for number in (1, 2)]
         await asyncio.gather(*transfers)
         hashes = [await attested(point, engines[0], genesis) for point in points]
-        await engines[3].vote_end_session()
+        await asyncio.gather(*(engine.vote_end_session() for engine in engines))
         await asyncio.gather(*applications)
     for point, state_hash in zip(points, hashes, strict=True):
         print(f"snapshot at index {point.index}, a quorum attested {state_hash.hex()[:16]}...")

@@ -88,6 +88,8 @@ class Agreement:
         self._attested: dict[int, bytes] = {}  # index -> the state hash that was given, the newest ones
         self._certificates: dict[int, list[asyncio.Future[Certificate]]] = {}  # by the index that was asked for
         self._just_synced: int | None = None  # index of the first sync point after joining
+        self._end_voters = 0  # tasks that wait for the end of the session, whoever proposes it
+        self._end: SyncPoint | None = None  # that ended the session
 
     # -- what the application does ------------------------------------------------------------------
 
@@ -108,6 +110,22 @@ class Agreement:
         self._own[id] = decided
         self._post(Propose(body))
         return await decided
+
+    async def vote_end_session(self, metadata: bytes, timeout_ns: int) -> SyncPoint:
+        """Propose that the session ends, and approve that of others meanwhile; the sync point by which it ended."""
+        self._ending.require_running("proposals")
+        self._end_voters += 1
+        try:
+            for proposal in self.proposals:
+                if proposal.kind is SyncPointKind.END and proposal.id not in self._voted:
+                    self.vote(proposal, approve=True)
+            return await self.propose(SyncPointKind.END, metadata, timeout_ns)
+        except ProposalRejected:
+            if self._end is None:
+                raise
+            return self._end  # that of another peer came first
+        finally:
+            self._end_voters -= 1
 
     def vote(self, proposal: Proposal | bytes, approve: bool) -> None:
         """Approve or refuse an open proposal that we have not voted on."""
@@ -201,6 +219,8 @@ class Agreement:
         """Take note of a sync point that was delivered now: its proposer waits for it."""
         if self._settings.joining and self._just_synced is None:
             self._just_synced = point.index
+        if point.kind == SyncPointKind.END:
+            self._end = self.message(point)
         decided = self._own.pop(point.proposal, None)
         if decided is not None and not decided.done():
             decided.set_result(self.message(point))
@@ -261,7 +281,10 @@ class Agreement:
             self._ask(proposal)
 
     def _ask(self, proposal: Proposal) -> None:
-        """Vote by the policy."""
+        """Vote by the policy, but for the end of the session if the application has voted for that."""
+        if self._end_voters and proposal.kind is SyncPointKind.END:
+            self.vote(proposal, approve=True)
+            return
         try:
             answer = self._settings.approve(proposal)
             if not (answer is None or isinstance(answer, bool)):

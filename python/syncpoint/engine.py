@@ -249,8 +249,14 @@ class Engine:
         return await self._agreement.propose(*check_proposal(kind, metadata, timeout))
 
     async def vote_end_session(self, metadata: BytesLike = b"", timeout: float = 30.0) -> SyncPoint:
-        """Propose that the session ends, as `propose` with END does; the last message on every peer if adopted."""
-        return await self.propose(SyncPointKind.END, metadata, timeout)
+        """Vote for the end of the session; its sync point is the last message on every peer.
+
+        Proposes END, as `propose` does, with the same errors, and approves what other peers propose of this kind as
+        long as it waits. The default policy leaves END to the application: the session ends when a quorum called this.
+        Returns the sync point that ended it, whoever had proposed that.
+        """
+        self._check_orders()
+        return await self._agreement.vote_end_session(*check_proposal(SyncPointKind.END, metadata, timeout)[1:])
 
     def vote(self, proposal: Proposal | bytes, approve: bool = True) -> None:
         """Approve or refuse an open proposal, or its id, that the policy of the context left to us.

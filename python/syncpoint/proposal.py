@@ -43,8 +43,11 @@ Approve = Callable[[Proposal], bool | None]
 
 
 def approve_by_default(proposal: Proposal) -> bool | None:
-    """Approve what this version can carry out without a change of the group; leave the rest to the application."""
-    return True if proposal.kind in PROPOSABLE else None
+    """Approve what this version can carry out and the application can live with; leave the rest to the application.
+
+    The end of the session is left to it: else a single peer could end it for all.
+    """
+    return True if proposal.kind in PROPOSABLE and proposal.kind is not SyncPointKind.END else None
 
 
 def check_proposal(kind: object, metadata: object, timeout: object) -> tuple[SyncPointKind, bytes, int]:

@@ -184,7 +184,12 @@ async def test_every_kind_is_the_same_on_all_peers(kind: SyncPointKind, n: int) 
         proposer = net.engines[-1]
         for number, engine in enumerate(net.engines):
             await engine.send_transaction(b"%d" % number)
-        (point,) = await in_time(proposer.propose(kind, b"said with it"))
+        decided = asyncio.ensure_future(proposer.propose(kind, b"said with it"))
+        if kind is SyncPointKind.END:  # which the policy leaves to the application
+            for engine in net.engines[:-1]:
+                ((proposal,),) = await in_time(opened(engine))
+                engine.vote(proposal)
+        (point,) = await in_time(decided)
         streams = await in_time(*(read_all(engine, has(1)) for engine in net.engines))
         quorum = n - (n - 1) // 3
         for engine, stream in zip(net.engines, streams, strict=True):
@@ -526,7 +531,8 @@ async def test_a_policy_that_fails_counts_as_none(answer: Any, caplog: pytest.Lo
 def test_the_default_approves_what_can_be_carried_out() -> None:
     for kind in SyncPointKind:
         proposal = Proposal(id=bytes(32), kind=kind, metadata=b"", proposer=KEYS[0], deadline=1)
-        assert approve_by_default(proposal) is (True if kind in PROPOSABLE else None)
+        by_itself = kind in PROPOSABLE and kind is not SyncPointKind.END  # else one peer could end it for all
+        assert approve_by_default(proposal) is (True if by_itself else None)
 
 
 @pytest.mark.parametrize("wrong", [True, 5, "always"])
@@ -541,9 +547,9 @@ def test_what_is_no_policy(wrong: Any) -> None:
 @pytest.mark.parametrize("n", [1, 2, 4])
 async def test_after_the_end_nothing_comes_and_nothing_is_taken(n: int) -> None:
     async with cluster(n) as net:
-        proposer = net.engines[0]
-        (point,) = await in_time(proposer.vote_end_session(b"bye"))
+        point = await ended(*net.engines)
         assert point.is_session_ended
+        assert point.metadata == b"bye"
         streams = await in_time(*(rest(engine) for engine in net.engines))
         for stream in streams:
             assert stream == streams[0]
@@ -571,6 +577,51 @@ async def test_after_the_end_nothing_comes_and_nothing_is_taken(n: int) -> None:
 async def rest(engine: Engine) -> list[Message]:
     """The stream up to its end."""
     return [message async for message in engine]
+
+
+async def ended(*engines: Engine) -> SyncPoint:
+    """What all are told who vote for the end at once."""
+    told = await in_time(*(engine.vote_end_session(b"bye") for engine in engines))
+    assert told == [told[0]] * len(engines)
+    point: SyncPoint = told[0]
+    return point
+
+
+async def test_one_peer_alone_does_not_end_the_session() -> None:
+    async with cluster(4) as net:
+        one, two, three, four = net.engines
+        alone = asyncio.ensure_future(one.vote_end_session(b"one"))
+        for engine in (two, three, four):
+            ((proposal,),) = await in_time(opened(engine))
+            assert proposal.kind is SyncPointKind.END
+        await in_time(*(engine.submit(b"goes on") for engine in net.engines))
+        assert not alone.done()
+        assert [len(engine.proposals) for engine in net.engines] == [1, 1, 1, 1]
+        others = [asyncio.ensure_future(engine.vote_end_session(b"others")) for engine in (two, three)]
+        told = await in_time(alone, *others)
+        assert told == [told[0]] * 3
+        (stream,) = await in_time(rest(four))
+        assert stream[-1] == told[0]
+
+
+async def test_a_vote_for_the_end_is_over_when_nobody_waits_for_it() -> None:
+    async with cluster(2) as net:
+        one, two = net.engines
+        with pytest.raises(ProposalRejected, match="by its deadline"):
+            await in_time(one.vote_end_session(timeout=0.05))
+        later = asyncio.ensure_future(two.vote_end_session())
+        ((proposal,),) = await in_time(opened(one))
+        await in_time(one.submit(b"goes on"), two.submit(b"goes on"))
+        assert not later.done()
+        one.vote(proposal)
+        (point,) = await in_time(later)
+        assert point.proposer == proposal.proposer
+
+
+async def test_a_vote_for_the_end_goes_before_the_policy() -> None:
+    async with voters(*[lambda proposal: False] * 2) as net:
+        point = await ended(*net.engines)
+        assert len(point.approvals) == 2
 
 
 async def test_whoever_waits_when_the_session_ends_is_told() -> None:
@@ -612,7 +663,7 @@ async def test_a_transaction_that_the_end_overtakes() -> None:
 async def test_one_that_comes_late_still_gets_to_the_end() -> None:
     async with cluster(4, 3) as net:
         await in_time(net.engines[0].submit(b"before"))
-        (point,) = await in_time(net.engines[0].vote_end_session())
+        point = await ended(*net.engines)
         late = await net.start(3)
         (stream,) = await in_time(rest(late))
         assert stream[-1] == point

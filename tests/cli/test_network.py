@@ -61,7 +61,8 @@ def test_a_network_of_everything(path: Path) -> None:
         f"fingerprint  {genesis.fingerprint}",
         "n, f, q      4 that order, of which 0 may lie or be dead; a quorum is 4",
         "observers    1",
-        "settings     rule = three_step, order = fast, f = 0, gc_depth = 50, max_payload_bytes = 4096, max_ahead = 60",
+        "settings     rule = three_step, order = fast, f = 0, gc_depth = 50, max_payload_bytes = 4096, max_ahead = 60, "
+        "epoch_ms = 0",
         "options      heartbeat_us = 250000, enable_dynamic_epoch_size = False",
         f"peer 0       {SECRETS[1].public()} peer1.example:9001",
         f"peer 1       {SECRETS[2].public()} peer2.example:9001 no_logic",

@@ -10,7 +10,7 @@ import itertools
 import pickle
 import random
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class Processes(Group[Peer]):
         self.rng = random.Random(seed)
         self.stream: list[Message] = []
         self._folder, self._core = folder, core
-        self._proposed: dict[bytes, tuple[SyncPointKind, str]] = {}  # metadata -> what, and who
+        self._proposed: dict[bytes, tuple[SyncPointKind, set[str]]] = {}  # metadata -> what, and who of them
         self._decided: dict[bytes, SyncPoint] = {}  # what its proposer was told
         self._alone: set[bytes] = set()  # what was proposed while nothing else was
 
@@ -118,7 +118,7 @@ class Processes(Group[Peer]):
         names = []
         for kind, proposer in zip(kinds, itertools.cycle(self.rng.sample(list(peers), len(peers))), strict=False):
             names.append(b"%d: %s" % (len(self._proposed), kind.name.encode()))
-            self._proposed[names[-1]] = (kind, proposer.public)
+            self._proposed[names[-1]] = (kind, {proposer.public})
             proposer.tell(f"propose {kind.name} {names[-1].decode()}")
         self._alone |= set(names if len(names) == 1 else ())
         await self.until(lambda: all(name in self._decided for name in names))
@@ -130,8 +130,14 @@ class Processes(Group[Peer]):
 
     async def finish(self, peers: Collection[Peer]) -> None:
         """End the session, and see that these peers have one stream, which is as it must be."""
-        (end,) = await self.decide(peers, SyncPointKind.END)
-        await self.until(lambda: all(peer.has_end for peer in peers))
+        await self.load(peers)
+        name = b"the end"
+        self._proposed[name] = (SyncPointKind.END, {peer.public for peer in peers})
+        self._alone.add(name)
+        for peer in peers:  # one alone cannot end it
+            peer.tell(f"end {name.decode()}")
+        await self.until(lambda: all(peer.has_end for peer in peers) and name in self._decided)
+        end = self._decided[name]
         for peer in self.peers:
             peer.tell("stop")
         await self.ended()
@@ -169,7 +175,11 @@ class Processes(Group[Peer]):
     def _check_points(self) -> None:
         keys = sorted(peer.public for peer in self.peers)
         points = self.points
-        assert {point.metadata: (point.kind, str(point.proposer)) for point in points} == self._proposed
+        assert len(points) == len(self._proposed)
+        for point in points:
+            kind, proposers = self._proposed[point.metadata]
+            assert point.kind is kind
+            assert str(point.proposer) in proposers
         assert self._decided.items() <= {point.metadata: point for point in points}.items()
         assert [point.epoch_index for point in points] == list(range(1, len(points) + 1))
         for point in points:
@@ -222,9 +232,11 @@ async def work(number: int, folder: Path, core: str, life: int) -> None:
             for lane in range(WINDOW):
                 tasks.create_task(_send(engine, f"{number}/{life}/{lane}"))
             async for line in told():
-                match line.split(" ", 2):
+                match line.split(" ", 2 if line.startswith("propose") else 1):
                     case ["propose", kind, metadata]:
-                        tasks.create_task(_propose(engine, SyncPointKind[kind], metadata.encode()))
+                        tasks.create_task(_decided(engine.propose(SyncPointKind[kind], metadata.encode())))
+                    case ["end", metadata]:
+                        tasks.create_task(_decided(engine.vote_end_session(metadata.encode())))
                     case ["err"]:
                         application.is_right = False
                     case ["stop"]:
@@ -253,5 +265,5 @@ async def _send(engine: Engine, prefix: str) -> None:
         say("final", f"{prefix}/{count}")
 
 
-async def _propose(engine: Engine, kind: SyncPointKind, metadata: bytes) -> None:
-    say("decided", pickle.dumps(await engine.propose(kind, metadata)).hex())
+async def _decided(point: Awaitable[SyncPoint]) -> None:
+    say("decided", pickle.dumps(await point).hex())

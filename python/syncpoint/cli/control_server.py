@@ -175,7 +175,10 @@ class _Server:
             )
         data = base64.b64decode(metadata, validate=True)
         checked, _, timeout_ns = check_proposal(SyncPointKind[kind], data, timeout)
-        decided = asyncio.ensure_future(self._engine.propose(checked, data, timeout))
+        if checked is SyncPointKind.END:
+            decided = asyncio.ensure_future(self._engine.vote_end_session(data, timeout))
+        else:
+            decided = asyncio.ensure_future(self._engine.propose(checked, data, timeout))
         gone = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(connection, 1))
         closing = asyncio.ensure_future(self._closing.wait())
         tasks = (decided, gone, closing)
