@@ -15,7 +15,6 @@ from ..proposal import Proposal
 from .checkers import Checkers
 from .cluster import Cluster, Node
 from .history import Asked, History
-from .loop import BEGIN_NS
 from .scenario import Scenario
 
 __all__ = ["Deciding"]
@@ -74,7 +73,7 @@ class Deciding:
         if not node.up or node.engine is None or node.host.process.stopped:
             return  # there is no application that could ask
         now = self.cluster.now_ns
-        asked = Asked(peer, node.host.starts, kind, metadata, now, BEGIN_NS + now + timeout)
+        asked = Asked(peer, node.host.starts, kind, metadata, now, node.host.hardware_clock.wall() + timeout)
         self.history.asks(asked)
         self.cluster.spawn(peer, functools.partial(self._propose, node.engine, asked, kind, timeout))
 
