@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -9,16 +10,17 @@ import pytest
 from syncpoint.core import wire
 from syncpoint.core.committee import Committee
 from syncpoint.core.config import Local, Network
+from syncpoint.core.crypto import DOMAIN_EVENT, Signer
 from syncpoint.core.dag import Dag
 from syncpoint.core.error import Reject
 from syncpoint.core.fetch import Server
 from syncpoint.core.input import Received
 from syncpoint.core.output import Rejected
-from syncpoint.core.retain import Retention
-from syncpoint.core.values import SyncPointKind
+from syncpoint.core.retain import RETAIN_GC_DEPTHS, Retention
+from syncpoint.core.values import Event, Parent, SyncPointKind
 from syncpoint.core.wire import FrameType
 
-from .virtual import MS, Cluster, members_of
+from .virtual import EPOCH, MS, Cluster, members_of, seeds
 
 pytestmark = pytest.mark.usefixtures("machines")
 
@@ -148,6 +150,71 @@ def test_a_peer_that_is_cut_off_goes_on_where_the_others_are() -> None:
     cluster.run_until(lambda: all(b"from the island" in cluster.transactions(i) for i in range(4)), within=5_000 * MS)
     same_order(cluster)
     assert cluster.transactions(0).count(b"from the island") == 1
+
+
+def hidden(cluster: Cluster, liar: int, first: int) -> list[bytes]:
+    """Valid events of a liar for all rounds from the first on, of which nobody has heard: as EVENT frames."""
+    signer, rows, frames = Signer(seeds(cluster.n)[liar]), dict[int, dict[int, Event]](), []
+    for _, _, _, frame in cluster.frames:
+        event = wire.decode_event(frame, cluster.epoch_id, NETWORK) if frame[0] == FrameType.EVENT else None
+        if isinstance(event, Event):
+            rows.setdefault(event.round, {})[event.creator] = event
+    quorum = Committee.genesis(NETWORK, members_of(cluster.n)).q
+    last = max(round for round, row in rows.items() if len(row) >= quorum)
+    before: list[Parent] = []
+    for round in range(first, last + 2):
+        strong = [Parent(event.creator, event.round, event.digest) for event in rows[round - 1].values()]
+        parents = sorted([*strong, *before], key=lambda parent: parent.creator)
+        header = wire.encode_header(cluster.epoch_id, liar, round, EPOCH + round, round, parents, (), ())
+        digest = wire.event_digest(header)
+        before = [Parent(liar, round, digest)]
+        signature = signer.sign(DOMAIN_EVENT + digest)
+        frames.append(
+            wire.encode_event(
+                Event(
+                    creator=liar,
+                    round=round,
+                    created_at=EPOCH + round,
+                    parents=tuple(parents),
+                    items=(),
+                    transactions=(),
+                    header=header,
+                    digest=digest,
+                    signature=signature,
+                )
+            )
+        )
+    return frames
+
+
+@pytest.mark.parametrize("n", [4, 7])
+@pytest.mark.parametrize("depth", range(2, RETAIN_GC_DEPTHS * GC_DEPTH + 1))
+def test_a_liar_that_shows_its_old_events_to_one_peer_first_stops_nobody(n: int, depth: int) -> None:  # P6, 0015
+    """At the edge of what is retained one takes them when others no longer can, nor what it builds on them then."""
+    cluster = Cluster(n, network=NETWORK, local=Local(retain_events=0))
+    liar, honest = n - 1, range(cluster.machines[0].committee.q)
+    for creator in range(len(honest), n):
+        cluster.crash(creator)
+    numbers = itertools.count()
+
+    def send(count: int) -> None:
+        for number in itertools.islice(numbers, count):
+            cluster.submit(number % len(honest), b"%d" % number)
+            cluster.run(MS // 2)
+
+    send(60)
+    first = min(cluster.machines[i].status().closed_round for i in honest) - depth
+    frames = hidden(cluster, liar, first)
+    cluster.step(0, Received(liar, frames))
+    send(4)
+    for i in honest[1:]:
+        cluster.step(i, Received(liar, frames))
+    for i in honest:
+        cluster.link(i, liar)  # who has gone away again, but would be asked for what is missing
+    send(40)
+    sent = next(numbers)
+    cluster.run_until(lambda: all(cluster.counts[i] == sent for i in honest), within=5_000 * MS)
+    cluster.check_agreement(honest)
 
 
 def test_answers_of_the_store_are_paid_for() -> None:  # F1

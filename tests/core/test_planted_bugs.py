@@ -133,6 +133,20 @@ BUGS = [
         f"{FAR_BEHIND}::test_its_event_closes_the_gap_when_another_one_dies_meanwhile",
     ),
     Bug(
+        "P6 a peer refers to what others will refuse",
+        "late.py",
+        "is_late = node.round <= self.line",
+        "is_late = False",
+        f"{FAR_BEHIND}::test_a_liar_that_shows_its_old_events_to_one_peer_first_stops_nobody",
+    ),
+    Bug(
+        "P6 who refers to late events stays alone",
+        "propose.py",
+        "            left_out ^= 1 << creator\n",
+        "",
+        f"{FAR_BEHIND}::test_a_liar_that_shows_its_old_events_to_one_peer_first_stops_nobody",
+    ),
+    Bug(
         "F3 a creator that is dead sends everybody to the disk",
         "fetch.py",
         "max(self._lowest(frontier), reached - self._gc_depth) + 1",

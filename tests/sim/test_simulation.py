@@ -66,6 +66,12 @@ def test_a_round_that_was_left_out_beside_a_liar_stops_nobody(core: str, number:
     assert outcome.ok, outcome.problem
 
 
+def test_a_peer_that_comes_back_at_the_edge_of_what_is_retained_stops_nobody(core: str) -> None:  # 0015, P6
+    """One peer takes its oldest events; another one, to whom they come a round later, must be able to follow both."""
+    outcome = Settings(profile="twins", core=core, peers=4, size=0.05).outcome(75293)
+    assert outcome.ok, outcome.problem
+
+
 def test_nobody_stalls_when_a_peer_dies_as_its_transaction_becomes_final(core: str) -> None:
     """The moment in which a peer knows something is final and may be the only one that knows."""
     for number in range(KILLS):

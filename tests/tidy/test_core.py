@@ -21,7 +21,7 @@ MODULES = {
     "values", "error", "config", "committee", "crypto", "timer",
     "wire", "verify", "dag", "decide", "order",
     "items", "epoch", "checkpoint", "exchange",
-    "propose", "fetch", "journal", "recover", "retain", "input", "output", "status", "machine",
+    "late", "propose", "fetch", "journal", "recover", "retain", "input", "output", "status", "machine",
     "proof",
 }  # fmt: skip
 PRIVATE = {"__init__", "_blake3"}

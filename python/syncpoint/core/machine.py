@@ -385,7 +385,7 @@ class Machine:
         """Drop rounds that neither we nor any peer that keeps up still need (F4)."""
         floor = self._retention.floor(self._decider.closed, self._dag.bytes)
         if floor > self._dag.floor:
-            self._proposer.prune(self._dag.prune(floor))
+            self._proposer.prune(self._dag.prune(floor), floor)
             self._fetcher.forget_below(floor + self.config.network.gc_depth)
             self._timer.prune(floor)
 
@@ -414,7 +414,7 @@ class Machine:
         self._proposer.is_certifying = self._epoch.is_ended and not self._checkpoints.is_voted(self._orderer.index - 1)
         self._recovery.catch_up(self._proposer.base_round, self._retention.reach(self._dag.bytes))
         self._proposer.keeps_up = self._recovery.keeps_up(self._proposer.base_round)
-        self._proposer.resume_round = self._recovery.resume_round
+        self._proposer.resume_round, self._proposer.late.line = self._recovery.resume_round, self._recovery.late_round
         is_back = not self._orderer.replays and self._proposer.base_round >= self._recovery.journaled_round
         return is_back and self._recovery.is_certain and not self._recovery.is_behind
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from . import wire
@@ -14,6 +14,7 @@ from .crypto import DOMAIN_EVENT, Signer, blake3
 from .dag import Dag, Node
 from .decide import Decider
 from .journal import Position
+from .late import Late
 from .order import Orderer
 from .timer import Advance, Timer
 from .values import Delivered, Event, Item, ItemType, Parent
@@ -85,6 +86,7 @@ class Proposer:
         self.is_closing = False  # nothing is delivered any more: what is queued stays, what we say still goes out (S4)
         self.is_certifying = False  # the others' votes on that are missing: rounds go on for their sake (S4)
         self.is_copied = False  # there is evidence against ourselves: our key signs elsewhere as well (R5)
+        self.late = Late(committee, own, network.gc_depth)  # what the others may refuse by the time ours is there
         self._signer = signer
         self._entropy = entropy
         self._dag = dag
@@ -155,7 +157,9 @@ class Proposer:
         """Note an event that entered the DAG; an own one becomes the tip."""
         if self.own >= self.committee.n:  # an observer makes no event behind which it could lie (Q4)
             self._heed(node)
-        elif node.creator == self.own and (self.tip is None or node.round > self.tip.round):
+            return
+        self.late.accept(node)
+        if node.creator == self.own and (self.tip is None or node.round > self.tip.round):
             self.tip = node
             self._cover(node)
             if not self.keeps_up or not self._refers_to_us(node):
@@ -183,16 +187,16 @@ class Proposer:
     def poll(self, now: int) -> Made | int | None:
         """Our next event if it is time for it, else when to ask again (None: when something changes)."""
         round = self.base_round
-        parents = self._strong(round, self.exposed)
+        parents = self._strong(round, self.exposed | self._latecomers(round))
         if parents is None:
             if self._dag.row(round).creators.bit_count() < self.committee.q:
                 return None
             timeout_at = self._timer.timeout_at(round)
             if now < timeout_at:
                 return timeout_at
-            # A peer that was away may have left this round out, and a liar been exposed since: then there never are q
-            # events by others, and one event of the liar does no harm (V8; docs/decisions/0015-far-behind.md).
-            parents = self._strong(round, 0)
+            # A peer that was away may have left this round out, or come too late, and a liar been exposed since: then
+            # there never are q events by others, and one of the liar does no harm (V8; 0015-far-behind.md).
+            parents = self._at_last(round)
             if parents is None:
                 return None
         above = self._dag.row(round + 1).creators.bit_count()
@@ -241,10 +245,11 @@ class Proposer:
         self.queued_bytes += sum(len(entry.transaction) + 4 for entry in again)
         self.resubmitted += len(again)
 
-    def prune(self, dropped: Iterable[Node]) -> None:
-        """Forget events that left the DAG."""
+    def prune(self, dropped: Sequence[Node], floor: int) -> None:
+        """Forget events that left the DAG, those of the rounds up to `floor`."""
         for node in dropped:
             self._uncovered.pop(node, None)
+        self.late.prune(dropped, floor)
 
     def _is_accused(self, creator: int) -> bool:
         """Whether there is proof that it forked, in our history or for our next event."""
@@ -289,6 +294,32 @@ class Proposer:
             chosen = kept
         return chosen if len(chosen) >= self.committee.q else None
 
+    def _latecomers(self, round: int) -> int:
+        """Bit set over creators: whose events of a round build on some that came so late that others may refuse them.
+
+        By the time ours is there, that is. Nobody could follow us then (docs/decisions/0015-far-behind.md).
+        """
+        late = 0
+        for node in self._dag.row(round).nodes:
+            late |= (self.late.round_of(node) is not None) << node.creator
+        return late
+
+    def _at_last(self, round: int) -> list[Node] | None:
+        """Strong parents where there never are q beyond doubt: of the late ones as few as do, the least late ones."""
+        depths: dict[int, int] = {}  # creator -> the round of what it would bring to others
+        for node in self._dag.row(round).nodes:
+            depth = self.late.round_of(node)
+            if depth is not None:
+                depths[node.creator] = min(depth, depths.get(node.creator, depth))
+        left_out = sum(1 << creator for creator in depths)
+        parents = self._strong(round, left_out)
+        for creator in sorted(depths, key=lambda creator: (-depths[creator], creator)):
+            if parents is not None:
+                break
+            left_out ^= 1 << creator
+            parents = self._strong(round, left_out)
+        return parents
+
     def _weak(self, round: int, strong: list[Node]) -> list[Node]:
         """The newest accepted events that only a weak parent brings into our history (P6, V3)."""
         taken = self.exposed
@@ -304,7 +335,7 @@ class Proposer:
             best[self.own] = tip
             taken |= 1 << self.own
         for node in self._uncovered:
-            if node.round >= round or taken >> node.creator & 1:
+            if node.round >= round or taken >> node.creator & 1 or self.late.round_of(node) is not None:
                 continue
             known = best.get(node.creator)
             if known is None or (known.round, node.index) < (node.round, known.index):

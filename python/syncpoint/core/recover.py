@@ -82,6 +82,7 @@ class Recovery:
     def __init__(self, committee: Committee, own: int, dag: Dag, gc_depth: int) -> None:
         self.journaled_round = 0  # of our newest journaled event: nothing new before it is in the DAG
         self.resume_round = 0  # what our next event builds on is not below it (R2, 0015)
+        self.late_round = 0  # what comes from such a round others may refuse by the time our next event is there (0015)
         self.unknown_round = 0  # up to here the journal may lack events of ours: we made them before a recovery (R3)
         self.is_lost = False  # the journal may lack events of ours, and we have not gone on yet
         self.is_behind = False  # what we would make next is too old for the others, and we have not gone on yet
@@ -155,6 +156,7 @@ class Recovery:
     def catch_up(self, base_round: int, reach: int) -> None:
         """Compare the round that our next event builds on with those of the others; go on there once we can (0015)."""
         top, floor = max(self.peers_round, self._dag.top), self._dag.floor
+        self.late_round = top - reach - self._gc_depth // 2  # in the middle between that and what is refused
         if top > base_round + reach or (floor > 0 and base_round < floor + self._gc_depth):
             self.is_behind = True
         if self.is_behind and not self.is_lost:

@@ -6,7 +6,7 @@ from .config import Local, Network
 
 __all__ = ["RETAIN_GC_DEPTHS", "Retention"]
 
-RETAIN_GC_DEPTHS = 2  # rounds retained whatever their events take, in gc_depths
+RETAIN_GC_DEPTHS = 3  # rounds retained whatever their events take, in gc_depths
 
 
 class Retention:
@@ -23,8 +23,11 @@ class Retention:
         return closed - self._kept(held)
 
     def reach(self, held: int) -> int:
-        """How far below the others' our next event may be, so that they can take it: they retain about what we do."""
-        return self._kept(held) - self._gc_depth
+        """How far below the others' our next event may be, so that they can take it: they retain about what we do.
+
+        What is refused as too old lies one `gc_depth` deeper still: that is how many rounds an event may be under way.
+        """
+        return self._kept(held) - 2 * self._gc_depth
 
     def _kept(self, held: int) -> int:
         return self._least if held > self._bytes else self.rounds

@@ -182,7 +182,7 @@ class BoundedMemory(Checker):
 
     Waiting events: each sender has its share of bytes, or one event, and of missing parents; those from the store have
     what the store had at the start. The DAG: below the last closed round no more rounds are kept than are retained, and
-    never fewer than two gc_depths. In a round an honest creator has one event; of a liar as many are taken as others
+    never fewer than three gc_depths. In a round an honest creator has one event; of a liar as many are taken as others
     refer to, which can be so many peers, and so many rounds.
     """
 

@@ -284,7 +284,7 @@ def _network(draw: Draw, n: int, delays: Delays, duration: int, faults: int, lia
     gc_depth = rng.choice((10, 30, 200))
     # Whoever starts again may have lost what it had of the others, and needs every round of theirs.
     restarts = rng.random() < 0.6
-    retain = 40_000 if restarts else rng.choice((0, 60, 100, 400)) * n  # rounds, at least two gc depths
+    retain = 40_000 if restarts else rng.choice((0, 60, 100, 400)) * n  # rounds; three gc depths are kept in any case
     scenario = Scenario(
         seed=draw.seed,
         peers=n,

@@ -19,6 +19,7 @@ pub mod fetch;
 pub mod input;
 pub mod items;
 pub mod journal;
+pub mod late;
 pub mod machine;
 pub mod order;
 pub mod output;

@@ -549,7 +549,7 @@ impl Machine {
         let floor = self.retention.floor(self.decider.closed, self.dag.bytes);
         if floor > self.dag.floor {
             self.dag.prune(floor);
-            self.proposer.prune(floor);
+            self.proposer.prune(floor, &self.dag);
             self.exchange.fetcher.forget_below(floor + self.config.network.gc_depth);
             self.timer.prune(floor);
         }
@@ -589,6 +589,7 @@ impl Machine {
         self.proposer.is_certifying = self.epoch.is_ended && !is_voted;
         let reach = self.retention.reach(self.dag.bytes);
         self.exchange.recovery.catch_up(self.proposer.base_round(), reach, &self.dag);
+        self.proposer.late.line = self.exchange.recovery.late_round;
         self.proposer.keeps_up = self.exchange.recovery.keeps_up(self.proposer.base_round(), &self.dag);
         self.proposer.resume_round = self.exchange.recovery.resume_round;
         let may = self.exchange.recovery.is_certain() && !self.exchange.recovery.is_behind && !self.orderer.replays();

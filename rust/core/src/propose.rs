@@ -1,5 +1,6 @@
 //! When to make the next event, and out of what (P1 to P7).
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::crypto::{DOMAIN_EVENT, Signer, blake3};
 use crate::dag::{Dag, NodeRef};
 use crate::decide::Decider;
 use crate::journal::Position;
+use crate::late::Late;
 use crate::order::Orderer;
 use crate::timer::{Advance, Timer};
 use crate::values::{Delivered, Event, Item, ItemType, Parent};
@@ -103,6 +105,8 @@ pub struct Proposer {
     pub(crate) is_certifying: bool,
     /// There is evidence against ourselves: our key signs elsewhere as well (R5).
     pub(crate) is_copied: bool,
+    /// What the others may refuse by the time ours is there.
+    pub(crate) late: Late,
     signer: Arc<Signer>,
     entropy: [u8; 32],
     queue: VecDeque<Queued>,
@@ -134,6 +138,7 @@ impl Proposer {
         signer: Arc<Signer>,
         entropy: [u8; 32],
     ) -> Self {
+        let late = Late::new(&committee, own, network.gc_depth);
         Self {
             network,
             committee,
@@ -151,6 +156,7 @@ impl Proposer {
             keeps_up: false,
             heard_round: 0,
             is_copied: false,
+            late,
             signer,
             entropy,
             queue: VecDeque::new(),
@@ -231,7 +237,10 @@ impl Proposer {
         if self.own >= self.committee.n {
             // an observer makes no event behind which it could lie (Q4)
             self.heed(&node.event);
-        } else if node.creator as usize == self.own && at.round > self.own_round() {
+            return;
+        }
+        self.late.accept(at, dag);
+        if node.creator as usize == self.own && at.round > self.own_round() {
             self.tip = Some(Arc::clone(&node.event));
             if !self.keeps_up || self.refers_to_us(&node.event, dag).is_none() {
                 self.heard_round = at.round;
@@ -281,7 +290,8 @@ impl Proposer {
     /// Our next event if it is time for it, else when to ask again (None: when something changes).
     pub fn poll(&mut self, now: u64, view: View<'_>, timer: &mut Timer) -> Poll {
         let round = self.base_round();
-        let parents = match self.strong(round, self.exposed, view.dag) {
+        let left_out = self.exposed | self.latecomers(round, view.dag);
+        let parents = match self.strong(round, left_out, view.dag) {
             Some(parents) => parents,
             None if (view.dag.row(round).creators.count_ones() as usize) < self.committee.q => {
                 return Poll::Later(None);
@@ -291,9 +301,9 @@ impl Proposer {
                 if now < timeout_at {
                     return Poll::Later(Some(timeout_at));
                 }
-                // A peer that was away may have left this round out, and a liar been exposed since: then there never are
-                // q events by others, and one event of the liar does no harm (V8; docs/decisions/0015-far-behind.md).
-                let Some(parents) = self.strong(round, 0, view.dag) else { return Poll::Later(None) };
+                // A peer that was away may have left this round out, or come too late, and a liar been exposed since:
+                // then there never are q events by others, and one of the liar does no harm (V8; 0015-far-behind.md).
+                let Some(parents) = self.at_last(round, view.dag) else { return Poll::Later(None) };
                 parents
             }
         };
@@ -365,11 +375,10 @@ impl Proposer {
         }
     }
 
-    /// Forget events that left the DAG.
-    ///
-    /// They are those of the rounds up to `floor`.
-    pub fn prune(&mut self, floor: u64) {
+    /// Forget events that left the DAG, those of the rounds up to `floor`.
+    pub fn prune(&mut self, floor: u64, dag: &Dag) {
         self.uncovered = self.uncovered.split_off(&(floor + 1));
+        self.late.prune(floor, dag);
     }
 
     /// Whether there is proof that it forked, in our history or for our next event.
@@ -407,6 +416,44 @@ impl Proposer {
         (chosen.len() >= q).then_some(chosen)
     }
 
+    /// Set of creators: whose events of a round build on some that came so late that others may refuse them.
+    ///
+    /// By the time ours is there, that is. Nobody could follow us then (docs/decisions/0015-far-behind.md).
+    fn latecomers(&mut self, round: u64, dag: &Dag) -> Creators {
+        let mut late = 0;
+        for (index, node) in dag.row(round).nodes.iter().enumerate() {
+            let at = NodeRef { round, index: index as u32 };
+            if self.late.round_of(at, dag).is_some() {
+                late |= creator(node.creator as usize);
+            }
+        }
+        late
+    }
+
+    /// Strong parents where there never are q beyond doubt: of the late ones as few as do, the least late ones.
+    fn at_last(&mut self, round: u64, dag: &Dag) -> Option<Vec<NodeRef>> {
+        let mut depths: BTreeMap<usize, u64> = BTreeMap::new(); // creator -> the round of what it would bring to others
+        for (index, node) in dag.row(round).nodes.iter().enumerate() {
+            let at = NodeRef { round, index: index as u32 };
+            if let Some(depth) = self.late.round_of(at, dag) {
+                let known = depths.entry(node.creator as usize).or_insert(depth);
+                *known = depth.min(*known);
+            }
+        }
+        let mut left_out = depths.keys().fold(0, |set, &by| set | creator(by));
+        let mut parents = self.strong(round, left_out, dag);
+        let mut late: Vec<(usize, u64)> = depths.into_iter().collect();
+        late.sort_by_key(|&(by, depth)| (Reverse(depth), by));
+        for (by, _) in late {
+            if parents.is_some() {
+                break;
+            }
+            left_out ^= creator(by);
+            parents = self.strong(round, left_out, dag);
+        }
+        parents
+    }
+
     /// The newest accepted events that only a weak parent brings into our history (P6, V3).
     fn weak(&mut self, round: u64, strong: &[NodeRef], dag: &Dag) -> Vec<NodeRef> {
         let mut taken = strong.iter().fold(self.exposed, |set, &at| set | creator(dag.node(at).creator as usize));
@@ -423,7 +470,7 @@ impl Proposer {
             for index in row.iter() {
                 let at = NodeRef { round: below, index: index as u32 };
                 let by = creator(dag.node(at).creator as usize);
-                if taken & by == 0 {
+                if taken & by == 0 && self.late.round_of(at, dag).is_none() {
                     taken |= by;
                     best.push(at);
                 }

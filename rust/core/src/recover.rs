@@ -106,6 +106,8 @@ pub struct Recovery {
     pub journaled_round: u64,
     /// What our next event builds on is not below it (R2, 0015).
     pub resume_round: u64,
+    /// What comes from such a round others may refuse by the time our next event is there (0015).
+    pub late_round: u64,
     /// Up to here the journal may lack events of ours: we made them before a recovery (R3).
     pub unknown_round: u64,
     /// The journal may lack events of ours, and we have not gone on yet.
@@ -138,6 +140,7 @@ impl Recovery {
         Self {
             journaled_round: 0,
             resume_round: 0,
+            late_round: 0,
             unknown_round: 0,
             is_lost: false,
             is_behind: false,
@@ -231,6 +234,8 @@ impl Recovery {
     /// Compare the round that our next event builds on with those of the others; go on there once we can (0015).
     pub fn catch_up(&mut self, base_round: u64, reach: u64, dag: &Dag) {
         let top = self.peers_round().max(dag.top);
+        // In the middle between that and what is refused.
+        self.late_round = top.saturating_sub(reach).saturating_sub(self.gc_depth / 2);
         // A retention without end is one that a peer may set for itself.
         let is_low = dag.floor > 0 && base_round < dag.floor + self.gc_depth;
         if top > base_round.saturating_add(reach) || is_low {

@@ -3,7 +3,7 @@
 use crate::config::{Local, Network};
 
 /// Rounds retained whatever their events take, in `gc_depth`s.
-pub const RETAIN_GC_DEPTHS: u64 = 2;
+pub const RETAIN_GC_DEPTHS: u64 = 3;
 
 /// Rounds and bytes of events that stay in memory, and what a start needs from a store (R1).
 #[derive(Debug)]
@@ -32,9 +32,11 @@ impl Retention {
     }
 
     /// How far below the others' our next event may be, so that they can take it: they retain about what we do.
+    ///
+    /// What is refused as too old lies one `gc_depth` deeper still: that is how many rounds an event may be under way.
     #[must_use]
     pub fn reach(&self, held: u64) -> u64 {
-        self.kept(held) - self.gc_depth
+        self.kept(held) - 2 * self.gc_depth
     }
 
     fn kept(&self, held: u64) -> u64 {
