@@ -185,8 +185,8 @@ PLANTS = [
     Plant(
         "a round less makes a peer far behind",
         "recover.py",
-        "top > base_round + reach",
-        "top >= base_round + reach",
+        "return base_round + self._gc_depth // 2 >= max(",
+        "return base_round + self._gc_depth // 2 > max(",
     ),
     Plant(
         "the store is not asked for the round above the floor",

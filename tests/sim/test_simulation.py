@@ -72,6 +72,13 @@ def test_a_peer_that_comes_back_at_the_edge_of_what_is_retained_stops_nobody(cor
     assert outcome.ok, outcome.problem
 
 
+def test_a_slow_disk_does_not_keep_a_peer_behind_for_good(core: str) -> None:  # 0015
+    """After a restart it makes an event each time that the others make one, and so would never come nearer."""
+    outcome = Settings(profile="rejoin", core=core, size=0.05).outcome(5782)
+    assert outcome.ok, outcome.problem
+    assert outcome.virtual_ns < 2_000_000_000
+
+
 def test_nobody_stalls_when_a_peer_dies_as_its_transaction_becomes_final(core: str) -> None:
     """The moment in which a peer knows something is final and may be the only one that knows."""
     for number in range(KILLS):

@@ -75,8 +75,8 @@ class Recovery:
     before, and among q others is an honest one of these: what it shows to have reaches up to that round. An answer is
     the first frontier on a link, so nobody can have made it before we asked, and it counts when we have what it names.
 
-    A peer whose next event would be too old for the others to take makes none, and goes on where they are once it has
-    what they have (docs/decisions/0015-far-behind.md).
+    A peer whose next event would come too late for the others to refer to it makes none, and goes on where they are
+    once it has what they have (docs/decisions/0015-far-behind.md).
     """
 
     def __init__(self, committee: Committee, own: int, dag: Dag, gc_depth: int) -> None:
@@ -85,7 +85,7 @@ class Recovery:
         self.late_round = 0  # what comes from such a round others may refuse by the time our next event is there (0015)
         self.unknown_round = 0  # up to here the journal may lack events of ours: we made them before a recovery (R3)
         self.is_lost = False  # the journal may lack events of ours, and we have not gone on yet
-        self.is_behind = False  # what we would make next is too old for the others, and we have not gone on yet
+        self.is_behind = False  # what we would make next comes too late for the others, and we have not gone on yet
         self._committee = committee
         self._own = own
         self._dag = dag
@@ -155,13 +155,12 @@ class Recovery:
 
     def catch_up(self, base_round: int, reach: int) -> None:
         """Compare the round that our next event builds on with those of the others; go on there once we can (0015)."""
-        top, floor = max(self.peers_round, self._dag.top), self._dag.floor
-        self.late_round = top - reach - self._gc_depth // 2  # in the middle between that and what is refused
-        if top > base_round + reach or (floor > 0 and base_round < floor + self._gc_depth):
+        self.late_round = max(self.peers_round, self._dag.top) - reach + self._gc_depth // 2
+        if not self.keeps_up(base_round):
             self.is_behind = True
         if self.is_behind and not self.is_lost:
             full = self._dag.full_round(self._committee.q)
-            if top <= full + self._gc_depth // 2:
+            if self.keeps_up(full):
                 self.is_behind = False
                 self.resume_round = max(self.resume_round, full)
 

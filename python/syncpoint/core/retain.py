@@ -23,11 +23,8 @@ class Retention:
         return closed - self._kept(held)
 
     def reach(self, held: int) -> int:
-        """How far below the others' our next event may be, so that they can take it: they retain about what we do.
-
-        What is refused as too old lies one `gc_depth` deeper still: that is how many rounds an event may be under way.
-        """
-        return self._kept(held) - 2 * self._gc_depth
+        """How far below the others' an event may be, so that they can take it: they retain about what we do."""
+        return self._kept(held) - self._gc_depth
 
     def _kept(self, held: int) -> int:
         return self._least if held > self._bytes else self.rounds

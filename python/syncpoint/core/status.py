@@ -20,7 +20,7 @@ class Status:
     has_quorum: bool  # whether the linked peers that order, and we if we do, are at least q
     halted: str | None  # why we make no more events, None while we do
     recovering: bool  # whether we make no events yet, as our journal may lack some: q others have to answer (R2)
-    catching_up: bool  # whether we make no events, as they would be too old for the others: we have to get on first
+    catching_up: bool  # whether we make no events, as they would come too late for the others: we have to get on first
     stranded: bool  # whether no linked member has what we need next: it is farther back than they keep (R4)
     own_round: int  # of our newest event
     top_round: int  # the highest round with an event

@@ -98,8 +98,8 @@ pub fn read_store(records: &[Bytes], own: usize, committee: &Committee, network:
 /// before, and among q others is an honest one of these: what it shows to have reaches up to that round. An answer is
 /// the first frontier on a link, so nobody can have made it before we asked, and it counts when we have what it names.
 ///
-/// A peer whose next event would be too old for the others to take makes none, and goes on where they are once it has
-/// what they have (docs/decisions/0015-far-behind.md).
+/// A peer whose next event would come too late for the others to refer to it makes none, and goes on where they are
+/// once it has what they have (docs/decisions/0015-far-behind.md).
 #[derive(Debug)]
 pub struct Recovery {
     /// Of our newest journaled event: nothing new before it is in the DAG.
@@ -112,7 +112,7 @@ pub struct Recovery {
     pub unknown_round: u64,
     /// The journal may lack events of ours, and we have not gone on yet.
     pub is_lost: bool,
-    /// What we would make next is too old for the others, and we have not gone on yet.
+    /// What we would make next comes too late for the others, and we have not gone on yet.
     pub is_behind: bool,
     n: usize,
     f: usize,
@@ -234,16 +234,13 @@ impl Recovery {
     /// Compare the round that our next event builds on with those of the others; go on there once we can (0015).
     pub fn catch_up(&mut self, base_round: u64, reach: u64, dag: &Dag) {
         let top = self.peers_round().max(dag.top);
-        // In the middle between that and what is refused.
-        self.late_round = top.saturating_sub(reach).saturating_sub(self.gc_depth / 2);
-        // A retention without end is one that a peer may set for itself.
-        let is_low = dag.floor > 0 && base_round < dag.floor + self.gc_depth;
-        if top > base_round.saturating_add(reach) || is_low {
+        self.late_round = top.saturating_add(self.gc_depth / 2).saturating_sub(reach);
+        if !self.keeps_up(base_round, dag) {
             self.is_behind = true;
         }
         if self.is_behind && !self.is_lost {
             let full = dag.full_round(self.q);
-            if top <= full + self.gc_depth / 2 {
+            if self.keeps_up(full, dag) {
                 self.is_behind = false;
                 self.resume_round = self.resume_round.max(full);
             }

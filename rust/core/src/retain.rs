@@ -31,12 +31,10 @@ impl Retention {
         closed.saturating_sub(self.kept(held))
     }
 
-    /// How far below the others' our next event may be, so that they can take it: they retain about what we do.
-    ///
-    /// What is refused as too old lies one `gc_depth` deeper still: that is how many rounds an event may be under way.
+    /// How far below the others' an event may be, so that they can take it: they retain about what we do.
     #[must_use]
     pub fn reach(&self, held: u64) -> u64 {
-        self.kept(held) - 2 * self.gc_depth
+        self.kept(held) - self.gc_depth
     }
 
     fn kept(&self, held: u64) -> u64 {

@@ -20,7 +20,7 @@ pub struct Status {
     pub halted: Option<String>,
     /// Whether we make no events yet, as our journal may lack some: q others have to answer (R2).
     pub recovering: bool,
-    /// Whether we make no events, as they would be too old for the others: we have to get on first.
+    /// Whether we make no events, as they would come too late for the others: we have to get on first.
     pub catching_up: bool,
     /// Whether no linked member has what we need next: it is farther back than they keep (R4).
     pub stranded: bool,
