@@ -121,8 +121,8 @@ BUGS = [
     Bug(
         "P1 a peer far behind makes an event for each round that it missed",
         "recover.py",
-        "        if top > base_round + reach or (floor > 0 and base_round < floor + self._gc_depth):\n",
-        "        if top > base_round + 1_000_000:\n",
+        "        if not self.keeps_up(base_round):\n",
+        "        if not self.keeps_up(base_round + 1_000_000):\n",
         FAR_BEHIND,
     ),
     Bug(
@@ -205,8 +205,8 @@ BUGS = [
     Bug(
         "Q4 an observer waits for what a proved liar made",
         "propose.py",
-        "            self._heed(node)\n        elif",
-        "            pass\n        elif",
+        "            self._heed(node)\n            return\n",
+        "            return\n",
         f"{OBSERVERS}::test_an_observer_does_not_wait_for_what_a_proved_liar_made",
     ),
     # D: deciding.

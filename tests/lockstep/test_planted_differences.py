@@ -278,6 +278,14 @@ PLANTS = [
 ]
 # Modules in which nothing happens: they say what goes in and out; and proofs, which no machine makes (test_proofs.py).
 SILENT = {"__init__", "_blake3", "input", "output", "status", "proof"}
+# Streams hardly come to what is late; the liar of a test of machines does, which have both cores in step there.
+LATE = [
+    Plant(
+        "late begins a round deeper", "late.py", "is_late = node.round <= self.line", "is_late = node.round < self.line"
+    ),
+    Plant("one creator more makes it common", "late.py", ".bit_count() > self._f or", ".bit_count() > self._f + 1 or"),
+]
+LIAR = "tests/core/test_far_behind.py::test_a_liar_that_shows_its_old_events_to_one_peer_first_stops_nobody"
 
 
 def run(folder: Path, first: int, last: int) -> subprocess.CompletedProcess[str]:
@@ -289,7 +297,7 @@ def run(folder: Path, first: int, last: int) -> subprocess.CompletedProcess[str]
 
 def test_every_module_that_does_something_has_a_difference(tmp_path: Path) -> None:
     modules = {path.stem for path in (copy_of_package(tmp_path) / "core").glob("*.py")} - SILENT
-    assert modules == {Path(plant.file).stem for plant in PLANTS}
+    assert modules == {Path(plant.file).stem for plant in [*PLANTS, *LATE]}
 
 
 def test_the_copy_without_a_difference_is_what_runs_and_has_none(tmp_path: Path) -> None:
@@ -308,12 +316,39 @@ def test_the_copy_without_a_difference_is_what_runs_and_has_none(tmp_path: Path)
     assert "no difference" in done.stdout
 
 
-@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name)
-def test_a_planted_difference_is_found(plant: Plant, tmp_path: Path) -> None:
-    file = copy_of_package(tmp_path) / "core" / plant.file
+def plant_in(folder: Path, plant: Plant) -> None:
+    """Make a copy of the package that differs."""
+    file = copy_of_package(folder) / "core" / plant.file
     text = file.read_text()
     assert text.count(plant.old) == 1, f"{plant.file} has {text.count(plant.old)} places to plant the difference in"
     file.write_text(text.replace(plant.old, plant.new))
+
+
+@pytest.mark.parametrize("plant", LATE, ids=lambda plant: plant.name)
+def test_a_planted_difference_in_what_is_late_is_found(plant: Plant, tmp_path: Path) -> None:
+    plant_in(tmp_path, plant)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--tb=line",
+        LIAR,
+        "-k",
+        "lockstep",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 1, f"no difference was found, or nothing ran:\n{done.stdout}{done.stderr}"
+    assert "outputs differ" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name)
+def test_a_planted_difference_is_found(plant: Plant, tmp_path: Path) -> None:
+    plant_in(tmp_path, plant)
     done = run(tmp_path, plant.seed, plant.seed + STREAMS)
     assert done.returncode == 1, f"no difference was found, or nothing ran:\n{done.stdout}{done.stderr}"
     assert "differ\ninputs:" in done.stdout, done.stdout + done.stderr
