@@ -133,6 +133,13 @@ BUGS = [
         f"{FAR_BEHIND}::test_its_event_closes_the_gap_when_another_one_dies_meanwhile",
     ),
     Bug(
+        "F4 the store is not asked for the round above the floor",
+        "fetch.py",
+        "return first if first <= self._dag.floor else None",
+        "return first if first < self._dag.floor else None",
+        f"{FAR_BEHIND}::test_where_the_answer_of_a_store_begins",
+    ),
+    Bug(
         "P6 a peer refers to what others will refuse",
         "late.py",
         "is_late = node.round <= self.line",

@@ -189,13 +189,6 @@ PLANTS = [
         "return base_round + self._gc_depth // 2 > max(",
     ),
     Plant(
-        "the store is not asked for the round above the floor",
-        "fetch.py",
-        "return first if first <= self._dag.floor else None",
-        "return first if first < self._dag.floor else None",
-        seed=600,
-    ),
-    Plant(
         "an answer less is enough",
         "recover.py",
         "< min(committee.q, committee.n - 1)",
