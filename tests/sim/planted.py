@@ -182,7 +182,7 @@ BUGS = (
         old="self.fast = n - self.p",
         new="self.fast = n - self.p - 1",
         profile="twins",
-        seed=1,
+        seed=3,
     ),
     Bug(
         rule="Q1",
@@ -191,7 +191,7 @@ BUGS = (
         old="(n + self.f + 2) // 2",
         new="(n + self.f) // 2",
         profile="twins",
-        seed=198,
+        seed=3,
     ),
     Bug(
         rule="Q1",
@@ -200,7 +200,7 @@ BUGS = (
         old="self.q = n - self.f",
         new="self.q = max(1, n - self.f - 1)",
         peers=4,
-        seed=9,
+        seed=25,
     ),
     Bug(
         rule="Q1",
@@ -220,7 +220,7 @@ BUGS = (
         old="self.t_exposed = self.f + self.p",
         new="self.t_exposed = max(1, self.f + self.p - 1)",
         profile="twins",
-        seed=13,
+        seed=7,
     ),
     Bug(
         rule="Q1",
@@ -328,7 +328,7 @@ BUGS = (
         new="if False and any(",
         core="mixed",
         kinds=("equivocator", "fork_bomb"),
-        seed=11,
+        seed=7,
     ),
     Bug(
         rule="E4",
@@ -339,7 +339,7 @@ BUGS = (
         peers=4,
         kinds=("junk",),
         size=1.0,
-        seed=21,
+        seed=74,
     ),
     Bug(
         rule="E5",
@@ -391,7 +391,7 @@ BUGS = (
         new="first = 0",
         core="mixed",
         peers=4,
-        seed=115,
+        seed=21,
     ),
     Bug(
         rule="D6",
@@ -428,7 +428,7 @@ BUGS = (
         old="range(round + 3, self.dag.top + 1)",
         new="range(round + 2, self.dag.top + 1)",
         profile="twins",
-        seed=2,
+        seed=4,
     ),
     Bug(
         rule="D9",
@@ -437,9 +437,9 @@ BUGS = (
         old="                if status is None:\n                    return None\n",
         new="",
         core="mixed",
-        peers=4,
-        kinds=("partition", "cut", "stale", "withholder"),
-        seed=685,
+        profile="twins",
+        peers=7,
+        seed=60,
     ),
     Bug(
         rule="D10",
@@ -448,7 +448,7 @@ BUGS = (
         old="if self.two_step:\n            row = ",
         new="if False:\n            row = ",
         profile="twins",
-        seed=2,
+        seed=0,
     ),
     Bug(
         rule="D10",
@@ -459,7 +459,7 @@ BUGS = (
         core="mixed",
         peers=4,
         kinds=("partition", "equivocator", "withholder", "stale", "cut"),
-        seed=116,
+        seed=109,
     ),
     Bug(
         rule="D10",
@@ -469,7 +469,7 @@ BUGS = (
         new="if False:",
         core="mixed",
         profile="twins",
-        seed=22,
+        seed=9,
     ),
     Bug(
         rule="O2",
@@ -489,7 +489,7 @@ BUGS = (
         new="self._drop_below(round - self.gc_depth + 1)",
         core="mixed",
         peers=4,
-        seed=2,
+        seed=55,
     ),
     Bug(
         rule="O3",
@@ -645,7 +645,7 @@ BUGS = (
         old='builds on nothing")\n        self._enter(event)',
         new='builds on nothing")\n        if event.creator != self.own:\n            self._enter(event)',
         peers=4,
-        seed=8,
+        seed=15,
     ),
     Bug(
         rule="O11",
@@ -800,7 +800,7 @@ BUGS = (
         old="self.fast = n - self.p",
         new="self.fast = self.f + 1",
         profile="twins",
-        seed=1,
+        seed=3,
     ),
     Bug(
         rule="driver",
@@ -850,7 +850,7 @@ BUGS = (
         new="max(1, event.round - gc_depth - 1) <= parent.round",
         peers=4,
         kinds=("rule_breaker",),
-        seed=2,
+        seed=28,
     ),
     Bug(
         rule="V3",
@@ -889,9 +889,9 @@ BUGS = (
         old="return self._dag.floor > 0 and",
         new="return False and",
         peers=4,
-        kinds=("rule_breaker",),
+        kinds=("rule_breaker", "partition"),
         size=1.0,
-        seed=170,
+        seed=37,
     ),
     Bug(
         rule="E5",
@@ -901,7 +901,7 @@ BUGS = (
         new="if False:",
         peers=4,
         kinds=("rule_breaker",),
-        seed=2,
+        seed=5,
     ),
     Bug(
         rule="J1",
