@@ -293,6 +293,7 @@ async def measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
             job = asyncio.ensure_future(flood.run())
             if kind in ("frames", "unpunished"):
                 await job
+                await victim.until(lambda: victim.said["rejects"] > 0)
             else:
                 await victim.lines(int(seconds * 4) // 2)
             assert first.process.stdin is not None
