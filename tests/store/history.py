@@ -23,6 +23,7 @@ from syncpoint.core.journal import (
     encode_peer_event,
     encode_sync_point,
 )
+from syncpoint.core.retain import RETAIN_GC_DEPTHS
 from syncpoint.core.values import Event, Item, ItemType, SyncPoint, SyncPointKind
 from syncpoint.core.wire import encode_event
 from syncpoint.runtime.rows import Batch, EventRow, Identity
@@ -123,7 +124,7 @@ class History:
         fields: dict[str, object] = {
             "identity": self.identity,
             "decode": self.peers.decode,
-            "keep_rounds": 2 * self.peers.network.gc_depth,
+            "keep_rounds": RETAIN_GC_DEPTHS * self.peers.network.gc_depth,
         }
         return StorageSettings(**(fields | changed))  # type: ignore[arg-type]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from syncpoint.core.journal import OwnDelivered, OwnEvent, PeerEvent, Place, decode_record
+from syncpoint.core.retain import RETAIN_GC_DEPTHS
 from syncpoint.errors import ArgumentError, CorruptError, StorageError
 from syncpoint.runtime import forget as forget_module
 
@@ -78,7 +79,7 @@ async def test_the_start_gets_place_events_and_what_was_delivered_of_ours(path: 
     newest = made.delivered[-1].closed_by
     before = [done for done in made.delivered if done.closed_by < newest]
     assert place == Place(newest - 1, len(before), before[-1].consensus_at, before[-1].order_hash)
-    floor = place.round - 8
+    floor = place.round - RETAIN_GC_DEPTHS * made.peers.network.gc_depth
     events = [record for record in loaded.records[1:] if isinstance(decode_record(record), OwnEvent | PeerEvent)]
     assert events == [each.record for each in made.accepted if each.event.round > floor]
     told = {record.of_round for record in rest if isinstance(record, OwnDelivered)}
