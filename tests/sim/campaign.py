@@ -45,7 +45,7 @@ def parts(core: str) -> dict[str, tuple[Part, ...]]:
 
     gate = (
         Part(settings("chaos", 0.3), 1_250),
-        Part(settings("crowd", 1.5), 240),
+        Part(settings("crowd", 1.5), 216),
         Part(settings("twins", 0.3), 200),
         Part(settings("wan", 0.3), 100),
         Part(settings("lan", 0.3), 100),
