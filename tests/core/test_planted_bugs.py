@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ STEPS = f"{ORDER}::test_a_fixture_event_by_event_has_its_stored_outcome"
 ARRIVAL = f"{ORDER}::test_decisions_never_change_and_arrival_does_not_matter"
 STREAM = f"{ORDER}::test_order_hash_index_and_whitened_signature"
 SEED = "1"
+PYTHON_CORE = ("-m", "not native")  # what is changed shows there by itself, not as a difference from the other core
 
 
 def edge(name: str) -> str:
@@ -583,26 +585,14 @@ def copy_of_package(folder: Path) -> Path:
     return Path(shutil.copytree(PACKAGE, folder / "syncpoint"))
 
 
-def run(folder: Path, tests: list[str], dags: int) -> subprocess.CompletedProcess[str]:
-    """These tests against the package in the folder, on the core that it changes."""
+def run(folder: Path, tests: list[str], which: Sequence[str], dags: int = 20) -> subprocess.CompletedProcess[str]:
+    """Of these tests those that `which` selects, against the package in the folder."""
     environment = os.environ | {
         "PYTHONPATH": str(folder),
         "SYNCPOINT_SEED": SEED,
         "SYNCPOINT_DAGS": str(dags),
     }
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--tb=line",
-        "-m",
-        "not native",
-        *tests,
-    ]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=line", *which, *tests]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 
@@ -612,7 +602,7 @@ def test_the_copy_is_what_is_tested_and_passes(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import syncpoint; print(syncpoint.__file__)"]
     found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert Path(found.stdout.strip()) == copy / "__init__.py"
-    done = run(tmp_path, [VERIFY, FIXTURES], 20)
+    done = run(tmp_path, [VERIFY, FIXTURES], PYTHON_CORE)
     assert done.returncode == 0, done.stdout
 
 
@@ -622,6 +612,6 @@ def test_a_planted_bug_is_found(bug: Bug, tmp_path: Path) -> None:
     text = file.read_text()
     assert text.count(bug.old) == 1, f"{bug.file} has {text.count(bug.old)} places to plant the bug in"
     file.write_text(text.replace(bug.old, bug.new))
-    done = run(tmp_path, [bug.tests], bug.dags)
+    done = run(tmp_path, [bug.tests], PYTHON_CORE, bug.dags)
     assert done.returncode == 1, f"nothing failed, or nothing ran:\n{done.stdout}{done.stderr}"
     assert " failed" in done.stdout

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from core.test_planted_bugs import ROOT, copy_of_package
+from core.test_planted_bugs import run as run_tests
 
 STREAMS = 300  # as in a plain run
 
@@ -327,21 +328,7 @@ def plant_in(folder: Path, plant: Plant) -> None:
 @pytest.mark.parametrize("plant", LATE, ids=lambda plant: plant.name)
 def test_a_planted_difference_in_what_is_late_is_found(plant: Plant, tmp_path: Path) -> None:
     plant_in(tmp_path, plant)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--tb=line",
-        LIAR,
-        "-k",
-        "lockstep",
-    ]
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    done = run_tests(tmp_path, [LIAR], ("-k", "lockstep"))
     assert done.returncode == 1, f"no difference was found, or nothing ran:\n{done.stdout}{done.stderr}"
     assert "outputs differ" in done.stdout, done.stdout + done.stderr
 
