@@ -18,6 +18,7 @@ from syncpoint.core.input import Connected, Received, Start
 from syncpoint.core.items import proposal_id
 from syncpoint.core.machine import Machine
 from syncpoint.core.output import Closed, Deliver, Opened
+from syncpoint.core.recover import Recovery
 from syncpoint.core.retain import Retention
 from syncpoint.core.values import Event, ItemType, Parent, SyncPointKind
 from syncpoint.core.wire import FrameType
@@ -164,6 +165,24 @@ def test_a_lost_store_is_answered_for_by_the_others() -> None:  # R2, R3
         assert not cluster.halted
         cluster.run(200 * MS)
         assert all(not machine.status().equivocators for machine in cluster.machines)
+
+
+def test_an_own_event_that_comes_late_is_not_another_process() -> None:  # R2, R5
+    """What the others showed goes up to M: then there may be one of ours of M + 1, on its way or nowhere."""
+    cluster = busy(5, local=LONG, rounds=20)
+    cluster.crash(3)
+    cluster.run(30 * MS)
+    late = max((event for event in events_of(cluster.machines[0]) if event.creator == 3), key=lambda event: event.round)
+    dag = cluster.machines[0]._dag
+    recovery = Recovery(cluster.machines[0].committee, 3, dag, cluster.network.gc_depth)
+    recovery.start(whole=False)
+    for peer in range(3):
+        recovery.frontier(peer, dag.frontier)
+    assert recovery.settle() is None
+    assert not recovery.is_lost
+    between = dataclasses.replace(late, round=dag.top + 1)
+    assert not recovery.is_copied(between)
+    assert recovery.is_copied(dataclasses.replace(late, round=dag.top + 2))
 
 
 def test_nothing_is_signed_until_q_others_have_answered() -> None:  # R2

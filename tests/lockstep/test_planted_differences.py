@@ -198,7 +198,7 @@ PLANTS = [
         "< min(committee.q, committee.n - 1) - 1",
         seed=30,
     ),
-    Plant("it goes on a round too early", "recover.py", "= top, top + 1", "= top, top", seed=360),
+    Plant("it goes on a round too early", "recover.py", "= top + 1, top + 1", "= top + 1, top", seed=360),
     Plant("what was delivered before is queued again", "propose.py", "self._placed.pop(round, None)", "pass", seed=24),
     Plant("the place counts an event more", "order.py", "_, self.index, self", "self.index, _, self", seed=52),
     Plant(

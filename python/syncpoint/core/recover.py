@@ -184,5 +184,5 @@ class Recovery:
             return "our journal is not whole, and this network tolerates no fault: nobody can go on without us (R2)"
         self.believe()
         if committee.n > 1 and top > 0:  # else nobody has anything: the network begins
-            self.unknown_round, self.resume_round, self._settled = top, top + 1, True
+            self.unknown_round, self.resume_round, self._settled = top + 1, top + 1, True
         return None

@@ -275,7 +275,7 @@ impl Recovery {
         self.believe();
         if self.n > 1 && dag.top > 0 {
             // else nobody has anything: the network begins
-            (self.unknown_round, self.resume_round, self.settled) = (dag.top, dag.top + 1, true);
+            (self.unknown_round, self.resume_round, self.settled) = (dag.top + 1, dag.top + 1, true);
         }
         None
     }
