@@ -263,6 +263,17 @@ def test_two_live_copies_stop_and_say_so() -> None:  # R5
     assert "another process" in str(spare.status().halted)
 
 
+def test_who_refers_to_something_old_does_not_make_us_unheard() -> None:  # V4, 0015
+    """Else what we make next would leave out our own events, which the others have in their histories."""
+    machine = busy(10, local=LONG, rounds=20).machines[0]
+    proposer, dag = machine._proposer, machine._dag
+    before = proposer._heard_round
+    old = next(variants[0] for round in range(1, before) if (variants := dag.row(round).variants[0]))
+    event = dag.row(before).variants[1][0].event
+    proposer.accept(Node(dataclasses.replace(event, round=dag.top + 2), (old,), 0))
+    assert proposer._heard_round == before > old.round
+
+
 def agreeing(seed: int, core: str = "python", **settings: object) -> Cluster:
     """A network whose peers propose and vote at random times, under load."""
     cluster = busy(seed, 6, core=core, local=LONG, **settings)

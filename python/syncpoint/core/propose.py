@@ -167,7 +167,8 @@ class Proposer:
         else:
             self._uncovered[node] = None
             if node.round > self._heard_round + 1 and self._refers_to_us(node):
-                self._heard_round = next(parent.round for parent in node.parents if parent.creator == self.own)
+                heard = next(parent.round for parent in node.parents if parent.creator == self.own)
+                self._heard_round = max(self._heard_round, heard)  # it may refer to one that is old
 
     def accuse(self, creator: int, first: Event, second: Event) -> None:
         """Keep the proof that a creator signed two events for one slot, for our next event (E5, F2)."""

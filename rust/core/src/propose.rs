@@ -248,7 +248,8 @@ impl Proposer {
             self.cover(at, dag);
         } else {
             if at.round > self.heard_round + 1 {
-                self.heard_round = self.refers_to_us(&node.event, dag).unwrap_or(self.heard_round);
+                let heard = self.refers_to_us(&node.event, dag).unwrap_or(0);
+                self.heard_round = self.heard_round.max(heard); // it may refer to one that is old
             }
             self.uncovered.entry(at.round).or_default().insert(at.bit());
         }
