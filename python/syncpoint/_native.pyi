@@ -184,6 +184,10 @@ class Delivered:
     def submissions(self) -> tuple[int | None, ...]:
         """Of our own events: the number of each transaction, None from before a restart."""
 
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch: whose committee `event.creator` is an index in."""
+
 @final
 class SyncPoint:
     """A decision of the network about itself, at its place in the agreed order (S2)."""
@@ -236,6 +240,14 @@ class SyncPoint:
     def closed_by(self) -> int:
         """The round whose closing delivered it."""
 
+    @property
+    def change(self) -> bytes:
+        """Of a kind in `change.CHANGING`: what it changes from the next epoch on (S4)."""
+
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch: whose committee `proposer` and `approvals` are indices in."""
+
 @final
 class DagRun:
     """One DAG as it goes through dag, decide and order, event by event."""
@@ -243,6 +255,13 @@ class DagRun:
     def __new__(
         cls, n: int, f: int | None, epoch_id: bytes, gc_depth: int, rule: str, order: str, epoch_ms: int = 0
     ) -> DagRun: ...
+    @classmethod
+    def begin(cls, record: bytes, network_id: bytes) -> DagRun:
+        """One that goes on where an epoch begins, as its EPOCH record says, to the sync point that ends it (S4).
+
+        A record with the number 0 and without a state begins the first epoch, whose id is `network_id`.
+        """
+
     def insert(
         self,
         digest: bytes,
@@ -325,7 +344,7 @@ def decode_request(frame: bytes) -> list[bytes] | Reject:
     """The digests in a REQUEST frame."""
 
 def decode_frontier(frame: bytes, n: int) -> tuple[int, ...] | Reject:
-    """The rounds in a FRONTIER or PULL frame of a committee of n."""
+    """The rounds in a FRONTIER or PULL frame of an epoch with n creators."""
 
 def decode_evidence(body: bytes) -> list[tuple[bytes, bytes]] | Reject:
     """The two (header, signature) pairs of an EVIDENCE item."""
@@ -339,8 +358,8 @@ def encode_event(event: Event) -> bytes:
 def encode_request(digests: Sequence[bytes]) -> bytes:
     """A REQUEST frame for 1 to 256 events."""
 
-def encode_frontier(type: int, frontier: Sequence[int]) -> bytes:
-    """A FRONTIER or PULL frame (F3)."""
+def encode_frontier(type: int, frontier: Sequence[int], epoch: int = 0) -> bytes:
+    """A FRONTIER or PULL frame of the epoch with a number (F3)."""
 
 def encode_network(network: Network) -> bytes:
     """The canonical bytes of a network's settings."""
@@ -365,4 +384,4 @@ def check_evidence(body: bytes, network: Network, members: Sequence[Member], sig
 def check_proof(
     proof: bytes, network: Network, members: Sequence[Member], signatures: str = "ed25519"
 ) -> Proved | Flaw:
-    """What a proof proves by the first committee of its network, or why it proves nothing."""
+    """What a proof proves by the first members of its network, or why it proves nothing."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from ._version import __version__
 from .core import machine
 from .core.committee import Committee
-from .core.config import SIGNATURES, MachineConfig, Member, Network
+from .core.config import MAX_PEERS, SIGNATURES, MachineConfig, Member, Network
 from .core.crypto import HASH_BACKEND as HASH
 from .core.crypto import (
     SEED_BYTES,
@@ -38,6 +38,7 @@ from .core.input import (
     Connected,
     Disconnected,
     Input,
+    NextKey,
     Persisted,
     Propose,
     Received,
@@ -46,11 +47,12 @@ from .core.input import (
     Vote,
 )
 from .core.items import decode_proposal
-from .core.journal import decode_record
+from .core.journal import EpochStart, decode_record
 from .core.order import Orderer
 from .core.output import Output
 from .core.proof import Flaw, Proved
 from .core.proof import check_proof as _check_proof
+from .core.roster import Roster
 from .core.status import Status
 from .core.values import Delivered, Event, Item, Parent, SyncPoint
 from .core.verify import check_event as _check_event
@@ -106,7 +108,7 @@ __all__ = [
     "verify",
 ]
 
-SEAM = 5
+SEAM = 6
 
 U64 = 2**64 - 1  # the highest number that crosses to either core
 MAX_GAP = 100_000  # rounds above the highest that an event of a DagRun may be; each takes memory
@@ -133,7 +135,7 @@ class Machine(machine.Machine):
         _check_number("now", now, MAX_TIME)
         _check_lasting("an input", inputs)
         for input in inputs:
-            _check_input(input, len(self.config.members))
+            _check_input(input)
         with self._lock:
             self._require_whole()
             try:
@@ -174,6 +176,28 @@ class DagRun:
         self.orderer = Orderer(self.committee, order, gc_depth)
         self.epoch = Epoch(self.committee, epoch_ms * 1_000_000)
         self._forgotten = 0  # rounds up to here have no slots any more
+
+    @classmethod
+    def begin(cls, record: bytes, network_id: bytes) -> DagRun:
+        """One that goes on where an epoch begins, as its EPOCH record says, to the sync point that ends it (S4).
+
+        A record with the number 0 and without a state begins the first epoch, whose id is `network_id`.
+        """
+        start = decode_record(record)
+        if not isinstance(start, EpochStart):
+            raise ArgumentError(f"a record of {len(record)} bytes begins no epoch: give what encode_epoch_start gives")
+        _check_digest("network_id", network_id)
+        network, run = start.roster.network, cls.__new__(cls)
+        run.committee = committee = start.roster.committee(start.epoch_id)
+        run.dag = Dag(committee.n)
+        run.decider = Decider(committee, run.dag, network.rule)
+        run.orderer = Orderer(committee, network.order, network.gc_depth, start.number)
+        run.orderer.follow(start.next_index, start.consensus_at, start.order_hash)
+        run.epoch = Epoch(committee, network.epoch_ms * 1_000_000, start.roster, start.number, network_id)
+        if start.state:
+            run.epoch.restore(start.state)
+        run._forgotten = 0
+        return run
 
     def insert(
         self,
@@ -240,7 +264,7 @@ class DagRun:
     def _batches(self) -> list[tuple[int, list[Delivered | SyncPoint]]]:
         batches: list[tuple[int, list[Delivered | SyncPoint]]] = []
         for round, committed in self.decider.closing():
-            if self.epoch.is_ended:
+            if self.epoch.is_closed:
                 break
             events = self.orderer.close(round, committed)
             for done in events:
@@ -347,9 +371,10 @@ def check_evidence(body: bytes, network: Network, members: Sequence[Member], sig
 def check_proof(
     proof: bytes, network: Network, members: Sequence[Member], signatures: str = "ed25519"
 ) -> Proved | Flaw:
-    """What a proof proves by the first committee of its network, or why it proves nothing."""
+    """What a proof proves by the first members of its network, or why it proves nothing."""
     _check_bytes("the proof", (proof,))
-    return _check_proof(proof, _genesis(network, members, signatures))
+    committee = _genesis(network, members, signatures)
+    return _check_proof(proof, Roster.first(network, members), committee)
 
 
 def _genesis(network: Network, members: Sequence[Member], signatures: str) -> Committee:
@@ -358,11 +383,11 @@ def _genesis(network: Network, members: Sequence[Member], signatures: str) -> Co
     return Committee.genesis(network, members, signatures)
 
 
-def _check_input(input: Input, peers: int) -> None:
+def _check_input(input: Input) -> None:
     kind = type(input)
     if kind is Received:
         assert isinstance(input, Received)
-        _check_number("Received.peer", input.peer, peers - 1)
+        _check_number("Received.peer", input.peer, MAX_PEERS - 1)
         _check_bytes("a frame", input.frames)
     elif kind is Submit:
         assert isinstance(input, Submit)
@@ -382,12 +407,15 @@ def _check_input(input: Input, peers: int) -> None:
     elif kind is Certify:
         assert isinstance(input, Certify)
         _check_number("Certify.index", input.index)
+    elif kind is NextKey:
+        assert isinstance(input, NextKey)
+        _check_digest("NextKey.seed", input.seed)
     elif kind is Persisted:
         assert isinstance(input, Persisted)
         _check_number("Persisted.token", input.token)
     elif kind is Connected or kind is Disconnected:
         assert isinstance(input, Connected | Disconnected)
-        _check_number(f"{kind.__name__}.peer", input.peer, peers - 1)
+        _check_number(f"{kind.__name__}.peer", input.peer, MAX_PEERS - 1)
     elif kind is Start:
         assert isinstance(input, Start)
         _check_bytes("a record", input.records)

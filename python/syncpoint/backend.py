@@ -29,7 +29,7 @@ __all__ = ["CORES", "SEAM", "VARIABLE", "Core", "CoreInfo", "core_info", "load_c
 
 CORES = ("auto", "native", "python")
 
-SEAM = 5
+SEAM = 6
 """The number of the seam between the package and a core; a change of what crosses it makes another number."""
 
 VARIABLE = "SYNCPOINT_CORE"
@@ -68,7 +68,7 @@ class Core(Protocol):
 
     @property
     def check_proof(self) -> Callable[[bytes, Network, Sequence[Member]], Proved | Flaw]:
-        """Judges a proof by the first committee of its network."""
+        """Judges a proof by the first members of its network."""
         ...
 
     @property

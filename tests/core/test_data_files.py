@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from syncpoint.core import crypto, epoch, items, journal, verify, wire
+from syncpoint.core.change import MAX_CONTACT_BYTES, Add, Remove, Rotate, decode_change, encode_change
 from syncpoint.core.committee import Committee
 from syncpoint.core.config import (
     MAX_ITEM_BYTES,
@@ -30,6 +31,7 @@ from syncpoint.core.config import (
     Network,
 )
 from syncpoint.core.error import Reject
+from syncpoint.core.roster import Roster, Seat
 from syncpoint.core.timer import Advance, Timer
 from syncpoint.core.values import Event, Item, Parent, SyncPoint
 from syncpoint.core.wire import FrameType
@@ -623,8 +625,15 @@ def make_items() -> Json:
         for metadata in (b"", b"why", bytes(items.MAX_METADATA_BYTES))
     ]
     right = [items.encode_proposal(each) for each in proposals]
+    changes = make_changes()
+    for kind, change in ((2, changes[0][1]), (3, "00" * items.MAX_CHANGE_BYTES), (4, "")):
+        metadata = rng.choice((b"", b"why", bytes(items.MAX_METADATA_BYTES)))
+        right.append(items.encode_proposal(items.Proposal(kind, 7, 1, metadata, bytes.fromhex(change))))
     short = right[1]  # with three bytes of metadata
-    wrong = [short[:length] for length in (0, 1, 9, 16)] + [right[2] + b"x", right[2] + bytes(2**16)]
+    wrong = [right[-3][:length] for length in (17, 18, 19, 100)] + [
+        right[-2][:17] + b"\1\2" + right[-2][19:] + bytes(9)
+    ]
+    wrong += [short[:length] for length in (0, 1, 9, 16)] + [right[2] + b"x", right[2] + bytes(2**16)]
     ids = [[creator, squeeze(body)] for body in (*right[:3], b"") for creator in (0, 1, 127, 2**16 - 1)]
     votes = [items.encode_vote(items.Vote(rng.randbytes(32), approves)) for approves in (True, False)]
     votes += [votes[0][:32], votes[0] + b"\1", votes[0][:32] + b"\2", votes[0][:32] + b"\xff", b""]
@@ -645,6 +654,7 @@ def make_items() -> Json:
     ]  # fmt: skip
     return {
         "epoch_id": PEERS.epoch_id.hex(),
+        "changes": changes,
         "proposals": [[squeeze(body), proposal_of(body)] for body in (*right, *wrong)],
         "ids": [
             [creator, body, items.proposal_id(PEERS.epoch_id, creator, expand(body)).hex()] for creator, body in ids
@@ -666,12 +676,31 @@ def make_items() -> Json:
     }
 
 
+def make_changes() -> list[Json]:
+    """Changes, right ones and wrong ones, by the kind of their sync point."""
+    record = crypto.peer_record(crypto.Signer(bytes(range(32))))
+    forged = record[:-1] + bytes((record[-1] ^ 1,))
+    network = Network(name="another", rule="three_step", order="fast", f=1, gc_depth=7, epoch_ms=9)
+    settings = network.encode()
+    changes = [
+        (2, encode_change(Add(record, 9, b"host:1"))), (2, encode_change(Add(record, 0, b"c" * MAX_CONTACT_BYTES))),
+        (2, encode_change(Add(forged, 0, b""))), (2, encode_change(Add(record, 0, b"abc"))[:-1]), (2, b""), (2, b"\3"),
+        (2, encode_change(Remove(record[:32]))), (2, encode_change(Remove(record[:32])) + b"x"), (1, b""),
+        (3, encode_change(Rotate(record[:32], record))), (3, encode_change(Rotate(record[:32], forged))), (3, b"x"),
+        (4, settings), (4, settings[:-1]), (4, settings + b"x"), (4, b""), (4, b"\xff\xff"),
+        (4, settings[:9] + b"\2" + settings[10:]), (4, settings[:10] + b"\2" + settings[11:]),
+        (4, settings[:13] + bytes(4) + settings[17:]), (4, settings[:2] + b"\xff" + settings[3:]), (5, settings),
+    ]  # fmt: skip
+    return [[kind, body.hex(), decode_change(kind, body) is not None] for kind, body in changes]
+
+
 def proposal_of(body: bytes) -> Json | None:
     made = items.decode_proposal(body)
     if made is None:
         return None
-    kind, deadline, salt, metadata = made
-    return {"kind": kind, "deadline": str(deadline), "salt": str(salt), "metadata": squeeze(metadata)}
+    kind, deadline, salt, metadata, change = made
+    said = {"kind": kind, "deadline": str(deadline), "salt": str(salt), "metadata": squeeze(metadata)}
+    return said | {"change": change.hex()} if change else said
 
 
 def vote_of(body: bytes) -> Json | None:
@@ -701,6 +730,10 @@ def test_items(bodies: Json) -> None:
         assert proposal_of(body) == expected, text
         made = items.decode_proposal(body)
         assert made is None or items.encode_proposal(made) == body
+    for kind, text, holds in bodies["changes"]:
+        change = decode_change(kind, bytes.fromhex(text))
+        assert (change is not None) is holds, text
+        assert change is None or encode_change(change).hex() == text
     for creator, text, id in bodies["ids"]:
         assert items.proposal_id(PEERS.epoch_id, creator, expand(text)).hex() == id
     assert len({id for *_, id in bodies["ids"]}) == len(bodies["ids"]), "no two have one id"
@@ -737,16 +770,25 @@ def make_journal() -> Json:
     records += [
         journal.encode_peer_event(b"a frame"), journal.encode_peer_event(b""), place, place[:-1], place + b"x",
         journal.encode_own_delivered(2**64 - 1), journal.encode_own_delivered(7)[:-1],
-        journal.encode_own_delivered(7) + b"x", b"\7" + whole[1:],
+        journal.encode_own_delivered(7) + b"x", b"\xff" + whole[1:],
     ]  # fmt: skip
     points = [
-        journal.StoredSyncPoint(kind, index, rng.randbytes(32), proposer, approvals, rng.randbytes(32), metadata)
+        journal.StoredSyncPoint(kind, index, rng.randbytes(32), proposer, approvals, rng.randbytes(32), metadata, b"")
         for kind, index, proposer, approvals, metadata in (
             (6, 1, None, 0, b""), (7, 2**64 - 1, 2**16 - 2, 2**128 - 1, b"why"), (0, 0, 0, 5, b""),
         )
     ]  # fmt: skip
     records += [journal.encode_state(state) for state in (b"", b"the state")] + [encoded(point) for point in points]
     records += [encoded(points[0])[:-1], encoded(points[0])[:1]]
+    changing = points[1]._replace(kind=2, change=rng.randbytes(33))
+    records += [encoded(changing), encoded(changing)[:-4], encoded(changing)[:-40]]
+    seats = (Seat(0, Member(rng.randbytes(32), 0)), Seat(7, Member(rng.randbytes(32), 9), b"host:1"))
+    start = journal.EpochStart(
+        3, rng.randbytes(32), 2**40, 2**60, rng.randbytes(32), Roster(Network(name="n", f=0), seats), (1, 2**40, 0),
+        b"the state", b"the transition",
+    )  # fmt: skip
+    whole = encoded(start)
+    records += [whole, whole[:-1], whole + b"x", *(whole[:length] for length in (1, 50, 90, 100, 140, 200))]
     said = [(record, journal.decode_record(record)) for record in records]
     return {"records": [[record.hex(), record_of(decoded)] for record, decoded in said]}
 
@@ -754,19 +796,37 @@ def make_journal() -> Json:
 def record_of(record: journal.Record | None) -> Json:
     match record:
         case journal.OwnEvent(taken_over, frame):
-            return {"taken_over": [[str(each.round), each.place] for each in taken_over], "frame": frame.hex()}
+            return {"taken_over": [[str(each.height), each.place] for each in taken_over], "frame": frame.hex()}
         case journal.PeerEvent(frame):
             return {"frame": frame.hex()}
         case journal.Place(round, index, consensus_at, order_hash):
             return {"place": [str(round), str(index), str(consensus_at), order_hash.hex()]}
-        case journal.OwnDelivered(round):
-            return {"delivered": str(round)}
+        case journal.OwnDelivered(height):
+            return {"delivered": str(height)}
         case journal.State(state):
             return {"state": state.hex()}
-        case journal.StoredSyncPoint(kind, index, proposal, proposer, approvals, session_id, metadata):
-            texts = [each.hex() for each in (proposal, session_id, metadata)]
+        case journal.StoredSyncPoint(kind, index, proposal, proposer, approvals, session_id, metadata, change):
+            texts = [each.hex() for each in (proposal, session_id, metadata, *([change] if change else []))]
             return {"sync_point": [kind, str(index), proposer, hex(approvals), *texts]}
+        case journal.EpochStart():
+            return {"epoch": epoch_of(record)}
     return None
+
+
+def epoch_of(start: journal.EpochStart) -> Json:
+    """All that the record of an epoch's beginning says."""
+    numbers = (start.number, start.next_index, start.consensus_at)
+    return {
+        "numbers": list(map(str, numbers)),
+        "texts": [each.hex() for each in (start.epoch_id, start.order_hash, start.state, start.transition)],
+        "network": start.roster.network.encode().hex(),
+        "seats": [[seat.number, *said_of(seat.member), seat.contact.hex()] for seat in start.roster.seats],
+        "reached": list(map(str, start.reached)),
+    }
+
+
+def said_of(member: Member) -> list[Any]:
+    return [member.public.hex(), member.flags]
 
 
 def encoded(record: journal.Record) -> bytes:
@@ -777,12 +837,15 @@ def encoded(record: journal.Record) -> bytes:
             return journal.encode_peer_event(frame)
         case journal.Place():
             return journal.encode_place(record)
-        case journal.OwnDelivered(round):
-            return journal.encode_own_delivered(round)
+        case journal.OwnDelivered(height):
+            return journal.encode_own_delivered(height)
         case journal.State(state):
             return journal.encode_state(state)
-        case journal.StoredSyncPoint(kind, index, proposal, proposer, approvals, session_id, metadata):
+        case journal.EpochStart():
+            return journal.encode_epoch_start(record)
+        case journal.StoredSyncPoint(kind, index, proposal, proposer, approvals, session_id, metadata, change):
             nowhere = {"digest": bytes(32), "index": 0, "consensus_at": 0, "order_hash": bytes(32), "closed_by": 0}
+            nowhere["change"] = change
             content = (kind, metadata, proposal, proposer, approvals, index, session_id)
             return journal.encode_sync_point(SyncPoint(*content, **nowhere))
 

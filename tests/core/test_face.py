@@ -402,9 +402,9 @@ NO_INPUTS: dict[str, tuple[Any, Any, type[Exception], str]] = {
     "half a ns": (1.5, [], ArgumentTypeError, "now is 1.5: give an integer"),
     "a number": (EPOCH, [7], ArgumentTypeError, "an input is a int: give those of syncpoint.core.input"),
     "an output": (EPOCH, [Rejected(1, Reject.TIME)], ArgumentTypeError, "an input is a Rejected: give those of"),
-    "no peer": (EPOCH, [Received(4, [])], ArgumentError, "Received.peer is 4: give 0 to 3"),
-    "below the peers": (EPOCH, [Connected(-1)], ArgumentError, "Connected.peer is -1: give 0 to 3"),
-    "gone, and never here": (EPOCH, [Disconnected(9)], ArgumentError, "Disconnected.peer is 9: give 0 to 3"),
+    "no peer": (EPOCH, [Received(128, [])], ArgumentError, "Received.peer is 128: give 0 to 127"),
+    "below the peers": (EPOCH, [Connected(-1)], ArgumentError, "Connected.peer is -1: give 0 to 127"),
+    "gone, and never here": (EPOCH, [Disconnected(129)], ArgumentError, "Disconnected.peer is 129: give 0 to 127"),
     "no bytes": (EPOCH, [Received(1, [bytearray(b"x")])], ArgumentTypeError, "a frame is a bytearray: give bytes"),
     "used up": (EPOCH, [Submit(iter([b"x"]))], ArgumentTypeError, "a transaction is in a list_iterator: give"),  # type: ignore[arg-type]
     "a text": (EPOCH, [Submit(["x"])], ArgumentTypeError, "a transaction is a str: give bytes"),  # type: ignore[list-item]

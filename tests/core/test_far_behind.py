@@ -13,7 +13,7 @@ from syncpoint.core.config import Local, Network
 from syncpoint.core.crypto import DOMAIN_EVENT, Signer
 from syncpoint.core.dag import Dag
 from syncpoint.core.error import Reject
-from syncpoint.core.fetch import Server
+from syncpoint.core.fetch import Budget, Server
 from syncpoint.core.input import Received
 from syncpoint.core.output import Rejected
 from syncpoint.core.retain import RETAIN_GC_DEPTHS, Retention
@@ -219,7 +219,7 @@ def test_a_liar_that_shows_its_old_events_to_one_peer_first_stops_nobody(n: int,
 
 def test_answers_of_the_store_are_paid_for() -> None:  # F1
     cluster = network()
-    machine, times = cluster.machines[0], Server.BUDGET_BYTES // Server.STORED_BYTES
+    machine, times = cluster.machines[0], Budget.BYTES // Server.STORED_BYTES
     pull = wire.encode_frontier(FrameType.PULL, (0, 0, 0, 0))
     outputs = machine.step(cluster.now, [Received(3, [pull] * (times + 5))])
     assert [type(output).__name__ for output in outputs].count("SendStored") == times

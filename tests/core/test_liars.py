@@ -56,7 +56,7 @@ class Liar:
             return []
         machine = self.cluster.machines[self.rng.choice(self.cluster.honest)]
         chosen = []
-        for creator, variants in enumerate(machine._dag.row(round - 1).variants):
+        for creator, variants in enumerate(machine.replica.dag.row(round - 1).variants):
             candidates = [node.event for node in variants]
             if creator == self.creator:
                 candidates = self.made.get(round - 1, [])

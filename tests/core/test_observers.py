@@ -87,7 +87,7 @@ def test_observers_deliver_what_the_members_do_and_make_nothing(n: int, order: s
         assert cluster.journals[i] == []
     for _, _, _, frame in cluster.frames:
         if frame[0] in (FrameType.FRONTIER, FrameType.PULL):
-            assert len(frame) == 1 + 8 * n, "frontiers have an entry for each member and no other"
+            assert len(frame) == 5 + 8 * n, "frontiers have an entry for each member and no other"
 
 
 def test_the_members_go_on_when_all_observers_are_dead_and_those_come_back(seed: int) -> None:
@@ -274,7 +274,7 @@ def test_what_an_observer_sends_is_counted_and_bounded_like_that_of_a_member() -
     junk = [b"", b"\x63", bytes((FrameType.FRONTIER,)) + bytes(8 * (N + 2)), signed(machine, 9, 1, key=4)]
     outputs = machine.step(EPOCH, [Received(4, junk)])
     assert [output.code for output in outputs if isinstance(output, Rejected)] == [
-        Reject.FRAME_EMPTY, Reject.FRAME_TYPE, Reject.TRAILING, Reject.CREATOR,
+        Reject.FRAME_EMPTY, Reject.FRAME_TYPE, Reject.TRUNCATED, Reject.CREATOR,
     ]  # fmt: skip
     # A member lends its key, so that the events pass; they fill the share of who sent them and no other.
     flood = [signed(machine, 1, 2, ghosts(1, rng), salt=salt) for salt in range(100)]
@@ -318,7 +318,7 @@ def test_an_observer_does_not_wait_for_what_a_proved_liar_made() -> None:  # P7
     assert [item for done in cluster.delivered[4] for item in done.event.items], "the members have told each other"
     before = machine.status()
     assert not before.undelivered
-    roots = [variants[0] for variants in machine._dag.row(1).variants]
+    roots = [variants[0] for variants in machine.replica.dag.row(1).variants]
     parents = tuple(Parent(root.creator, 1, root.digest) for root in roots)
     machine.step(cluster.now, [Received(3, (signed(machine, 3, 2, parents, transactions=(b"too late",)),))])
     assert machine.status().events == before.events + 1

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent.parent
 ORDER = "tests/core/test_decide_and_order.py"
 VERIFY = "tests/core/test_verify.py"
 PROOF = "tests/core/test_proof.py"
+PROOF_EPOCHS = "tests/core/test_proof_epochs.py"
 OBSERVERS = "tests/core/test_observers.py"
 FAR_BEHIND = "tests/core/test_far_behind.py"
 EPOCH = "tests/core/test_epoch.py"
@@ -101,16 +102,16 @@ BUGS = [
     ),
     Bug(
         "Q4 observers make a quorum",
-        "machine.py",
-        "sum(map(self._is_member, (*linked, self.own)))",
-        "len((*linked, self.own))",
+        "status.py",
+        "sum(peer < replica.committee.n for peer in (*linked, replica.own))",
+        "len((*linked, replica.own))",
         f"{OBSERVERS}::test_observers_do_not_make_a_quorum",
     ),
     Bug(
         "Q4 an observer makes a quorum with q - 1 members",
-        "machine.py",
-        "sum(map(self._is_member, (*linked, self.own)))",
-        "1 + sum(map(self._is_member, linked))",
+        "status.py",
+        "sum(peer < replica.committee.n for peer in (*linked, replica.own))",
+        "1 + sum(peer < replica.committee.n for peer in linked)",
         f"{OBSERVERS}::test_an_observer_has_a_quorum_where_q_members_are_linked",
     ),
     Bug(
@@ -158,15 +159,15 @@ BUGS = [
     Bug(
         "F3 a creator that is dead sends everybody to the disk",
         "fetch.py",
-        "max(self._lowest(frontier), reached - self._gc_depth) + 1",
-        "self._lowest(frontier) + 1",
+        "max(_lowest(frontier, ours, top), reached - gc_depth) + 1",
+        "_lowest(frontier, ours, top) + 1",
         f"{FAR_BEHIND}::test_where_the_answer_of_a_store_begins",
     ),
     Bug(
         "F1 the store answers for nothing",
         "fetch.py",
-        "left - self.STORED_BYTES",
-        "left",
+        "self.spend(peer, Server.STORED_BYTES)",
+        "pass",
         f"{FAR_BEHIND}::test_answers_of_the_store_are_paid_for",
     ),
     Bug(
@@ -354,7 +355,7 @@ BUGS = [
     ),
     Bug(
         "S1 votes of events that are too old are lost",
-        "propose.py",
+        "items.py",
         "return item.type in (ItemType.PROPOSE, ItemType.VOTE)",
         "return item.type == ItemType.PROPOSE",
         f"{SYNC_POINTS}::test_a_proposal_and_votes_in_events_that_are_too_old_are_said_again",
@@ -382,16 +383,16 @@ BUGS = [
     ),
     Bug(
         "S4 events behind the end",
-        "machine.py",
-        "if self._epoch.is_ended:  # nothing is delivered",
+        "replica.py",
+        "if self.epoch.is_closed:  # nothing is delivered",
         "if False:  # nothing is delivered",
         f"{SYNC_POINTS}::test_nothing_comes_after_the_end_and_rounds_rest",
     ),
     Bug(
         "S4 rounds go on for ever",
-        "machine.py",
-        "self._proposer.is_closing = self._epoch.is_ended",
-        "self._proposer.is_closing = False",
+        "replica.py",
+        "self.proposer.is_closing = self.epoch.is_closed",
+        "self.proposer.is_closing = False",
         f"{SYNC_POINTS}::test_nothing_comes_after_the_end_and_rounds_rest",
     ),
     Bug(
@@ -538,16 +539,58 @@ BUGS = [
     Bug(
         "C2 fewer than q sign a proof",
         "proof.py",
-        "signers.bit_count() == committee.q",
-        "signers.bit_count() <= committee.q",
+        "signers.bit_count() == signing.q",
+        "signers.bit_count() <= signing.q",
         f"{PROOF}::test_only_q_creators_are_signers[python]",
     ),
     Bug(
         "C2 nobody checks who signed a proof",
         "proof.py",
-        "_require(committee.verify(creator, message, signature), Flaw.SIGNATURE)",
+        "_require(signing.verify(creator, message, signature), Flaw.SIGNATURE)",
         "_require(len(signature) == SIGNATURE_BYTES, Flaw.SIGNATURE)",
         f"{PROOF}::test_each_signer_has_signed[python]",
+    ),
+    Bug(
+        "C2 nobody checks who signed a change",
+        "transition.py",
+        "if not committee.verify(creator, message, signature):",
+        "if len(signature) != SIGNATURE_BYTES:",
+        f"{PROOF_EPOCHS}::test_each_transition_is_signed_by_q_of_those_before_it[python]",
+    ),
+    Bug(
+        "C2 fewer than q sign a change",
+        "transition.py",
+        "transition.signers.bit_count() != committee.q or",
+        "transition.signers.bit_count() > committee.q or",
+        f"{PROOF_EPOCHS}::test_each_transition_is_signed_by_q_of_those_before_it[python]",
+    ),
+    Bug(
+        "C2 changes go back in the order",
+        "proof.py",
+        "or transition.index <= self._last:",
+        "or transition.index < 0:",
+        f"{PROOF_EPOCHS}::test_a_transition_that_goes_back_in_the_order_is_none[python]",
+    ),
+    Bug(
+        "C2 a committee signs what was before its time",
+        "proof.py",
+        "return checkpoint >= self._last",
+        "return checkpoint >= 0",
+        f"{PROOF_EPOCHS}::test_a_committee_signs_nothing_from_before_its_time[python]",
+    ),
+    Bug(
+        "C3 a place in another epoch",
+        "proof.py",
+        "edges[epoch] < index <= edges[epoch + 1]",
+        "edges[0] < index <= edges[-1]",
+        f"{PROOF_EPOCHS}::test_a_place_is_in_the_epoch_that_it_is_said_to_be_in[python]",
+    ),
+    Bug(
+        "C3 another past than the one that made the committee",
+        "proof.py",
+        "_require(epochs.fences.get(at, reached) == reached, Flaw.CHAIN)",
+        "_require(at > 0, Flaw.CHAIN)",
+        f"{PROOF_EPOCHS}::test_the_order_goes_through_the_fences[python]",
     ),
     Bug(
         "C3 a proof of another place",

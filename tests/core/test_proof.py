@@ -17,6 +17,7 @@ from syncpoint.core.proof import (
     MAX_HEADER_BYTES,
     MAX_PLACES,
     MAX_PROOF_BYTES,
+    MAX_TRANSITIONS,
     Flaw,
     Proved,
     ProvedSyncPoint,
@@ -31,7 +32,7 @@ from .places import Places
 PEERS = Peers(4)
 STATE = bytes(range(100, 132))
 # Where a field of a proof by 3 of 4 peers starts.
-VERSION, KIND, NETWORK, TRANSITIONS, CHECKPOINT = 0, 2, 3, 35, 37
+VERSION, KIND, NETWORK, TRANSITIONS, EPOCH, CHECKPOINT = 0, 2, 3, 35, 37, 39
 SIGNERS = CHECKPOINT + 8 + 32 + 32
 SIGNATURES = SIGNERS + 16
 PLACE = SIGNATURES + 3 * 64
@@ -100,6 +101,10 @@ def test_a_transaction_is_proved_with_its_place(check: Checker) -> None:
             checkpoint_hash=order.hashes[-1],
             state_hash=bytes(32),
             signers=0b0111,
+            epoch=0,
+            creators=tuple(signer.public for signer in PEERS.signers),
+            checkpoint_epoch=0,
+            voters=tuple(signer.public for signer in PEERS.signers),
         )
 
 
@@ -108,7 +113,9 @@ def test_a_sync_point_is_proved_with_its_content(check: Checker) -> None:
     point = order.places[3]
     assert isinstance(point, SyncPoint)
     found = proved(check(order.proof(3, certificate=order.certificate((0, 2, 3), STATE))))
-    assert found.what == ProvedSyncPoint(SyncPointKind.CUSTOM, 1, bytes(range(32)), 1, 0b111, b"m", digest=point.digest)
+    assert found.what == ProvedSyncPoint(
+        SyncPointKind.CUSTOM, 1, bytes(range(32)), 1, 0b111, b"", b"m", digest=point.digest
+    )
     assert (found.index, found.consensus_at, found.order_hash) == (3, point.consensus_at, point.order_hash)
     assert (found.state_hash, found.signers) == (STATE, 0b1101)
 
@@ -303,6 +310,8 @@ def test_an_inner_node_is_no_transaction(check: Checker) -> None:
         (KIND, b"\x03", Flaw.KIND),
         (NETWORK, bytes(32), Flaw.NETWORK),
         (TRANSITIONS, b"\x01\x00", Flaw.COMMITTEE),
+        (TRANSITIONS, (MAX_TRANSITIONS + 1).to_bytes(2, "little"), Flaw.LIMIT),
+        (EPOCH, b"\x01\x00", Flaw.PLACE),
         (CHECKPOINT, (2).to_bytes(8, "little"), Flaw.PLACE),
         (CHECKPOINT, (3 + MAX_PLACES).to_bytes(8, "little"), Flaw.TRUNCATED),
         (CHECKPOINT, (4 + MAX_PLACES).to_bytes(8, "little"), Flaw.LIMIT),

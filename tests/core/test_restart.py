@@ -173,7 +173,7 @@ def test_an_own_event_that_comes_late_is_not_another_process() -> None:  # R2, R
     cluster.crash(3)
     cluster.run(30 * MS)
     late = max((event for event in events_of(cluster.machines[0]) if event.creator == 3), key=lambda event: event.round)
-    dag = cluster.machines[0]._dag
+    dag = cluster.machines[0].replica.dag
     recovery = Recovery(cluster.machines[0].committee, 3, dag, cluster.network.gc_depth)
     recovery.start(whole=False)
     for peer in range(3):
@@ -266,7 +266,7 @@ def test_two_live_copies_stop_and_say_so() -> None:  # R5
 def test_who_refers_to_something_old_does_not_make_us_unheard() -> None:  # V4, 0015
     """Else what we make next would leave out our own events, which the others have in their histories."""
     machine = busy(10, local=LONG, rounds=20).machines[0]
-    proposer, dag = machine._proposer, machine._dag
+    proposer, dag = machine.replica.proposer, machine.replica.dag
     before = proposer._heard_round
     old = next(variants[0] for round in range(1, before) if (variants := dag.row(round).variants[0]))
     event = dag.row(before).variants[1][0].event
@@ -396,7 +396,7 @@ def adopted(shelf: Shelf, id: bytes) -> bool:
 
 def events_of(machine: Machine) -> list[Event]:
     """All that are in its DAG, parents first."""
-    rows = sorted(machine._dag.rows.items())
+    rows = sorted(machine.replica.dag.rows.items())
     return [
         dataclasses.replace(node.event, parents=tuple(map(reference, node.parents)))
         for _, row in rows

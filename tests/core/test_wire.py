@@ -94,7 +94,7 @@ def encode(value: object, frame: bytes) -> bytes:
     if isinstance(value, list):
         return wire.encode_request(value)
     assert isinstance(value, tuple)
-    return wire.encode_frontier(FrameType(frame[0]), value)
+    return wire.encode_frontier(FrameType(frame[0]), value, int.from_bytes(frame[1:5], "little"))
 
 
 def assert_canonical(frame: bytes) -> None:

@@ -126,6 +126,17 @@ class Cluster:
                 for j in range(i + 1, size):
                     self.link(i, j)
 
+    def add_peer(self) -> None:
+        """Room for what one more peer tells."""
+        for each in (self.journals, self.delivered, self.opened, self.certified):
+            each.append([])  # type: ignore[attr-defined]
+        self.stores.append(Shelf())
+        self.closed.append({})
+        self.delivered_at.append({})
+        for numbers in (self.counts, self._generation):
+            numbers.append(0)
+        self._wake.append(None)
+
     def _machine(self, i: int) -> Machine:
         config = MachineConfig(
             network=self.network,
@@ -283,9 +294,9 @@ class Cluster:
             case Send():
                 self.send(i, output.peer, output.frame)
             case SendStored():
-                epoch_id = self.machines[i].committee.epoch_id
                 self.answers += 1
-                for frame in self.stores[i].above(output.frontier, output.first, output.most, epoch_id, self.network):
+                asked = output.frontier, output.first, output.most, self.epoch_id, self.network, output.epoch
+                for frame in self.stores[i].above(*asked):
                     self.send(i, output.peer, frame)
                 self.send(i, output.peer, output.last)
             case Broadcast():

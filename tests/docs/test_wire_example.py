@@ -14,7 +14,7 @@ import pytest
 
 from syncpoint.core import verify, wire
 from syncpoint.core.committee import Committee
-from syncpoint.core.config import Member, Network
+from syncpoint.core.config import MAX_PEERS, Member, Network
 from syncpoint.core.crypto import DOMAIN_EVENT, Signer, merkle_root
 from syncpoint.core.dag import Dag
 from syncpoint.core.error import Reject
@@ -101,7 +101,7 @@ def example() -> Json:
             epoch_id=epoch_id,
             key=signer.public,
             expected=signer.public,
-            max_frame_bytes=wire.max_frame_bytes(1, NETWORK),
+            max_frame_bytes=wire.max_frame_bytes(MAX_PEERS, NETWORK),
             time=CREATED_AT,
         )
         .encode()

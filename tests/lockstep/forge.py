@@ -19,7 +19,7 @@ from syncpoint.core.items import (
     encode_proposal,
     encode_vote,
 )
-from syncpoint.core.machine import PULL_GAP
+from syncpoint.core.replica import PULL_GAP
 from syncpoint.core.values import Event, Item, ItemType, Parent, SyncPointKind
 
 from .mutate import FIELDS, number
@@ -100,7 +100,7 @@ class Forger:
     # -- the parts of an event ------------------------------------------------------------------------
 
     def _round(self, machine: Any, creator: int, lie: str) -> int:
-        dag, depth = machine._dag, machine.config.network.gc_depth
+        dag, depth = machine.replica.dag, machine.config.network.gc_depth
         last = max((round for round, by in self.made if by == creator and round <= dag.top + 1), default=0)
         last = max(last, dag.frontier[creator])
         if lie == "fork":
@@ -116,7 +116,7 @@ class Forger:
         """One event per creator, most of the round before, of those that some machine or we ourselves have."""
         if round == 1:
             return []
-        rng, dag = self.rng, machine._dag
+        rng, dag = self.rng, machine.replica.dag
         chosen = []
         row = dag.row(round - 1)
         for by in range(self.n):
@@ -209,7 +209,7 @@ class Forger:
     def _checkpoint(self, machine: Any, creator: int, _now: int, lie: str = "") -> Item:
         """A vote for a checkpoint of a machine: as it is, contradicting it, signed badly, or no vote at all."""
         rng = self.rng
-        known = [(rng.randrange(50), bytes(32)), *machine._checkpoints._ours.items()]
+        known = [(rng.randrange(50), bytes(32)), *machine.replica.checkpoints._ours.items()]
         index, order_hash = known[-1] if lie else rng.choice(known[-4:])
         state_hash = STATES[0] if lie else rng.choice(STATES)
         kinds = ("right", "right", "right", "another hash", "another index", "signature", "cut", "longer")

@@ -17,22 +17,25 @@ EVENT = (
     "creator", "round", "created_at", "items", "transactions", "header", "digest", "signature",
     "size", "carries", "transaction_count", "payload_bytes",
 )  # fmt: skip
-DELIVERED = ("parents", "index", "consensus_at", "order_hash", "whitened_signature", "closed_by", "submissions")
+DELIVERED = (
+    "parents", "index", "consensus_at", "order_hash", "whitened_signature", "closed_by", "submissions", "epoch",
+)  # fmt: skip
 SYNC_POINT = (
     "kind", "metadata", "proposal", "proposer", "approvals", "epoch_index", "session_id", "digest", "index",
-    "consensus_at", "order_hash", "closed_by",
+    "consensus_at", "order_hash", "closed_by", "change", "epoch",
 )  # fmt: skip
 OUTPUTS: dict[str, tuple[str, ...]] = {
     "Persist": ("token", "records"),
     "Write": ("records",),
     "Send": ("peer", "frame"),
-    "SendStored": ("peer", "first", "frontier", "most", "last"),
+    "SendStored": ("peer", "epoch", "first", "frontier", "most", "last"),
     "Broadcast": ("frame",),
     "Deliver": ("messages", "states"),
-    "Opened": ("proposal", "proposer", "kind", "deadline", "salt", "metadata", "voted"),
+    "Opened": ("proposal", "proposer", "kind", "deadline", "salt", "metadata", "change", "voted"),
     "Closed": ("proposal", "outcome"),
     "Certified": ("certificate",),
     "Diverged": ("divergence",),
+    "Entered": ("start",),
     "Queue": ("transactions", "bytes"),
     "Wake": ("at",),
     "Rejected": ("peer", "code"),

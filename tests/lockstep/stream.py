@@ -483,7 +483,7 @@ class Wild(Cluster):
     def _attest(self) -> None:
         """Some say what state they have behind one checkpoint, most of them the same."""
         rng = self.rng
-        known = list(self.machines[rng.choice(self._live())]._checkpoints._ours)[-3:]
+        known = list(self.machines[rng.choice(self._live())].replica.checkpoints._ours)[-3:]
         index = rng.choice(known) if known and rng.random() < 0.9 else rng.choice((rng.randrange(99), 2**64 - 1))
         state = rng.choice(STATES)
         live = self._live()
@@ -500,7 +500,9 @@ class Wild(Cluster):
         live = self._live()
         machine = self.machines[self.rng.choice(live)]
         for creator in self.liars:
-            frame = self.forger.event(machine, creator, self.now, "contradiction", machine._dag.frontier[creator] + 1)
+            frame = self.forger.event(
+                machine, creator, self.now, "contradiction", machine.replica.dag.frontier[creator] + 1
+            )
             for i in live:
                 if i not in (creator, *self.down):
                     self._give(i, creator, frame)
@@ -508,7 +510,7 @@ class Wild(Cluster):
     def _certify(self) -> None:
         rng = self.rng
         i = rng.choice(self._live())
-        delivered = self.machines[i]._orderer.index
+        delivered = self.machines[i].replica.orderer.index
         wanted = [rng.choice((0, max(0, delivered - rng.randrange(60)), delivered, delivered + 9, 2**64 - 1))]
         self.step(i, *map(Certify, wanted * rng.choice((1, 1, 3))))
 
@@ -530,7 +532,7 @@ class Wild(Cluster):
         """A liar shows each half of the others another variant, neither of which has anything else wrong with it."""
         rng, live = self.rng, self._live()
         creator, machine = rng.choice(self.liars), self.machines[rng.choice(live)]
-        round = machine._dag.top + rng.choice((0, 0, 1))
+        round = machine.replica.dag.top + rng.choice((0, 0, 1))
         one, two = (self.forger.event(machine, creator, self.now, "honest", round) for _ in range(2))
         rng.shuffle(live)
         half = rng.choice((len(live) // 2, len(live) // 2, 1))
@@ -568,7 +570,7 @@ class Wild(Cluster):
         if self.n == 1:
             return
         i = rng.choice(self._live())
-        known = [*self.machines[i]._dag._by_digest, *list(self.forger.by_digest)[-50:], rng.randbytes(32)]
+        known = [*self.machines[i].replica.dag._by_digest, *list(self.forger.by_digest)[-50:], rng.randbytes(32)]
         count = rng.choice((1, 2, 3, 20, 256))
         frame = wire.encode_request([rng.choice(known) for _ in range(count)])
         if rng.random() < 0.2:
@@ -582,7 +584,7 @@ class Wild(Cluster):
         if self.n == 1:
             return
         i = rng.choice(self._live())
-        dag = self.machines[i]._dag
+        dag = self.machines[i].replica.dag
         numbers = (0, 0, 1, dag.floor, dag.top, dag.top, dag.top + 1, dag.top + 50, 2**62, 2**64 - 1)
         rounds = [max(0, ours + rng.choice((-1, 0, 0, 1))) for ours in dag.frontier]
         if rng.random() < 0.6:
@@ -714,7 +716,7 @@ class Wild(Cluster):
         i = self.rng.choice(self._members())
         self.submit(i, bytes(self.network.max_transaction_bytes))
         self.run(30 * MS)
-        nodes = [node for row in self.machines[i]._dag.rows.values() for node in row.nodes]
+        nodes = [node for row in self.machines[i].replica.dag.rows.values() for node in row.nodes]
         large = max(nodes, key=lambda node: node.event.size, default=None)
         if large is not None and large.event.size > 60_000 and i not in self.down:
             self._give(i, self._other(i), *([wire.encode_request([large.digest] * 256)] * 2))
@@ -726,7 +728,7 @@ class Wild(Cluster):
             return
         i = rng.choice(self._live())
         machine, sender = self.machines[i], self._other_member(i)
-        top = machine._dag.top
+        top = machine.replica.dag.top
         frames = []
         for count in range(min(400, MAX_MISSING // q + 20) if q > 8 else 40):
             round = top + rng.randint(2, self.network.max_ahead)
@@ -743,11 +745,11 @@ class Wild(Cluster):
         rng = self.rng
         i = rng.choice(self._live())
         machine, sender = self.machines[i], self._other_member(i)
-        if not machine._dag.row(1).variants[sender]:
+        if not machine.replica.dag.row(1).variants[sender]:
             self._give(i, sender, self._signed(machine, sender, 1, (), 0))
-        row = machine._dag.row(1)
+        row = machine.replica.dag.row(1)
         roots = [variants[0] for variants in row.variants if variants]
-        if len(roots) < machine.committee.q or machine._dag.row(2).variants[sender]:
+        if len(roots) < machine.committee.q or machine.replica.dag.row(2).variants[sender]:
             return
         parents = [Parent(node.creator, 1, node.digest) for node in roots]
         frames = [self._signed(machine, sender, 2, parents, count, created_at=1) for count in range(4096 + 4)]

@@ -65,7 +65,8 @@ class Bench:
         frames = [wire.encode_event(event) for event in self.events]
         frames += [wire.encode_request([rng.randbytes(32)] * count) for count in (1, 2, 255, 256)]
         for kind in (FrameType.FRONTIER, FrameType.PULL):
-            frames += [wire.encode_frontier(kind, [rng.getrandbits(64) for _ in range(self.n)]) for _ in range(3)]
+            for epoch in (0, 1, 2**32 - 1):
+                frames.append(wire.encode_frontier(kind, [rng.getrandbits(64) for _ in range(self.n)], epoch))
         return frames
 
     def _event(self, creator: int, round: int, parents: list[Event]) -> Event | None:
@@ -121,7 +122,8 @@ class Bench:
             made = face.decode_frontier(frame, n)
             if isinstance(made, Reject):
                 return made
-            return tuple(made), face.encode_frontier(FrameType.FRONTIER, made), face.encode_frontier(19, made)
+            epoch = int.from_bytes(frame[1:5], "little")
+            return tuple(made), face.encode_frontier(FrameType.FRONTIER, made, epoch), face.encode_frontier(19, made)
 
         def evidence(body: bytes) -> Any:
             made = face.decode_evidence(body)

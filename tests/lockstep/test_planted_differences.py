@@ -158,22 +158,22 @@ PLANTS = [
     Plant("timely with one round less", "timer.py", "TIMELY_ROUNDS = 13", "TIMELY_ROUNDS = 12", seed=18),
     Plant(
         "what waited is taken in in the other order",
-        "machine.py",
+        "replica.py",
         "event, sender = ready.pop()",
         "event, sender = ready.pop(0)",
     ),
     Plant(
         "one round less is too old",
-        "machine.py",
-        "event.round <= self._dag.floor + self.config.network.gc_depth",
-        "event.round < self._dag.floor + self.config.network.gc_depth",
+        "replica.py",
+        "event.round <= self.dag.floor + self.network.gc_depth",
+        "event.round < self.dag.floor + self.network.gc_depth",
         seed=47,
     ),
     Plant(
         "an observer is a member to itself",
-        "machine.py",
-        "creator=None if self._observes else self.own",
-        "creator=self.own",
+        "status.py",
+        "creator=None if replica.observes else replica.own",
+        "creator=replica.own",
         seed=23,
     ),
     Plant("a refusal more is remembered", "fetch.py", "MAX_REFUSED = 4096", "MAX_REFUSED = 4097", seed=162),
@@ -199,13 +199,13 @@ PLANTS = [
         seed=30,
     ),
     Plant("it goes on a round too early", "recover.py", "= top + 1, top + 1", "= top + 1, top", seed=360),
-    Plant("what was delivered before is queued again", "propose.py", "self._placed.pop(round, None)", "pass", seed=24),
+    Plant("what was delivered before is queued again", "propose.py", "self._placed.pop(height, None)", "pass", seed=24),
     Plant("the place counts an event more", "order.py", "_, self.index, self", "self.index, _, self", seed=52),
     Plant(
         "metadata may not be as long as the limit",
         "items.py",
-        "<= _PROPOSAL.size + MAX_METADATA_BYTES",
-        "< _PROPOSAL.size + MAX_METADATA_BYTES",
+        "if len(data) <= MAX_METADATA_BYTES else None",
+        "if len(data) < MAX_METADATA_BYTES else None",
     ),
     Plant("a proposal more", "epoch.py", "MAX_PROPOSALS = 16 ", "MAX_PROPOSALS = 17 "),
     Plant(
@@ -224,15 +224,15 @@ PLANTS = [
     Plant(
         "the state forgets who refused",
         "epoch.py",
-        "_bits(ballot.approvals), _bits(ballot.refusals)",
-        "*[_bits(ballot.approvals)] * 2",
+        "approvals, refusals = _bits(ballot.approvals), _bits(ballot.refusals)",
+        "approvals = refusals = _bits(ballot.approvals)",
         seed=6,
     ),
     Plant(
         "a certificate is not for the checkpoint itself",
         "checkpoint.py",
-        "if index >= wanted), None)",
-        "if index > wanted), None)",
+        "if index < wanted:",
+        "if index <= wanted:",
         seed=9,
     ),
     Plant(
@@ -278,7 +278,7 @@ PLANTS = [
     ),
 ]
 # Modules in which nothing happens: they say what goes in and out; and proofs, which no machine makes (test_proofs.py).
-SILENT = {"__init__", "_blake3", "input", "output", "status", "proof"}
+SILENT = {"__init__", "_blake3", "input", "output", "proof"}
 # Streams hardly come to what is late; the liar of a test of machines does, which have both cores in step there.
 LATE = [
     Plant(
@@ -286,6 +286,46 @@ LATE = [
     ),
     Plant("one creator more makes it common", "late.py", ".bit_count() > self._f or", ".bit_count() > self._f + 1 or"),
 ]
+# Streams stay in one epoch; stories of changes lead both cores in step through many.
+CHANGES = [
+    Plant(
+        "a capability more is lost",
+        "change.py",
+        "return Member(self.record[:PUBLIC_BYTES], self.flags)",
+        "return Member(self.record[:PUBLIC_BYTES], 1)",
+    ),
+    Plant(
+        "whoever joins gets the highest number",
+        "roster.py",
+        "for number in range(MAX_PEERS) if",
+        "for number in reversed(range(MAX_PEERS)) if",
+    ),
+    Plant(
+        "a transition forgets who proposed",
+        "transition.py",
+        "if transition.proposer is None else transition.proposer",
+        "if True else transition.proposer",
+    ),
+    Plant(
+        "an answer of an ended epoch begins a round later",
+        "ended.py",
+        "committee.q, gc_depth)",
+        "committee.q, gc_depth) + 1",
+    ),
+    Plant(
+        "a fence ends nothing",
+        "replica.py",
+        "None if fence is None else self.checkpoints",
+        "None if fence is None or fence.kind == 4 else self.checkpoints",
+    ),
+    Plant(
+        "what ended an epoch is forgotten",
+        "machine.py",
+        "self._ended.add(before.committee, before.network.gc_depth, tuple(before.dag.frontier))",
+        "self._ended.add(before.committee, before.network.gc_depth, (0,) * before.committee.n)",
+    ),
+]
+STORIES = "tests/lockstep/test_epochs.py"
 LIAR = "tests/core/test_far_behind.py::test_a_liar_that_shows_its_old_events_to_one_peer_first_stops_nobody"
 
 
@@ -298,7 +338,7 @@ def run(folder: Path, first: int, last: int) -> subprocess.CompletedProcess[str]
 
 def test_every_module_that_does_something_has_a_difference(tmp_path: Path) -> None:
     modules = {path.stem for path in (copy_of_package(tmp_path) / "core").glob("*.py")} - SILENT
-    assert modules == {Path(plant.file).stem for plant in [*PLANTS, *LATE]}
+    assert modules == {Path(plant.file).stem for plant in [*PLANTS, *LATE, *CHANGES]}
 
 
 def test_the_copy_without_a_difference_is_what_runs_and_has_none(tmp_path: Path) -> None:
@@ -331,6 +371,14 @@ def test_a_planted_difference_in_what_is_late_is_found(plant: Plant, tmp_path: P
     done = run_tests(tmp_path, [LIAR], ("-k", "lockstep"))
     assert done.returncode == 1, f"no difference was found, or nothing ran:\n{done.stdout}{done.stderr}"
     assert "outputs differ" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("plant", CHANGES, ids=lambda plant: plant.name)
+def test_a_planted_difference_in_epochs_is_found(plant: Plant, tmp_path: Path) -> None:
+    plant_in(tmp_path, plant)
+    done = run_tests(tmp_path, [STORIES], ())
+    assert done.returncode == 1, f"no difference was found, or nothing ran:\n{done.stdout}{done.stderr}"
+    assert "differ" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name)

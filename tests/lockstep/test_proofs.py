@@ -9,25 +9,45 @@ from typing import Any
 import pytest
 
 from core.build import Peers
-from core.places import Places
+from core.places import Places, addition, removal, rotation
 from syncpoint.backend import load_core
-from syncpoint.core.config import Member
+from syncpoint.core.change import CHANGING, Change, Configure
+from syncpoint.core.config import Member, Network
+from syncpoint.core.crypto import Signer
 from syncpoint.core.proof import Flaw, Proved
+from syncpoint.core.values import SyncPointKind
 
 from .mutate import WILD
 
 PROOFS = 12_000
+KINDS = [kind for kind in SyncPointKind if kind not in CHANGING]
+COMMITTEES = ((1, 2), (4, 1), (4, 3), (7, 2))  # of the first epoch, and how many epochs
 
 
-def order_of(peers: Peers, rng: random.Random) -> Places:
-    """Events and sync points as they come, a sync point last."""
+def order_of(peers: Peers, rng: random.Random, epochs: int) -> Places:
+    """Events and sync points as they come, a sync point last, over so many epochs."""
     order = Places(peers)
-    for _ in range(6):
-        order.event(
-            rng.randrange(peers.committee.n), [rng.randbytes(rng.randrange(9)) for _ in range(rng.randrange(6))]
-        )
-        order.point(rng.randrange(1, 9), rng.choice((None, 0)), 1, rng.randbytes(rng.randrange(20)))
+    for number in range(6):
+        creator, count = rng.randrange(order.peers.committee.n), rng.randrange(6)
+        order.event(creator, [rng.randbytes(rng.randrange(9)) for _ in range(count)])
+        order.point(rng.choice(KINDS), rng.choice((None, 0)), 1, rng.randbytes(rng.randrange(20)))
+        if number < epochs - 1:
+            change_something(order, rng)
     return order
+
+
+def change_something(order: Places, rng: random.Random) -> None:
+    """Begin the next epoch, with other members, keys or settings."""
+    old, new = order.peers.signers[-1], Signer(rng.randbytes(32))
+    changes: list[Change] = [
+        addition(new),
+        addition(new, 1),
+        rotation(old, new),
+        Configure(Network(gc_depth=9 + order.epoch)),
+    ]
+    if order.peers.committee.n > 1:
+        changes.append(removal(old))
+    order.change(rng.choice(changes), new)
 
 
 def proofs_of(order: Places) -> list[bytes]:
@@ -65,12 +85,12 @@ def spoiled(rng: random.Random, proof: bytes, others: list[bytes]) -> bytes:
 def fuzz(seed: int, one: Any, two: Any, count: int) -> collections.Counter[str]:
     """So many spoiled proofs through two faces; what was said of them."""
     said: collections.Counter[str] = collections.Counter()
-    for n in (1, 4, 7):
-        rng = random.Random(f"proofs/{seed}/{n}")
+    for n, epochs in COMMITTEES:
+        rng = random.Random(f"proofs/{seed}/{n}/{epochs}")
         peers = Peers(n, f"proofs/{n}")
         members = tuple(Member(signer.public) for signer in peers.signers)
-        proofs = proofs_of(order_of(peers, rng))
-        for number in range(count // 3):
+        proofs = proofs_of(order_of(peers, rng, epochs))
+        for number in range(count // len(COMMITTEES)):
             proof = rng.choice(proofs)
             if number % 20:
                 proof = spoiled(rng, proof, proofs)

@@ -22,7 +22,7 @@ MODULES = {
     "wire", "verify", "dag", "decide", "order",
     "items", "epoch", "checkpoint", "exchange",
     "late", "propose", "fetch", "journal", "recover", "retain", "input", "output", "status", "machine",
-    "proof",
+    "proof", "change", "roster", "transition", "replica", "ended",
 }  # fmt: skip
 PRIVATE = {"__init__", "_blake3"}
 WORD = "simulated"  # the scheme's name

@@ -21,7 +21,7 @@ BESIDE = {
     "DagRun": {"committee", "dag", "decider", "orderer", "epoch"},
     "Delivered": set(),
     "Event": {"linked"},
-    "Machine": {"config", "committee", "own"},
+    "Machine": {"config", "committee", "make_replica", "own"},
     "SyncPoint": set(),
 }
 

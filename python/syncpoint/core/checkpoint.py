@@ -25,11 +25,12 @@ class Certificate:
     """Votes of q creators for one checkpoint, or none where it is too old to be known any more (C2)."""
 
     wanted: int  # the index that was asked for
-    index: int  # of the checkpoint: the first one at it or after it
+    index: int  # of the checkpoint: the first one at it or after it that has the votes
     order_hash: bytes
     state_hash: bytes
     signers: int  # bit set over creators
     signatures: bytes  # 64 bytes each, in creator order
+    epoch: int = 0  # the number of the epoch whose creators these are
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,10 @@ class Divergence:
 class Checkpoints:
     """Our checkpoints, and what all peers say of theirs; a local matter, as votes count where they are in the DAG."""
 
-    def __init__(self, committee: Committee, own: int, signer: Signer) -> None:
+    def __init__(self, committee: Committee, own: int, signer: Signer, number: int = 0) -> None:
+        """`number` is that of the epoch."""
         self.committee = committee
+        self._number = number
         self._own = own
         self._signer = signer
         self._ours: dict[int, bytes] = {}  # index -> order hash, ascending
@@ -61,6 +64,11 @@ class Checkpoints:
     def begin(self, next_index: int) -> None:
         """Begin behind what was delivered before a restart: its checkpoints are not known any more."""
         self._forgotten = next_index - 1
+
+    def follow(self, next_index: int, order_hash: bytes) -> None:
+        """Begin behind what ended the epoch before: what applications attest there is said in this one."""
+        self._forgotten = next_index - 2
+        self._ours[next_index - 1] = order_hash
 
     def close(self, round: int, points: Sequence[SyncPoint], orderer: Orderer) -> list[Item]:
         """Note our checkpoints at the closing of a round; our votes for them, none of an observer (C1, Q4)."""
@@ -97,7 +105,7 @@ class Checkpoints:
         """Wait for a certificate of the first checkpoint at an index or after it."""
         self._wanted.append(index)
         if len(self._wanted) > MAX_CERTIFY:
-            self._certificates.append(_unknown(self._wanted.pop(0)))
+            self._certificates.append(self._unknown(self._wanted.pop(0)))
         self._certify()
 
     def is_voted(self, index: int) -> bool:
@@ -105,6 +113,14 @@ class Checkpoints:
         order_hash = self._ours.get(index)
         found = sum(vote.order_hash == order_hash for vote in self._at(index, attested=False).values())
         return order_hash is not None and found >= self.committee.q
+
+    def certificate(self, index: int) -> Certificate | None:
+        """The certificate of the order alone at our checkpoint at an index; None while votes are missing."""
+        order_hash = self._ours.get(index)
+        if order_hash is None:
+            return None
+        signed = self._signed(index, order_hash, NOT_ATTESTED, self._at(index, attested=False))
+        return None if signed is None else Certificate(index, index, order_hash, NOT_ATTESTED, *signed, self._number)
 
     def take_certificates(self) -> list[Certificate]:
         """Certificates that were waited for, since they were taken last."""
@@ -174,17 +190,16 @@ class Checkpoints:
     def _certificate(self, wanted: int) -> Certificate | None:
         """A certificate if there can be one, None while votes are missing; what is attested goes first."""
         if wanted <= self._forgotten:
-            return _unknown(wanted)
-        index = next((index for index in self._ours if index >= wanted), None)
-        if index is None:
-            return None
-        for attested in (True, False):
-            votes = self._at(index, attested=attested)
-            for state_hash in sorted({vote.state_hash for vote in votes.values()}):
-                signed = self._signed(index, self._ours[index], state_hash, votes)
-                if signed is not None:
-                    signers, signatures = signed
-                    return Certificate(wanted, index, self._ours[index], state_hash, signers, signatures)
+            return self._unknown(wanted)
+        for index, order_hash in self._ours.items():
+            if index < wanted:
+                continue
+            for attested in (True, False):
+                votes = self._at(index, attested=attested)
+                for state_hash in sorted({vote.state_hash for vote in votes.values()}):
+                    signed = self._signed(index, order_hash, state_hash, votes)
+                    if signed is not None:
+                        return Certificate(wanted, index, order_hash, state_hash, *signed, self._number)
         return None
 
     def _signed(
@@ -207,6 +222,5 @@ class Checkpoints:
                 signatures.append(vote.signature)
         return (signers, b"".join(signatures)) if len(signatures) == self.committee.q else None
 
-
-def _unknown(wanted: int) -> Certificate:
-    return Certificate(wanted, wanted, NOT_ATTESTED, NOT_ATTESTED, 0, b"")
+    def _unknown(self, wanted: int) -> Certificate:
+        return Certificate(wanted, wanted, NOT_ATTESTED, NOT_ATTESTED, 0, b"", self._number)

@@ -40,6 +40,8 @@ RULES = ("two_step", "three_step")
 ORDERS = ("fair", "fast")
 SIGNATURES = ("ed25519", "simulated")
 
+_SETTINGS = struct.Struct("<BBHIIII")  # what follows the name
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
@@ -104,10 +106,7 @@ class Network:
     def encode(self) -> bytes:
         """The canonical bytes of these settings (docs/wire.md); equal networks, equal bytes."""
         name = self.name.encode()
-        return struct.pack(
-            f"<H{len(name)}sBBHIIII",
-            len(name),
-            name,
+        settings = _SETTINGS.pack(
             RULES.index(self.rule),
             ORDERS.index(self.order),
             0xFFFF if self.f is None else self.f,
@@ -116,6 +115,32 @@ class Network:
             self.max_ahead,
             self.epoch_ms,
         )
+        return struct.pack("<H", len(name)) + name + settings
+
+    @classmethod
+    def decode(cls, data: bytes) -> Network | None:
+        """The settings in canonical bytes, None when they are none."""
+        if len(data) < 2:
+            return None
+        (size,) = struct.unpack_from("<H", data)
+        if len(data) != 2 + size + _SETTINGS.size:
+            return None
+        rule, order, f, gc_depth, max_payload_bytes, max_ahead, epoch_ms = _SETTINGS.unpack_from(data, 2 + size)
+        if rule >= len(RULES) or order >= len(ORDERS):
+            return None
+        try:
+            return cls(
+                name=data[2 : 2 + size].decode(),
+                rule=RULES[rule],
+                order=ORDERS[order],
+                f=None if f == 0xFFFF else f,
+                gc_depth=gc_depth,
+                max_payload_bytes=max_payload_bytes,
+                max_ahead=max_ahead,
+                epoch_ms=epoch_ms,
+            )
+        except (UnicodeDecodeError, ArgumentError):
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +178,12 @@ class MachineConfig:
     seed: bytes  # 32 bytes: our Ed25519 secret
     entropy: bytes  # 32 bytes: randomness comes in, it is never made here (L1)
     local: Local = Local()
+
+    joins: bool = False
+    """Whether our key need not be in the first committee: we follow until a sync point lets us in (S6)."""
+
+    next_seed: bytes | None = None
+    """32 bytes: the secret of a key that takes the place of ours in the first epoch whose committee has it (S4)."""
 
     signatures: str = "ed25519"
     """How events are signed: "ed25519", or "simulated", for tests on virtual time only: it proves nothing.

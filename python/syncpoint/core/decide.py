@@ -60,6 +60,12 @@ class Decider:
         """Begin above a round that is closed; nothing may have been counted yet."""
         self.closed = self._top = round
 
+    def follow(self, before: Decider) -> None:
+        """Go on with the counts of the epoch before; they are for people."""
+        self.fast_commits, self.certified_commits = before.fast_commits, before.certified_commits
+        self.indirect_commits = before.indirect_commits
+        self.direct_skips, self.indirect_skips = before.direct_skips, before.indirect_skips
+
     def insert(self, node: Node) -> None:
         """Count a new event and decide what it makes decidable."""
         self.count(node)

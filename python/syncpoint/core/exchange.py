@@ -25,15 +25,23 @@ class Exchange:
     """Compares how far we are with how far the others are, and fills whichever side is behind."""
 
     def __init__(
-        self, network: Network, committee: Committee, local: Local, own: int, dag: Dag, outputs: list[Output]
+        self,
+        network: Network,
+        committee: Committee,
+        local: Local,
+        own: int,
+        dag: Dag,
+        epoch: int,
+        outputs: list[Output],
     ) -> None:
-        """What is to be sent goes to `outputs`."""
+        """`epoch` is the number of the epoch; what is to be sent goes to `outputs`."""
         self.fetcher = Fetcher(committee, own, local.pool_bytes_per_sender)
         self.server = Server(dag, committee, network.gc_depth)
         self.recovery = Recovery(committee, own, dag, network.gc_depth)
         self._committee = committee
         self._local = local
         self._dag = dag
+        self._epoch = epoch
         self._outputs = outputs
         self._gc_depth = network.gc_depth
         self._observes = own >= committee.n
@@ -42,6 +50,10 @@ class Exchange:
     def connected(self, peer: int) -> None:
         """A link is up: say how far we are."""
         self.fetcher.connected(peer)
+        self.tell(peer)
+
+    def tell(self, peer: int) -> None:
+        """Say how far we are."""
         self._send_frontier(FrameType.FRONTIER, peer)
 
     def frame(self, peer: int, kind: int, frame: bytes, now: int) -> Reject | None:
@@ -51,10 +63,21 @@ class Exchange:
             if isinstance(digests, Reject):
                 return digests
             return self._send_events(peer, self.server.requested(peer, digests, now))
+        epoch = wire.epoch_of_frontier(frame)
+        if isinstance(epoch, Reject):
+            return epoch
+        if epoch > self._epoch:  # it is through with this epoch: what it has of that leads there
+            self.pull(peer, now)
+            return None
         theirs = wire.decode_frontier(frame, self._committee.n)
         if isinstance(theirs, Reject):
             return theirs
         return self._frontier(peer, theirs, pull=kind == FrameType.PULL, now=now)
+
+    def answer(self, peer: int, frame: bytes, now: int) -> Reject | None:
+        """Answer a pull for this epoch, which is over (S4)."""
+        theirs = wire.decode_frontier(frame, self._committee.n)
+        return theirs if isinstance(theirs, Reject) else self._answer(peer, theirs, now)
 
     def pull(self, peer: int, now: int) -> None:
         """Ask a peer for all that it has above our frontier, unless it is asked already."""
@@ -78,7 +101,7 @@ class Exchange:
         if now >= self._quiet_since + stall:  # frames were lost, or too few peers are linked
             self._quiet_since = now
             if certain:
-                self._outputs.append(Broadcast(wire.encode_frontier(FrameType.FRONTIER, self._dag.frontier)))
+                self._outputs.append(Broadcast(self._encoded(FrameType.FRONTIER)))
             else:
                 for peer in sorted(self.fetcher.linked):
                     if peer < self._committee.n and not self.recovery.is_heard(peer):
@@ -107,12 +130,12 @@ class Exchange:
     def _answer(self, peer: int, theirs: tuple[int, ...], now: int) -> Reject | None:
         """Answer a pull, from the store where we have dropped what comes next."""
         first = self.server.stored_from(theirs) if self._local.stores else None
-        last = wire.encode_frontier(FrameType.FRONTIER, self._dag.frontier)
+        last = self._encoded(FrameType.FRONTIER)
         if first is None:
             return self._send_events(peer, self.server.above(peer, theirs, now), last)
-        reject = self.server.charge(peer, now)
+        reject = self.server.budget.charge(peer, now)
         if reject is None:
-            self._outputs.append(SendStored(peer, first, theirs, Server.BYTES_PER_PULL, last))
+            self._outputs.append(SendStored(peer, self._epoch, first, theirs, Server.BYTES_PER_PULL, last))
         return reject
 
     def _send_events(self, peer: int, events: Sequence[Event] | Reject, *last: bytes) -> Reject | None:
@@ -122,4 +145,7 @@ class Exchange:
         return None
 
     def _send_frontier(self, type: FrameType, peer: int) -> None:
-        self._outputs.append(Send(peer, wire.encode_frontier(type, self._dag.frontier)))
+        self._outputs.append(Send(peer, self._encoded(type)))
+
+    def _encoded(self, type: FrameType) -> bytes:
+        return wire.encode_frontier(type, self._dag.frontier, self._epoch)

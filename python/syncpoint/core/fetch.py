@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush, heapreplace
 
@@ -11,7 +12,7 @@ from .error import Reject
 from .values import Event
 from .wire import MAX_REQUEST
 
-__all__ = ["Fetcher", "Server"]
+__all__ = ["Budget", "Fetcher", "Server", "first_needed"]
 
 MS = 1_000_000
 GRACE_NS = 3 * MS  # before the first request: the parent is mostly on its way from its creator
@@ -59,7 +60,6 @@ class Fetcher:
     """
 
     def __init__(self, committee: Committee, own: int, pool_bytes_per_sender: int) -> None:
-        peers = committee.n + len(committee.observers)
         self.own = own
         self.limit = pool_bytes_per_sender
         self.linked: dict[int, None] = {}  # peers, oldest link first
@@ -67,8 +67,8 @@ class Fetcher:
         self._waiting: dict[bytes, Waiting] = {}
         self._wants: dict[bytes, Want] = {}
         self._due: list[tuple[int, bytes]] = []  # heap of (ns, digest): when to ask for a want
-        self._bytes = [0] * peers  # per sender, in the pool
-        self._missing = [0] * peers  # per sender, parents that its waiting events miss
+        self._bytes: Counter[int] = Counter()  # per sender, in the pool
+        self._missing: Counter[int] = Counter()  # per sender, parents that its waiting events miss
         self._slots: dict[tuple[int, int, int], int] = {}  # (round, creator, sender) -> waiting events
         self._refused: dict[bytes, None] = {}  # digests
         self._pulls: dict[int, int] = {}  # peer -> until when its pull is under way
@@ -89,7 +89,7 @@ class Fetcher:
     @property
     def waiting_bytes(self) -> int:
         """Bytes of events that wait."""
-        return sum(self._bytes)
+        return self._bytes.total()
 
     @property
     def wanted(self) -> int:
@@ -298,22 +298,48 @@ class Fetcher:
             self._barren.add(peer)
 
 
+class Budget:
+    """Bytes that each peer may make us send."""
+
+    BYTES = 16 * 1024 * 1024  # at once ...
+    BYTES_PER_MS = 64 * 1024  # ... and so much more per millisecond
+
+    def __init__(self) -> None:
+        self._left: dict[int, int] = {}
+        self._filled_at: dict[int, int] = {}  # ns
+
+    def left(self, peer: int, now: int) -> int:
+        """What a peer has, as it has grown until now."""
+        grown = (now - self._filled_at.get(peer, 0)) // MS * self.BYTES_PER_MS
+        if grown:
+            self._filled_at[peer] = now
+        self._left[peer] = min(self._left.get(peer, self.BYTES) + grown, self.BYTES)
+        return self._left[peer]
+
+    def spend(self, peer: int, bytes: int) -> None:
+        """Take some of it, not more than it has."""
+        self._left[peer] -= bytes
+
+    def charge(self, peer: int, now: int) -> Reject | None:
+        """Take an answer that the store gives off it."""
+        if self.left(peer, now) < Server.STORED_BYTES:
+            return Reject.BUSY
+        self.spend(peer, Server.STORED_BYTES)
+        return None
+
+
 class Server:
     """Answers to other peers' requests, within a byte budget for each of them (F1)."""
 
     BYTES_PER_PULL = 1024 * 1024  # the first event is sent whatever its size
-    BUDGET_BYTES = 16 * 1024 * 1024  # at once ...
-    BUDGET_BYTES_PER_MS = 64 * 1024  # ... and so much more per millisecond
     STORED_BYTES = 4 * BYTES_PER_PULL  # for an answer of the store, which keeps the disk from what is to be written
     PASSED_BYTES = 256  # for an event that a pull makes us look at and is not sent: that takes time as well
 
     def __init__(self, dag: Dag, committee: Committee, gc_depth: int) -> None:
-        peers = committee.n + len(committee.observers)
+        self.budget = Budget()
         self._dag = dag
         self._q = committee.q
         self._gc_depth = gc_depth
-        self._budget = [self.BUDGET_BYTES] * peers
-        self._filled_at = [0] * peers  # ns
 
     def requested(self, peer: int, digests: Iterable[bytes], now: int) -> list[Event] | Reject:
         """The events of a REQUEST that we have."""
@@ -325,31 +351,15 @@ class Server:
         return self._within_budget(peer, self._above(frontier), now)
 
     def stored_from(self, frontier: Sequence[int]) -> int | None:
-        """From which round on the answer to a pull begins below what is in memory; None when it does not.
-
-        Whoever has q events of a round needs nothing `gc_depth` below it any more (V3).
-        """
-        reached = sorted(frontier, reverse=True)[self._q - 1]
-        first = max(self._lowest(frontier), reached - self._gc_depth) + 1
+        """From which round on the answer to a pull begins below what is in memory; None when it does not."""
+        first = first_needed(frontier, self._dag.frontier, self._dag.top, self._q, self._gc_depth)
         return first if first <= self._dag.floor else None
-
-    def charge(self, peer: int, now: int) -> Reject | None:
-        """Take an answer that the store gives off the peer's budget."""
-        left = self._left(peer, now)
-        if left < self.STORED_BYTES:
-            return Reject.BUSY
-        self._budget[peer] = left - self.STORED_BYTES
-        return None
-
-    def _lowest(self, frontier: Sequence[int]) -> int:
-        """The lowest round of a creator of whom we have more than a peer with this frontier."""
-        behind = (theirs for theirs, ours in zip(frontier, self._dag.frontier, strict=True) if theirs < ours)
-        return min(behind, default=self._dag.top)
 
     def _above(self, frontier: Sequence[int]) -> Iterator[Node | None]:
         """What `above` sends while the budget lasts; None for each event that it passes over."""
         size = 0
-        for round in range(max(self._lowest(frontier), self._dag.floor) + 1, self._dag.top + 1):
+        lowest = _lowest(frontier, self._dag.frontier, self._dag.top)
+        for round in range(max(lowest, self._dag.floor) + 1, self._dag.top + 1):
             for node in self._dag.row(round).nodes:
                 if round > frontier[node.creator]:
                     if size and size + node.size > self.BYTES_PER_PULL:
@@ -361,27 +371,33 @@ class Server:
 
     def _within_budget(self, peer: int, nodes: Iterable[Node | None], now: int) -> list[Event] | Reject:
         """The events of these until the budget is used up; nothing is looked at beyond."""
-        left = self._left(peer, now)
+        left = self.budget.left(peer, now)
         events: list[Event] = []
-        busy = False
+        spent, busy = 0, False
         for node in nodes:
             cost = self.PASSED_BYTES if node is None else node.size
-            if cost > left:
+            if cost > left - spent:
                 busy = not events
                 break
-            left -= cost
+            spent += cost
             if node is not None:
                 events.append(node.event)
-        self._budget[peer] = left
+        self.budget.spend(peer, spent)
         return Reject.BUSY if busy else events
 
-    def _left(self, peer: int, now: int) -> int:
-        """The budget of a peer as it has grown until now."""
-        grown = (now - self._filled_at[peer]) // MS * self.BUDGET_BYTES_PER_MS
-        if grown:
-            self._filled_at[peer] = now
-        self._budget[peer] = min(self._budget[peer] + grown, self.BUDGET_BYTES)
-        return self._budget[peer]
+
+def first_needed(frontier: Sequence[int], ours: Sequence[int], top: int, q: int, gc_depth: int) -> int:
+    """The lowest round that a peer with a frontier lacks of what we have up to `top`, and has a use for.
+
+    Whoever has q events of a round needs nothing `gc_depth` below it any more (V3).
+    """
+    reached = sorted(frontier, reverse=True)[q - 1]
+    return max(_lowest(frontier, ours, top), reached - gc_depth) + 1
+
+
+def _lowest(frontier: Sequence[int], ours: Sequence[int], top: int) -> int:
+    """The lowest round of a creator of whom we have more than a peer with this frontier; else `top`."""
+    return min((their for their, our in zip(frontier, ours, strict=True) if their < our), default=top)
 
 
 def _on_grain(at: int) -> int:

@@ -1,6 +1,7 @@
 """What the runtime tells a machine.
 
-Peers have numbers: those that order their creator index, 0 to n - 1, observers the numbers from n on (Q4).
+Peers have numbers, which they keep as long as they are members: at first those that order their creator index, 0 to
+n - 1, and observers the numbers from n on (Q4); whoever joins the lowest that is free then (`roster.Seat`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ __all__ = [
     "Connected",
     "Disconnected",
     "Input",
+    "NextKey",
     "Persisted",
     "Propose",
     "Received",
@@ -27,9 +29,10 @@ __all__ = [
 class Start:
     """The first input: what the store has (J1, J2, R1), nothing for a new peer.
 
-    The records are, if anything was delivered, a place and the state of proposals and votes there if there is any; then
-    events in the order in which they were written, all those of the retained rounds up to the place and above, and own
-    ones from the oldest on that was not delivered; then which own ones were delivered before the place.
+    The records are the beginnings of all epochs after the first; if anything was delivered in the newest epoch, a place
+    and the state of proposals and votes there if there is any; then events in the order in which they were written: of
+    the newest epoch all those of the retained rounds up to the place and above, and of any epoch own ones from the
+    oldest on that was not delivered; then which own ones were delivered before the place.
     """
 
     records: Sequence[bytes]
@@ -82,6 +85,16 @@ class Certify:
 
 
 @dataclass(frozen=True, slots=True)
+class NextKey:
+    """The secret of a key that takes the place of ours in the first epoch whose committee has it (S4)."""
+
+    seed: bytes  # 32 bytes
+
+    def __repr__(self) -> str:
+        return "NextKey(...)"
+
+
+@dataclass(frozen=True, slots=True)
 class Persisted:
     """The records of the Persist with this token are durable now."""
 
@@ -102,4 +115,4 @@ class Disconnected:
     peer: int
 
 
-Input = Start | Received | Submit | Propose | Vote | Attest | Certify | Persisted | Connected | Disconnected
+Input = Start | Received | Submit | Propose | Vote | Attest | Certify | NextKey | Persisted | Connected | Disconnected

@@ -6,7 +6,9 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from .change import CHANGING, MAX_CHANGE_BYTES
 from .crypto import HASH_BYTES, SIGNATURE_BYTES, blake3
+from .values import Item, ItemType
 
 __all__ = [
     "DOMAIN_CHECKPOINT",
@@ -17,11 +19,14 @@ __all__ = [
     "Vote",
     "checkpoint_message",
     "decode_checkpoint_vote",
+    "decode_content",
     "decode_proposal",
     "decode_vote",
     "encode_checkpoint_vote",
+    "encode_content",
     "encode_proposal",
     "encode_vote",
+    "is_counted",
     "proposal_id",
 ]
 
@@ -30,6 +35,7 @@ DOMAIN_CHECKPOINT = b"syncpoint/checkpoint/v1"
 MAX_METADATA_BYTES = 8_192  # of a proposal
 
 _PROPOSAL = struct.Struct("<BQQ")
+_CHANGE = struct.Struct("<H")
 _VOTE = struct.Struct("<32s?")
 _CHECKPOINT = struct.Struct("<Q32s32s64s")
 
@@ -41,6 +47,7 @@ class Proposal(NamedTuple):
     deadline: int  # ns of consensus time: later it is refused
     salt: int  # random, so that two alike have different ids
     metadata: bytes
+    change: bytes = b""  # of a kind in CHANGING: what it changes (`change.encode_change`)
 
 
 class Vote(NamedTuple):
@@ -62,20 +69,40 @@ class CheckpointVote:
 
 def encode_proposal(proposal: Proposal) -> bytes:
     """The body of a PROPOSE item."""
-    return _PROPOSAL.pack(proposal.kind, proposal.deadline, proposal.salt) + proposal.metadata
+    fixed = _PROPOSAL.pack(proposal.kind, proposal.deadline, proposal.salt)
+    return fixed + encode_content(proposal.kind, proposal.change, proposal.metadata)
 
 
 def decode_proposal(body: bytes) -> Proposal | None:
     """What a PROPOSE item asks for, None when it is none."""
-    if not _PROPOSAL.size <= len(body) <= _PROPOSAL.size + MAX_METADATA_BYTES:
+    if len(body) < _PROPOSAL.size:
         return None
     kind, deadline, salt = _PROPOSAL.unpack_from(body)
-    return Proposal(kind, deadline, salt, body[_PROPOSAL.size :])
+    content = decode_content(kind, body[_PROPOSAL.size :])
+    return None if content is None else Proposal(kind, deadline, salt, content[1], content[0])
 
 
-def proposal_id(epoch_id: bytes, creator: int, body: bytes) -> bytes:
-    """The id of a creator's proposal, 32 bytes."""
-    return blake3(DOMAIN_PROPOSAL + epoch_id + struct.pack("<H", creator) + body)
+def encode_content(kind: int, change: bytes, metadata: bytes) -> bytes:
+    """What a sync point changes, if it is of a kind that changes something, and the metadata behind it."""
+    return _CHANGE.pack(len(change)) + change + metadata if kind in CHANGING else metadata
+
+
+def decode_content(kind: int, data: bytes) -> tuple[bytes, bytes] | None:
+    """Change and metadata of a sync point, None when they are none."""
+    change = b""
+    if kind in CHANGING:
+        if len(data) < _CHANGE.size:
+            return None
+        (size,) = _CHANGE.unpack_from(data)
+        change, data = data[_CHANGE.size : _CHANGE.size + size], data[_CHANGE.size + size :]
+        if len(change) < size or size > MAX_CHANGE_BYTES:
+            return None
+    return (change, data) if len(data) <= MAX_METADATA_BYTES else None
+
+
+def proposal_id(network_id: bytes, number: int, body: bytes) -> bytes:
+    """The id of the proposal of the member with a number, 32 bytes; the same in all epochs of a network."""
+    return blake3(DOMAIN_PROPOSAL + network_id + struct.pack("<H", number) + body)
 
 
 def encode_vote(vote: Vote) -> bytes:
@@ -105,6 +132,11 @@ def decode_checkpoint_vote(body: bytes) -> CheckpointVote | None:
     if len(body) != _CHECKPOINT.size:
         return None
     return CheckpointVote(*_CHECKPOINT.unpack(body))
+
+
+def is_counted(item: Item) -> bool:
+    """Whether an item counts only once it is delivered (S1); what else is said has its effect before."""
+    return item.type in (ItemType.PROPOSE, ItemType.VOTE)
 
 
 assert _VOTE.size == HASH_BYTES + 1

@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
+from .config import Member, Network
+from .items import decode_content, encode_content
+from .roster import Roster, Seat
 from .values import SyncPoint
 
 __all__ = [
+    "EPOCH_ROUNDS",
+    "EpochStart",
     "OwnDelivered",
     "OwnEvent",
     "PeerEvent",
@@ -20,20 +25,25 @@ __all__ = [
     "State",
     "StoredSyncPoint",
     "decode_record",
+    "encode_epoch_start",
     "encode_own_delivered",
     "encode_own_event",
     "encode_peer_event",
     "encode_place",
     "encode_state",
     "encode_sync_point",
+    "height",
 ]
 
+EPOCH_ROUNDS = 2**40  # so many heights an epoch has: more rounds than one ever makes
 _COUNT = struct.Struct("<I")
 _POSITION = struct.Struct("<QI")
 _PLACE = struct.Struct("<QQQ32s")
 _ROUND = struct.Struct("<Q")
 _SYNC_POINT = struct.Struct("<BQ32sH16s32s")
 _NOBODY = 0xFFFF
+_EPOCH = struct.Struct("<I32sQQ32sHHHIH")
+_SEAT = struct.Struct("<H32sBB")
 
 
 class RecordType(IntEnum):
@@ -45,12 +55,13 @@ class RecordType(IntEnum):
     OWN_DELIVERED = 4
     STATE = 5
     SYNC_POINT = 6
+    EPOCH = 7
 
 
 class Position(NamedTuple):
     """A transaction in an own event."""
 
-    round: int
+    height: int
     place: int  # among the event's transactions, from 0
 
 
@@ -71,7 +82,7 @@ class PeerEvent(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where the order stood when a round had closed (R1)."""
+    """Where the order stood when a round of the newest epoch had closed (R1)."""
 
     round: int
     next_index: int  # of the next delivered event
@@ -80,9 +91,9 @@ class Place(NamedTuple):
 
 
 class OwnDelivered(NamedTuple):
-    """Our event of this round was delivered before the place: what it carries is not to be queued again (O11)."""
+    """Our event of this height was delivered before the place: what it carries is not to be queued again (O11)."""
 
-    of_round: int
+    of_height: int
 
 
 class State(NamedTuple):
@@ -101,9 +112,33 @@ class StoredSyncPoint(NamedTuple):
     approvals: int
     session_id: bytes
     metadata: bytes
+    change: bytes
 
 
-Record = OwnEvent | PeerEvent | Place | OwnDelivered | State | StoredSyncPoint
+class EpochStart(NamedTuple):
+    """Where an epoch after the first begins, and what it takes over (S4); nothing is signed in it before that is kept.
+
+    Rounds begin at 1 in every epoch. What has to rise for ever, in stores and in own events that take over
+    transactions, are heights (`height`).
+    """
+
+    number: int  # of the epoch, from 1: the first one has number 0, and no record
+    epoch_id: bytes  # 32 bytes
+    next_index: int  # of what is delivered next
+    consensus_at: int  # ns, of the last that was delivered
+    order_hash: bytes  # 32 bytes, after that
+    roster: Roster  # members and settings
+    reached: tuple[int, ...]  # in the epoch before: the highest round of each creator that we had
+    state: bytes  # of proposals and votes, `Epoch.encode`
+    transition: bytes  # how the committee before it vouches for it, `transition.encode_transition`
+
+
+Record = OwnEvent | PeerEvent | Place | OwnDelivered | State | StoredSyncPoint | EpochStart
+
+
+def height(epoch: int, round: int) -> int:
+    """What rises from epoch to epoch, as rounds do within one; in the first epoch it is the round."""
+    return epoch * EPOCH_ROUNDS + round
 
 
 def encode_own_event(frame: bytes, taken_over: Sequence[Position]) -> bytes:
@@ -123,9 +158,9 @@ def encode_place(place: Place) -> bytes:
     return bytes((RecordType.PLACE,)) + _PLACE.pack(*place)
 
 
-def encode_own_delivered(round: int) -> bytes:
+def encode_own_delivered(height: int) -> bytes:
     """The record of an own event's delivery."""
-    return bytes((RecordType.OWN_DELIVERED,)) + _ROUND.pack(round)
+    return bytes((RecordType.OWN_DELIVERED,)) + _ROUND.pack(height)
 
 
 def encode_state(state: bytes) -> bytes:
@@ -138,7 +173,29 @@ def encode_sync_point(point: SyncPoint) -> bytes:
     proposer = _NOBODY if point.proposer is None else point.proposer
     approvals = point.approvals.to_bytes(16, "little")
     fixed = _SYNC_POINT.pack(point.kind, point.epoch_index, point.proposal, proposer, approvals, point.session_id)
-    return bytes((RecordType.SYNC_POINT,)) + fixed + point.metadata
+    return bytes((RecordType.SYNC_POINT,)) + fixed + encode_content(point.kind, point.change, point.metadata)
+
+
+def encode_epoch_start(start: EpochStart) -> bytes:
+    """The record of an epoch's beginning."""
+    network, seats = start.roster.network.encode(), start.roster.seats
+    fixed = _EPOCH.pack(
+        start.number,
+        start.epoch_id,
+        start.next_index,
+        start.consensus_at,
+        start.order_hash,
+        len(network),
+        len(seats),
+        len(start.reached),
+        len(start.state),
+        len(start.transition),
+    )
+    parts = [bytes((RecordType.EPOCH,)), fixed, network]
+    for number, member, contact in seats:
+        parts += (_SEAT.pack(number, member.public, member.flags, len(contact)), contact)
+    parts += [_ROUND.pack(round) for round in start.reached]
+    return b"".join((*parts, start.state, start.transition))
 
 
 def decode_record(record: bytes) -> Record | None:
@@ -155,11 +212,44 @@ def decode_record(record: bytes) -> Record | None:
     if kind == bytes((RecordType.STATE,)):
         return State(body)
     if kind == bytes((RecordType.SYNC_POINT,)) and len(body) >= _SYNC_POINT.size:
-        point, epoch_index, proposal, proposer, approvals, session_id = _SYNC_POINT.unpack_from(body)
-        by = None if proposer == _NOBODY else proposer
-        agreed = int.from_bytes(approvals, "little")
-        return StoredSyncPoint(point, epoch_index, proposal, by, agreed, session_id, body[_SYNC_POINT.size :])
+        return _decode_sync_point(body)
+    if kind == bytes((RecordType.EPOCH,)):
+        return _decode_epoch_start(body)
     return None
+
+
+def _decode_sync_point(body: bytes) -> StoredSyncPoint | None:
+    kind, epoch_index, proposal, proposer, approvals, session_id = _SYNC_POINT.unpack_from(body)
+    content = decode_content(kind, body[_SYNC_POINT.size :])
+    if content is None:
+        return None
+    by, agreed = None if proposer == _NOBODY else proposer, int.from_bytes(approvals, "little")
+    return StoredSyncPoint(kind, epoch_index, proposal, by, agreed, session_id, content[1], content[0])
+
+
+def _decode_epoch_start(body: bytes) -> EpochStart | None:
+    if len(body) < _EPOCH.size:
+        return None
+    number, epoch_id, next_index, consensus_at, order_hash, *sizes = _EPOCH.unpack_from(body)
+    settings, members, creators, state, transition = sizes
+    at = _EPOCH.size + settings
+    network = Network.decode(body[_EPOCH.size : at])
+    seats: list[Seat] = []
+    for _ in range(members):
+        if len(body) < at + _SEAT.size:
+            return None
+        seat, public, flags, size = _SEAT.unpack_from(body, at)
+        at += _SEAT.size + size
+        seats.append(Seat(seat, Member(public, flags), body[at - size : at]))
+    state_at = at + creators * _ROUND.size
+    end = state_at + state
+    if network is None or len(body) != end + transition:
+        return None
+    reached = tuple(round for (round,) in _ROUND.iter_unpack(body[at:state_at]))
+    roster = Roster(network, tuple(seats))
+    return EpochStart(
+        number, epoch_id, next_index, consensus_at, order_hash, roster, reached, body[state_at:end], body[end:]
+    )
 
 
 def _decode_own_event(body: bytes) -> OwnEvent | None:

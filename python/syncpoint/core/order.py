@@ -31,8 +31,9 @@ class Sightings:
 class Orderer:
     """Turns closed rounds into batches of delivered events."""
 
-    def __init__(self, committee: Committee, order: str, gc_depth: int) -> None:
+    def __init__(self, committee: Committee, order: str, gc_depth: int, epoch: int = 0) -> None:
         self.committee = committee
+        self._epoch = epoch  # its number
         self.fair = order == "fair"
         self.gc_depth = gc_depth
         self.floor = 0  # what lies in rounds up to here and is not delivered never will be (O2)
@@ -62,6 +63,10 @@ class Orderer:
         closed before that. Whoever closes 2 `gc_depth` rounds up to the place again stands there as it stood before.
         """
         self.floor, self._place = floor, place
+
+    def follow(self, index: int, consensus_at: int, order_hash: bytes) -> None:
+        """Begin behind the last place of the epoch before (S4)."""
+        self.index, self.consensus_at, self.order_hash = index, consensus_at, order_hash
 
     def accept(self, node: Node) -> None:
         """Note an accepted event; it counts as undelivered until it is delivered or falls below the floor."""
@@ -195,6 +200,7 @@ class Orderer:
             whitened_signature=whitened.to_bytes(64, "big"),
             closed_by=round,
             submissions=(),
+            epoch=self._epoch,
         )
 
     def _forget_carrying(self, node: Node) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from .checkpoint import Certificate, Divergence
 from .epoch import Outcome
 from .error import Reject
+from .journal import EpochStart
 from .values import Delivered, SyncPoint
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Closed",
     "Deliver",
     "Diverged",
+    "Entered",
     "Halted",
     "Opened",
     "Output",
@@ -60,6 +62,7 @@ class SendStored:
     """Send a peer events that only the store has, lowest rounds first, as many as `most` bytes take; then a frame."""
 
     peer: int
+    epoch: int  # the number of the epoch that they are of
     first: int  # the lowest round
     frontier: Sequence[int]  # round for each creator: the peer has what is not above
     most: int  # bytes; one event is sent whatever its size
@@ -88,11 +91,12 @@ class Opened:
     """A proposal was delivered and is open, or is still after a restart (S1)."""
 
     proposal: bytes  # its id
-    proposer: int  # creator
+    proposer: int  # creator, in the epoch that was entered last
     kind: int
     deadline: int  # ns, of consensus time
     salt: int
     metadata: bytes
+    change: bytes
     voted: bool  # our vote is counted, or we have none
 
 
@@ -116,6 +120,16 @@ class Diverged:
     """Others contradict us, honest ones among them: our order, or our application, is another one (C4)."""
 
     divergence: Divergence
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """An epoch has begun: from here on its members, their numbers and its settings hold (S4).
+
+    Its sync point was delivered before. Peers that are no members any more are still served for a while.
+    """
+
+    start: EpochStart
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +173,7 @@ Output = (
     | Closed
     | Certified
     | Diverged
+    | Entered
     | Queue
     | Wake
     | Rejected

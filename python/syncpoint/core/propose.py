@@ -13,7 +13,8 @@ from .config import MAX_ITEM_BYTES, MAX_ITEMS, MAX_TRANSACTIONS, Local, Network
 from .crypto import DOMAIN_EVENT, Signer, blake3
 from .dag import Dag, Node
 from .decide import Decider
-from .journal import Position
+from .items import is_counted
+from .journal import EPOCH_ROUNDS, Position, height
 from .late import Late
 from .order import Orderer
 from .timer import Advance, Timer
@@ -67,6 +68,7 @@ class Proposer:
         own: int,
         signer: Signer,
         entropy: bytes,
+        epoch: int,
         dag: Dag,
         decider: Decider,
         orderer: Orderer,
@@ -89,13 +91,11 @@ class Proposer:
         self.late = Late(committee, own, network.gc_depth)  # what the others may refuse by the time ours is there
         self._signer = signer
         self._entropy = entropy
-        self._dag = dag
-        self._decider = decider
-        self._orderer = orderer
-        self._timer = timer
+        self._epoch = epoch  # its number
+        self._dag, self._decider, self._orderer, self._timer = dag, decider, orderer, timer
         self._queue: deque[Queued] = deque()
         self._next_number = 0
-        self._placed: dict[int, Placed] = {}  # our undelivered events by round
+        self._placed: dict[int, Placed] = {}  # our undelivered events by height
         self._uncovered: dict[Node, None] = {}  # accepted, not in our history
         self._evidence: dict[int, Item] = {}  # creator -> proof that is not in our history yet
         self._items: deque[Item] = deque()  # what we say of the network, for our next events (S1, C1)
@@ -141,17 +141,25 @@ class Proposer:
         if is_urgent:
             self._urgent = len(self._items)
 
-    def restore(self, event: Event, taken_over: Iterable[Position]) -> None:
+    def restore(self, event: Event, epoch: int, taken_over: Iterable[Position]) -> None:
         """Take up an own event of the journal; what it carries is delivered with it, or queued again (O11)."""
-        self._placed[event.round] = Placed(event, (None,) * len(event.transactions))
+        self._placed[height(epoch, event.round)] = Placed(event, (None,) * len(event.transactions))
         for position in taken_over:
-            placed = self._placed.get(position.round)
+            placed = self._placed.get(position.height)
             if placed is not None:
                 placed.taken_over.add(position.place)
 
-    def was_delivered(self, round: int) -> None:
+    def was_delivered(self, height: int) -> None:
         """Forget an own event of the journal that was delivered before the start."""
-        self._placed.pop(round, None)
+        self._placed.pop(height, None)
+
+    def follow(self, before: Proposer) -> None:
+        """Take over what was not delivered in the epoch before: it goes into events of this one (S4)."""
+        before.expire(EPOCH_ROUNDS - 1)
+        self._queue, self.queued_bytes, self._next_number = before._queue, before.queued_bytes, before._next_number
+        self.made, self.resubmitted = before.made, before.resubmitted
+        for item in filter(is_counted, before._items):  # what was said of its checkpoints is of no use here
+            self.say(item, is_urgent=True)
 
     def accept(self, node: Node) -> None:
         """Note an event that entered the DAG; an own one becomes the tip."""
@@ -167,8 +175,8 @@ class Proposer:
         else:
             self._uncovered[node] = None
             if node.round > self._heard_round + 1 and self._refers_to_us(node):
-                heard = next(parent.round for parent in node.parents if parent.creator == self.own)
-                self._heard_round = max(self._heard_round, heard)  # it may refer to one that is old
+                heard = [parent.round for parent in node.parents if parent.creator == self.own]
+                self._heard_round = max(self._heard_round, *heard)  # it may refer to one that is old
 
     def accuse(self, creator: int, first: Event, second: Event) -> None:
         """Keep the proof that a creator signed two events for one slot, for our next event (E5, F2)."""
@@ -226,22 +234,23 @@ class Proposer:
 
     def delivered(self, done: Delivered) -> tuple[int | None, ...]:
         """The numbers of the transactions in an event of ours that was delivered; None for one of before a restart."""
-        placed = self._placed.get(done.event.round)
+        at = height(self._epoch, done.event.round)
+        placed = self._placed.get(at)
         if placed is None or placed.event.digest != done.event.digest:  # nothing in it, or not made by us (R5)
             return ()
-        del self._placed[done.event.round]
+        del self._placed[at]
         return placed.numbers
 
     def expire(self, floor: int) -> None:
-        """Queue again what lies in own events that fell below the floor undelivered (O11)."""
+        """Queue again what lies in own events that fell below the floor, or an epoch, undelivered (O11)."""
         again: list[Queued] = []
-        for round in sorted(round for round in self._placed if round <= floor):
-            placed = self._placed.pop(round)
-            for item in filter(_is_counted, placed.event.items):
+        for at in sorted(at for at in self._placed if at <= height(self._epoch, floor)):
+            placed = self._placed.pop(at)
+            for item in filter(is_counted, placed.event.items):
                 self.say(item, is_urgent=True)
             for place, (transaction, number) in enumerate(zip(placed.event.transactions, placed.numbers, strict=True)):
                 if place not in placed.taken_over:
-                    again.append(Queued(transaction, number, Position(round, place)))
+                    again.append(Queued(transaction, number, Position(at, place)))
         self._queue.extendleft(reversed(again))
         self.queued_bytes += sum(len(entry.transaction) + 4 for entry in again)
         self.resubmitted += len(again)
@@ -385,8 +394,7 @@ class Proposer:
         self._timer.advanced(round, by, now)
         parents = sorted(strong + self._weak(round, strong), key=lambda node: node.creator)
         references = tuple(Parent(node.creator, node.round, node.digest) for node in parents)
-        items = self._take_items()
-        taken = self._take()
+        items, taken = self._take_items(), self._take()
         transactions = tuple(entry.transaction for entry in taken)
         created_at = max(now, self.tip.created_at + 1) if self.tip is not None else now  # V5
         salt = blake3(DOMAIN_SALT + self._entropy + struct.pack("<Q", round + 1))[:8]
@@ -412,8 +420,8 @@ class Proposer:
             digest=digest,
             signature=self._signer.sign(DOMAIN_EVENT + digest),
         )
-        if taken or any(map(_is_counted, items)):
-            self._placed[event.round] = Placed(event, tuple(entry.number for entry in taken))
+        if taken or any(map(is_counted, items)):
+            self._placed[height(self._epoch, event.round)] = Placed(event, tuple(entry.number for entry in taken))
         self.created_at = now
         self.made += 1
         return Made(event, tuple(entry.source for entry in taken if entry.source is not None))
@@ -440,8 +448,3 @@ class Proposer:
             taken.append(self._items.popleft())
             self._urgent = max(0, self._urgent - 1)
         return tuple(taken)
-
-
-def _is_counted(item: Item) -> bool:
-    """Whether an item counts only once it is delivered (S1); what else we say has its effect before."""
-    return item.type in (ItemType.PROPOSE, ItemType.VOTE)

@@ -11,60 +11,92 @@ from .committee import Committee
 from .config import Network
 from .dag import Dag
 from .error import Reject
-from .journal import OwnDelivered, OwnEvent, Place, Position, State, StoredSyncPoint, decode_record
+from .journal import (
+    EpochStart,
+    OwnDelivered,
+    OwnEvent,
+    PeerEvent,
+    Place,
+    Position,
+    State,
+    StoredSyncPoint,
+    decode_record,
+)
 from .values import Event
 
-__all__ = ["COPIED", "Past", "Recovery", "Stored", "read_store"]
+__all__ = ["COPIED", "NOT_OURS", "Past", "Recovery", "Stored", "read_store"]
 
 COPIED = "this key signs in another process, too"
+NOT_OURS = "the journal holds an event that is not ours: another key or network"
 
 
 class Stored(NamedTuple):
     """An event of the store."""
 
     event: Event
+    epoch: int  # its number
     taken_over: tuple[Position, ...] | None  # of one that we signed, as the journal says (O11); None of any other
 
 
 class Past(NamedTuple):
     """What the records of a store say, each kind in the order of the records."""
 
+    epochs: list[EpochStart]  # all that began, from the second on
     place: Place | None
     state: bytes | None  # of proposals and votes
     events: list[Stored]
-    delivered: list[int]  # rounds of own events
+    delivered: list[int]  # heights of own events
 
 
-def read_store(records: Iterable[bytes], own: int, committee: Committee, network: Network) -> Past:
-    """Decode the records of a start; CorruptError for those that no store of ours can hold."""
+def read_store(records: Iterable[bytes], committee: Committee, network: Network) -> Past:
+    """Decode the records of a start; CorruptError for those that no store can hold.
+
+    `committee` is the first one, `network` has the first settings.
+    """
+    epochs: list[EpochStart] = []
+    known = {committee.epoch_id: (0, committee.n)}  # id -> number, creators
     place: Place | None = None
     state: bytes | None = None
     events: list[Stored] = []
     delivered: list[int] = []
-    own_round = 0
+    own = 0, 0  # epoch and round of the last own event
     for record in records:
         decoded = decode_record(record)
         if decoded is None:
             raise CorruptError(f"the journal holds a record that is none: {record[:16].hex()}...")
-        if isinstance(decoded, Place):
+        if isinstance(decoded, EpochStart):
+            if decoded.number != len(epochs) + 1:
+                raise CorruptError(
+                    f"the journal holds the beginning of epoch {decoded.number} behind {len(epochs)} others"
+                )
+            epochs.append(decoded)
+            orders = sum(seat.member.orders for seat in decoded.roster.seats)
+            known[decoded.epoch_id] = decoded.number, orders
+        elif isinstance(decoded, Place):
             place = decoded
         elif isinstance(decoded, OwnDelivered):
-            delivered.append(decoded.of_round)
+            delivered.append(decoded.of_height)
         elif isinstance(decoded, State):
             state = decoded.state
         elif isinstance(decoded, StoredSyncPoint):
             raise CorruptError("the journal holds a sync point among what a start takes")
         else:
-            event = wire.decode_event(decoded.frame, committee.epoch_id, network)
-            ours = isinstance(decoded, OwnEvent)
-            if isinstance(event, Reject) or event.creator >= committee.n or (ours and event.creator != own):
-                raise CorruptError("the journal holds an event that is not ours: another key or network")
-            if ours:
-                if event.round == own_round:
-                    raise CorruptError(f"the journal holds two events of ours for round {event.round}")
-                own_round = event.round
-            events.append(Stored(event, decoded.taken_over if isinstance(decoded, OwnEvent) else None))
-    return Past(place, state, events, delivered)
+            stored = _stored(decoded, known, network)
+            if stored.taken_over is not None:
+                if own == (stored.epoch, stored.event.round):
+                    raise CorruptError(f"the journal holds two events of ours for round {stored.event.round}")
+                own = stored.epoch, stored.event.round
+            events.append(stored)
+    return Past(epochs, place, state, events, delivered)
+
+
+def _stored(record: OwnEvent | PeerEvent, known: dict[bytes, tuple[int, int]], network: Network) -> Stored:
+    epoch_id = wire.epoch_id_of(record.frame[1:])
+    epoch, n = known.get(epoch_id, (0, 0))
+    event = wire.decode_event(record.frame, epoch_id, network)
+    if isinstance(event, Reject) or event.creator >= n:
+        raise CorruptError(NOT_OURS)
+    return Stored(event, epoch, record.taken_over if isinstance(record, OwnEvent) else None)
 
 
 class Recovery:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .error import Reject
 
-__all__ = ["Status"]
+if TYPE_CHECKING:
+    from .replica import Replica
+
+__all__ = ["Status", "status_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """A snapshot of a machine; reading it changes nothing."""
 
-    creator: int | None  # our index in the committee; None of an observer (Q4)
+    creator: int | None  # our index in the committee; None of an observer (Q4), and of who is no member
+    epoch: int  # the number of the epoch, from 0
     peers: int  # n: observers do not count
     linked: tuple[int, ...]  # numbers of the peers with a live link, observers among them
     has_quorum: bool  # whether the linked peers that order, and we if we do, are at least q
@@ -51,3 +56,53 @@ class Status:
     commits: tuple[int, int, int]  # slots committed by fast votes (D7), by certificates (D5, D7), by a later slot (D9)
     skips: tuple[int, int]  # slots skipped directly, by a later slot
     rejects: Mapping[Reject, int]
+
+
+def status_of(replica: Replica) -> Status:
+    """What a peer says of itself in the epoch that it is in."""
+    proposer, fetcher, orderer, decider = replica.proposer, replica.fetcher, replica.orderer, replica.decider
+    linked = tuple(fetcher.linked)
+    return Status(
+        creator=None if replica.observes else replica.own,
+        epoch=replica.number,
+        peers=replica.committee.n,
+        linked=tuple(sorted(map(replica.peers.number_of, linked))),
+        has_quorum=sum(peer < replica.committee.n for peer in (*linked, replica.own)) >= replica.committee.q,
+        halted=replica.halted,
+        recovering=replica.recovery.is_lost,
+        catching_up=replica.recovery.is_behind,
+        stranded=fetcher.is_stranded,
+        own_round=proposer.own_round,
+        top_round=replica.dag.top,
+        peers_round=replica.recovery.peers_round,
+        closed_round=decider.closed,
+        floor_round=replica.dag.floor,
+        frontier=tuple(replica.dag.frontier),
+        events=len(replica.dag),
+        delivered=orderer.index,
+        epoch_index=replica.epoch.epoch_index,
+        proposals=len(replica.epoch.open),
+        ended=replica.epoch.is_ended,
+        order_hash=orderer.order_hash,
+        consensus_at=orderer.consensus_at,
+        queued_transactions=proposer.queued,
+        queued_bytes=proposer.queued_bytes,
+        undelivered=orderer.has_undelivered,
+        waiting_events=fetcher.waiting,
+        waiting_bytes=fetcher.waiting_bytes,
+        wanted_events=fetcher.wanted,
+        timely=_creators(replica.timer.timely),
+        equivocators=_creators(replica.equivocators),
+        soft_wait_ns=replica.timer.soft_ns,
+        round_timeout_ns=replica.timer.timeout_ns,
+        timeouts=replica.timer.timeouts,
+        own_events=proposer.made,
+        resubmitted=proposer.resubmitted,
+        commits=(decider.fast_commits, decider.certified_commits, decider.indirect_commits),
+        skips=(decider.direct_skips, decider.indirect_skips),
+        rejects=dict(replica.rejects),
+    )
+
+
+def _creators(bits: int) -> tuple[int, ...]:
+    return tuple(creator for creator in range(bits.bit_length()) if bits >> creator & 1)

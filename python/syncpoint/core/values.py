@@ -113,6 +113,7 @@ class Delivered:
     whitened_signature: bytes  # 64 bytes (O10)
     closed_by: int  # the round whose closing delivered it
     submissions: tuple[int | None, ...]  # of our own events: the number of each transaction, None from before a restart
+    epoch: int = 0  # the number of the epoch: whose committee `event.creator` is an index in
 
     @property
     def digest(self) -> bytes:
@@ -136,6 +137,8 @@ class SyncPoint:
     consensus_at: int  # ns, strictly increasing (O8)
     order_hash: bytes  # 32 bytes (O9)
     closed_by: int  # the round whose closing delivered it
+    change: bytes = b""  # of a kind in `change.CHANGING`: what it changes from the next epoch on (S4)
+    epoch: int = 0  # the number of the epoch: whose committee `proposer` and `approvals` are indices in
 
 
 def lower_median(values: Sequence[int]) -> int:

@@ -27,6 +27,8 @@ __all__ = [
     "encode_frontier",
     "encode_header",
     "encode_request",
+    "epoch_id_of",
+    "epoch_of_frontier",
     "event_digest",
     "header_of",
     "max_frame_bytes",
@@ -56,6 +58,7 @@ _PARENT = struct.Struct("<HQ32s")
 _ITEM = struct.Struct("<HI")
 _LENGTH = struct.Struct("<I")
 _COUNT = struct.Struct("<H")
+_FRONTIER = struct.Struct("<BI")  # type, epoch
 _SIGNATURE_BYTES = 64
 
 
@@ -153,6 +156,11 @@ def slot_of(header: bytes) -> tuple[int, int]:
     return creator, round
 
 
+def epoch_id_of(header: bytes) -> bytes:
+    """The id of the epoch of a header, whatever it is worth."""
+    return header[2:34]
+
+
 def created_at_of(header: bytes) -> int:
     """When its creator says that it made the event of such a header, in ns."""
     return int(_FIXED.unpack_from(header)[4])
@@ -191,16 +199,24 @@ def decode_request(frame: bytes) -> list[bytes] | Reject:
     return [frame[at : at + 32] for at in range(3, len(frame), 32)]
 
 
-def encode_frontier(type: FrameType, frontier: Sequence[int]) -> bytes:
-    """A FRONTIER or PULL frame (F3)."""
-    return bytes((type,)) + struct.pack(f"<{len(frontier)}Q", *frontier)
+def encode_frontier(type: FrameType, frontier: Sequence[int], epoch: int = 0) -> bytes:
+    """A FRONTIER or PULL frame of the epoch with a number (F3)."""
+    return _FRONTIER.pack(type, epoch) + struct.pack(f"<{len(frontier)}Q", *frontier)
 
 
 def decode_frontier(frame: bytes, n: int) -> tuple[int, ...] | Reject:
-    """The rounds in a FRONTIER or PULL frame of a committee of n."""
-    if len(frame) != 1 + 8 * n:
-        return Reject.TRUNCATED if len(frame) < 1 + 8 * n else Reject.TRAILING
-    return struct.unpack_from(f"<{n}Q", frame, 1)
+    """The rounds in a FRONTIER or PULL frame of an epoch with n creators."""
+    size = _FRONTIER.size + 8 * n
+    if len(frame) != size:
+        return Reject.TRUNCATED if len(frame) < size else Reject.TRAILING
+    return struct.unpack_from(f"<{n}Q", frame, _FRONTIER.size)
+
+
+def epoch_of_frontier(frame: bytes) -> int | Reject:
+    """The number of the epoch that a FRONTIER or PULL frame is about."""
+    if len(frame) <= _FRONTIER.size or (len(frame) - _FRONTIER.size) % 8:
+        return Reject.TRUNCATED
+    return int(_FRONTIER.unpack_from(frame)[1])
 
 
 def encode_evidence(first: Event, second: Event) -> bytes:

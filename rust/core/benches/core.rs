@@ -53,7 +53,7 @@ fn insert_decide_order(bencher: Bencher<'_, '_>, n: usize) {
     let events: Vec<Arc<Event>> = graph(n, 200).into_iter().map(Arc::new).collect();
     bencher.counter(ItemsCount::new(events.len())).bench(|| {
         let (mut dag, mut decider) = (Dag::new(n), Decider::new(peers.committee.clone(), peers.network.rule));
-        let mut orderer = Orderer::new(peers.committee.clone(), peers.network.order, GC_DEPTH);
+        let mut orderer = Orderer::new(peers.committee.clone(), peers.network.order, GC_DEPTH, 0);
         for event in &events {
             let parents = dag.parents_of(event).expect("they come first");
             let at = dag.insert(Arc::clone(event), &parents);

@@ -25,7 +25,7 @@ pub const NOT_ATTESTED: Digest = [0; 32];
 pub struct Certificate {
     /// The index that was asked for.
     pub wanted: u64,
-    /// Of the checkpoint: the first one at it or after it.
+    /// Of the checkpoint: the first one at it or after it that has the votes.
     pub index: u64,
     /// After that.
     pub order_hash: Digest,
@@ -35,6 +35,8 @@ pub struct Certificate {
     pub signers: Creators,
     /// 64 bytes each, in creator order.
     pub signatures: Vec<u8>,
+    /// The number of the epoch whose creators these are.
+    pub epoch: u32,
 }
 
 /// So many others contradict us at a checkpoint that some honest one does (C4).
@@ -57,6 +59,8 @@ type Votes = BTreeMap<usize, CheckpointVote>;
 #[derive(Debug)]
 pub struct Checkpoints {
     committee: Committee,
+    /// Of the epoch.
+    number: u32,
     own: usize,
     signer: Arc<Signer>,
     /// Index -> order hash.
@@ -79,10 +83,11 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Nothing was delivered yet.
+    /// Nothing was delivered yet in the epoch with a number.
     #[must_use]
-    pub fn new(committee: Committee, own: usize, signer: Arc<Signer>) -> Self {
+    pub fn new(committee: Committee, own: usize, signer: Arc<Signer>, number: u32) -> Self {
         Self {
+            number,
             own,
             signer,
             ours: BTreeMap::new(),
@@ -101,6 +106,12 @@ impl Checkpoints {
     /// Begin behind what was delivered before a restart: its checkpoints are not known any more.
     pub fn begin(&mut self, next_index: u64) {
         self.known_from = next_index;
+    }
+
+    /// Begin behind what ended the epoch before: what applications attest there is said in this one.
+    pub fn follow(&mut self, next_index: u64, order_hash: Digest) {
+        self.known_from = next_index.saturating_sub(1);
+        self.ours.insert(self.known_from, order_hash);
     }
 
     /// Note our checkpoints at the closing of a round; our votes for them, none of an observer (C1, Q4).
@@ -152,7 +163,7 @@ impl Checkpoints {
         self.wanted.push(index);
         if self.wanted.len() > MAX_CERTIFY {
             let oldest = self.wanted.remove(0);
-            self.certificates.push(unknown(oldest));
+            self.certificates.push(self.unknown(oldest));
         }
         self.certify_waiting();
     }
@@ -164,6 +175,15 @@ impl Checkpoints {
             return false;
         };
         votes.values().filter(|vote| vote.order_hash == *order_hash).count() >= self.committee.q
+    }
+
+    /// The certificate of the order alone at our checkpoint at an index; None while votes are missing.
+    #[must_use]
+    pub fn certificate(&self, index: u64) -> Option<Certificate> {
+        let (order_hash, state_hash) = (*self.ours.get(&index)?, NOT_ATTESTED);
+        let votes = self.votes.get(&(index, false))?;
+        let (signers, signatures) = self.signed(index, &order_hash, &state_hash, votes)?;
+        Some(Certificate { wanted: index, index, order_hash, state_hash, signers, signatures, epoch: self.number })
     }
 
     /// Certificates that were waited for, since they were taken last.
@@ -253,7 +273,7 @@ impl Checkpoints {
     fn certify_waiting(&mut self) {
         let mut waiting = Vec::new();
         for wanted in std::mem::take(&mut self.wanted) {
-            match self.certificate(wanted) {
+            match self.certificate_for(wanted) {
                 None => waiting.push(wanted),
                 Some(certificate) => self.certificates.push(certificate),
             }
@@ -262,17 +282,19 @@ impl Checkpoints {
     }
 
     /// A certificate if there can be one, None while votes are missing; what is attested goes first.
-    fn certificate(&self, wanted: u64) -> Option<Certificate> {
+    fn certificate_for(&self, wanted: u64) -> Option<Certificate> {
         if wanted < self.known_from {
-            return Some(unknown(wanted));
+            return Some(self.unknown(wanted));
         }
-        let (&index, &order_hash) = self.ours.range(wanted..).next()?;
-        for attested in [true, false] {
-            let Some(votes) = self.votes.get(&(index, attested)) else { continue };
-            let states: BTreeSet<Digest> = votes.values().map(|vote| vote.state_hash).collect();
-            for state_hash in states {
-                if let Some((signers, signatures)) = self.signed(index, &order_hash, &state_hash, votes) {
-                    return Some(Certificate { wanted, index, order_hash, state_hash, signers, signatures });
+        for (&index, &order_hash) in self.ours.range(wanted..) {
+            for attested in [true, false] {
+                let Some(votes) = self.votes.get(&(index, attested)) else { continue };
+                let states: BTreeSet<Digest> = votes.values().map(|vote| vote.state_hash).collect();
+                for state_hash in states {
+                    if let Some((signers, signatures)) = self.signed(index, &order_hash, &state_hash, votes) {
+                        let epoch = self.number;
+                        return Some(Certificate { wanted, index, order_hash, state_hash, signers, signatures, epoch });
+                    }
                 }
             }
         }
@@ -300,16 +322,17 @@ impl Checkpoints {
         }
         (signers.count_ones() as usize == self.committee.q).then_some((signers, signatures))
     }
-}
 
-fn unknown(wanted: u64) -> Certificate {
-    Certificate {
-        wanted,
-        index: wanted,
-        order_hash: NOT_ATTESTED,
-        state_hash: NOT_ATTESTED,
-        signers: 0,
-        signatures: Vec::new(),
+    fn unknown(&self, wanted: u64) -> Certificate {
+        Certificate {
+            wanted,
+            index: wanted,
+            order_hash: NOT_ATTESTED,
+            state_hash: NOT_ATTESTED,
+            signers: 0,
+            signatures: Vec::new(),
+            epoch: self.number,
+        }
     }
 }
 

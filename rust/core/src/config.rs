@@ -21,6 +21,8 @@ pub const MAX_ITEM_BYTES: usize = 64 * 1024;
 /// In [`Member::flags`]: an observer (Q4).
 pub const NO_ORDER: u8 = 1;
 
+const SETTINGS_BYTES: usize = 1 + 1 + 2 + 4 * 4; // what follows the name
+
 /// The decision rule (D5 to D8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
@@ -128,6 +130,28 @@ impl Network {
         out.extend((self.epoch_ms as u32).to_le_bytes());
         out
     }
+
+    /// The settings in canonical bytes, None when they are none.
+    #[must_use]
+    pub fn decode(data: &[u8]) -> Option<Self> {
+        let (size, rest) = data.split_first_chunk()?;
+        let (name, rest) = rest.split_at_checked(u16::from_le_bytes(*size).into())?;
+        let &[rule, order, f0, f1, ref numbers @ ..]: &[u8; SETTINGS_BYTES] = rest.try_into().ok()?;
+        let f = u16::from_le_bytes([f0, f1]);
+        let number = |place: usize| u32::from_le_bytes(numbers.as_chunks().0[place]);
+        let network = Self {
+            name: std::str::from_utf8(name).ok()?.to_owned(),
+            rule: *[Rule::TwoStep, Rule::ThreeStep].get(usize::from(rule))?,
+            order: *[Order::Fair, Order::Fast].get(usize::from(order))?,
+            f: (f != 0xFFFF).then_some(f.into()),
+            gc_depth: number(0).into(),
+            max_payload_bytes: number(1) as usize,
+            max_ahead: number(2).into(),
+            epoch_ms: number(3).into(),
+        };
+        network.check().ok()?;
+        Some(network)
+    }
 }
 
 /// One peer as the committee knows it.
@@ -192,6 +216,10 @@ pub struct MachineConfig {
     pub entropy: [u8; 32],
     /// What we set for ourselves.
     pub local: Local,
+    /// Whether our key need not be in the first committee: we follow until a sync point lets us in (S6).
+    pub joins: bool,
+    /// The secret of a key that takes the place of ours in the first epoch whose committee has it (S4).
+    pub next_seed: Option<[u8; 32]>,
     /// How events are signed; no setting of a network or of an engine leads to `Simulated`.
     pub signatures: Signatures,
 }

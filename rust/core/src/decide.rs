@@ -105,6 +105,15 @@ impl Decider {
         self.floor = round;
     }
 
+    /// Go on with the counts of the epoch before; they are for people.
+    pub fn follow(&mut self, before: &Self) {
+        self.fast_commits = before.fast_commits;
+        self.certified_commits = before.certified_commits;
+        self.indirect_commits = before.indirect_commits;
+        self.direct_skips = before.direct_skips;
+        self.indirect_skips = before.indirect_skips;
+    }
+
     /// Count a new event and decide what it makes decidable.
     pub fn insert(&mut self, at: NodeRef, dag: &Dag) {
         self.count(at, dag);

@@ -6,12 +6,16 @@ use std::hash::BuildHasherDefault;
 use bytes::Bytes;
 
 use crate::bits::{Creators, creator};
+use crate::change::{Change, decode_change};
 use crate::committee::Committee;
 use crate::crypto::{HASH_BYTES, blake3};
 use crate::dag::DigestHasher;
 use crate::error::Error;
-use crate::items::{Proposal, Vote, decode_proposal, decode_vote, proposal_id};
+use crate::items::{
+    Proposal, Vote, decode_content, decode_proposal, decode_vote, encode_content, is_changing, proposal_id,
+};
 use crate::order::Orderer;
+use crate::roster::Roster;
 use crate::values::{Delivered, Digest, ItemType, SyncPoint, SyncPointKind};
 
 /// What the digest of a sync point is hashed with.
@@ -25,10 +29,6 @@ pub const MAX_DEADLINE_NS: u64 = 3_600_000_000_000;
 
 /// In the place of an id: nobody had to ask.
 pub const NO_PROPOSAL: Digest = [0; 32];
-
-/// The kinds that a peer may ask for.
-pub const PROPOSABLE: [SyncPointKind; 5] =
-    [SyncPointKind::Session, SyncPointKind::Snapshot, SyncPointKind::Epoch, SyncPointKind::Custom, SyncPointKind::End];
 
 const NOBODY: u16 = 0xFFFF;
 
@@ -48,6 +48,10 @@ pub enum Outcome {
     TooMany = 5,
     /// The session ended first.
     Ended = 6,
+    /// What it changes is not so, or not any more: another change came first (S7).
+    Conflict = 7,
+    /// Its proposer is no member any more.
+    Left = 8,
 }
 
 /// An open proposal and the votes on it, as far as they are delivered.
@@ -63,9 +67,18 @@ pub struct Ballot {
     pub approvals: Creators,
     /// The same.
     pub refusals: Creators,
+    /// None of one that changes nothing, or is none.
+    pub change: Option<Change>,
 }
 
 impl Ballot {
+    /// The ballot on a proposal.
+    #[must_use]
+    pub fn new(id: Digest, proposer: u16, proposal: Proposal, approvals: Creators, refusals: Creators) -> Self {
+        let change = decode_change(proposal.kind, &proposal.change);
+        Self { id, proposer, proposal, approvals, refusals, change }
+    }
+
     /// Whether a vote of this creator is counted; of several the first one is.
     #[must_use]
     pub fn voted(&self, by: usize) -> bool {
@@ -84,12 +97,23 @@ struct Closed {
 #[derive(Debug)]
 pub struct Epoch {
     committee: Committee,
+    /// Without one nothing can change.
+    roster: Option<Roster>,
+    /// Of the epoch.
+    number: u32,
     /// Of the newest sync point.
     pub epoch_index: u64,
     /// Of the session that goes on.
     pub session_id: Digest,
     /// Nothing is delivered any more (S4).
     pub is_ended: bool,
+    /// Ends the epoch: nothing is delivered behind it in this one (S4).
+    pub fence: Option<SyncPoint>,
+    /// The order hash before that.
+    pub before_fence: Digest,
+    /// That of the epoch behind the fence.
+    pub next_roster: Option<Roster>,
+    network_id: Digest,
     /// By id, in the order of delivery.
     open: InOrder<Ballot>,
     epoch_ns: u64,
@@ -106,14 +130,26 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    /// Nothing was proposed yet.
+    /// Nothing was proposed yet in the epoch with a number; `network_id` is the id of the first one.
     #[must_use]
-    pub fn new(committee: Committee, epoch_ns: u64) -> Self {
+    pub fn new(
+        committee: Committee,
+        epoch_ns: u64,
+        roster: Option<Roster>,
+        number: u32,
+        network_id: Option<Digest>,
+    ) -> Self {
         Self {
             epoch_index: 0,
             session_id: committee.epoch_id,
+            network_id: network_id.unwrap_or(committee.epoch_id),
             committee,
+            number,
             is_ended: false,
+            fence: None,
+            before_fence: [0; 32],
+            next_roster: roster.clone(),
+            roster,
             open: InOrder::default(),
             epoch_ns,
             beat_from: 0,
@@ -129,6 +165,12 @@ impl Epoch {
     #[must_use]
     pub fn proposals(&self) -> usize {
         self.open.len()
+    }
+
+    /// Whether nothing is delivered any more in this epoch (S4).
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.is_ended || self.fence.is_some()
     }
 
     /// Count what a delivered event says (S1).
@@ -162,11 +204,20 @@ impl Epoch {
                 self.finish(&id, Outcome::Ended);
                 continue;
             }
+            if self.fence.is_some() {
+                self.adopted.push(id); // in the next epoch, if it still applies then
+                continue;
+            }
+            let change = self.open.get(&id).and_then(|ballot| ballot.change.as_ref());
+            if change.is_some_and(|change| !self.applies(change)) {
+                self.finish(&id, Outcome::Conflict); // S7
+                continue;
+            }
             let ballot = self.finish(&id, Outcome::Adopted);
             points.push(self.emit(round, orderer, Some(&ballot)));
         }
         let due = self.beat_from > 0 && orderer.consensus_at >= self.beat_from.saturating_add(self.epoch_ns);
-        if due && !self.is_ended {
+        if due && !self.is_closed() {
             points.push(self.emit(round, orderer, None)); // S5
         }
         if self.is_ended {
@@ -175,6 +226,34 @@ impl Epoch {
             }
         }
         points
+    }
+
+    /// What goes on behind the fence, in an epoch with the next roster and its committee (S4).
+    ///
+    /// Open proposals go over with their votes, by members; those of a member that left end.
+    #[must_use]
+    pub fn next_epoch(&self, committee: Committee, epoch_ns: u64) -> Self {
+        let roster = self.next_roster.clone();
+        assert!(roster.is_some(), "nothing ends this epoch");
+        let mut after = Self::new(committee, epoch_ns, roster, self.number + 1, Some(self.network_id));
+        (after.epoch_index, after.session_id, after.beat_from) = (self.epoch_index, self.session_id, self.beat_from);
+        let places = self.places(&after);
+        for (id, ballot) in self.open.iter() {
+            let Some(&proposer) = places.get(&ballot.proposer) else {
+                after.closed.push((*id, Outcome::Left));
+                continue;
+            };
+            let (approvals, refusals) = (moved(ballot.approvals, &places), moved(ballot.refusals, &places));
+            after.open.insert(*id, Ballot { proposer, approvals, refusals, ..ballot.clone() });
+        }
+        for (id, closed) in self.remembered.iter() {
+            if let Some(&proposer) = places.get(&closed.proposer) {
+                after.remembered.insert(*id, Closed { proposer, deadline: closed.deadline });
+            }
+        }
+        after.recount();
+        after.changed = true;
+        after
     }
 
     /// Proposals that were opened, since they were taken last.
@@ -212,8 +291,9 @@ impl Epoch {
             out.push(proposal.kind);
             out.extend(proposal.deadline.to_le_bytes());
             out.extend(proposal.salt.to_le_bytes());
-            out.extend((proposal.metadata.len() as u32).to_le_bytes());
-            out.extend(&proposal.metadata);
+            let content = encode_content(proposal.kind, &proposal.change, &proposal.metadata);
+            out.extend((content.len() as u32).to_le_bytes());
+            out.extend(content);
         }
         for (id, closed) in self.remembered.iter() {
             out.extend(id);
@@ -228,12 +308,12 @@ impl Epoch {
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn restore(&mut self, state: &Bytes) -> Result<(), Error> {
-        let cut = || Error::Corrupt("the state of proposals and votes is cut off".into());
-        let left = self.decode(state).ok_or_else(cut)?;
+        let left = self.decode(state)?;
         if left > 0 {
             return Err(Error::Corrupt("the state of proposals and votes is longer than it says".into()));
         }
         self.opened = self.open.iter().map(|(id, _)| (*id, None)).collect();
+        self.recount();
         Ok(())
     }
 
@@ -241,24 +321,81 @@ impl Epoch {
 
     fn propose(&mut self, by: u16, body: &Bytes, now: u64) {
         let Some(proposal) = decode_proposal(body) else { return };
-        let id = proposal_id(&self.committee.epoch_id, by, body);
+        let id = proposal_id(&self.network_id, self.number_of(by), body);
         if self.open.get(&id).is_some() || self.remembered.get(&id).is_some() {
             return;
         }
-        if proposal.deadline <= now {
+        let late = proposal.deadline > now + MAX_DEADLINE_NS;
+        // What is open must not keep the frame in memory that brought it.
+        let [metadata, change] = [&proposal.metadata, &proposal.change].map(|part| Bytes::copy_from_slice(part));
+        let ballot = Ballot::new(id, by, Proposal { metadata, change, ..proposal }, 0, 0);
+        if ballot.proposal.deadline <= now {
             self.closed.push((id, Outcome::Expired));
-        } else if !is_proposable(proposal.kind) || proposal.deadline > now + MAX_DEADLINE_NS {
+        } else if !self.is_valid(&ballot) || late {
             self.closed.push((id, Outcome::Invalid));
         } else if self.count_of(by, now) >= MAX_PROPOSALS {
             self.closed.push((id, Outcome::TooMany));
+        } else if ballot.change.as_ref().is_some_and(|change| !self.applies(change)) {
+            // Remembered, or the same item once more could open what its proposer was told is rejected.
+            self.remembered.insert(id, Closed { proposer: by, deadline: ballot.proposal.deadline });
+            self.changed = true;
+            self.closed.push((id, Outcome::Conflict));
         } else {
             self.changed = true;
-            // What is open must not keep the frame in memory that brought it.
-            let proposal = Proposal { metadata: Bytes::copy_from_slice(&proposal.metadata), ..proposal };
-            self.open.insert(id, Ballot { id, proposer: by, proposal, approvals: 0, refusals: 0 });
+            self.open.insert(id, ballot);
             self.opened.push((id, None));
             self.vote(by, Vote { proposal: id, approves: true }); // who asks, agrees
         }
+    }
+
+    /// Whether there can be a sync point like this, asked for by this peer.
+    fn is_valid(&self, ballot: &Ballot) -> bool {
+        let kind = ballot.proposal.kind;
+        if !is_changing(kind) {
+            return (SyncPointKind::Session as u8..=SyncPointKind::End as u8).contains(&kind);
+        }
+        if self.roster.is_none() {
+            return false;
+        }
+        match &ballot.change {
+            // Nobody gives another one a key.
+            Some(Change::Rotate(rotate)) => rotate.old == self.committee.members[ballot.proposer as usize].public,
+            change => change.is_some(),
+        }
+    }
+
+    /// Whether a change is one, of the members and settings that hold (S7).
+    fn applies(&self, change: &Change) -> bool {
+        self.roster.as_ref().is_some_and(|roster| roster.change(change).is_some())
+    }
+
+    /// The number at the seam of a creator.
+    fn number_of(&self, by: u16) -> u16 {
+        let of = |roster: &Roster| roster.seat_of(&self.committee.members[by as usize].public).map(|seat| seat.number);
+        self.roster.as_ref().and_then(of).map_or(by, |number| number as u16)
+    }
+
+    /// The creators of this epoch that are some in the next one, and which ones.
+    fn places(&self, after: &Self) -> BTreeMap<u16, u16> {
+        let creators = |epoch: &Self| 0..epoch.committee.n as u16;
+        let numbers: BTreeMap<u16, u16> = creators(after).map(|creator| (after.number_of(creator), creator)).collect();
+        creators(self)
+            .filter_map(|creator| numbers.get(&self.number_of(creator)).map(|&place| (creator, place)))
+            .collect()
+    }
+
+    /// Decide what is decided by the thresholds of this epoch already, in the order of delivery.
+    ///
+    /// A restart knows no other order: so what was adopted behind a fence goes by it as well.
+    fn recount(&mut self) {
+        let (q, f) = (self.committee.q, self.committee.f);
+        let has_quorum = |ballot: &Ballot| ballot.approvals.count_ones() as usize >= q;
+        let refused = self.open.iter().filter(|(_, ballot)| ballot.refusals.count_ones() as usize > f);
+        let refused: Vec<Digest> = refused.filter(|(_, ballot)| !has_quorum(ballot)).map(|(id, _)| *id).collect();
+        for id in refused {
+            self.finish(&id, Outcome::Refused);
+        }
+        self.adopted = self.open.iter().filter(|(_, ballot)| has_quorum(ballot)).map(|(id, _)| *id).collect();
     }
 
     fn vote(&mut self, by: u16, vote: Vote) {
@@ -318,7 +455,9 @@ impl Epoch {
         let (id, proposer) = ballot.map_or((NO_PROPOSAL, None), |ballot| (ballot.id, Some(ballot.proposer)));
         let (metadata, approvals) =
             ballot.map_or((Bytes::new(), 0), |ballot| (ballot.proposal.metadata.clone(), ballot.approvals));
-        let digest = sync_point_digest(kind, self.epoch_index, &id, proposer, approvals, &metadata);
+        let change = ballot.map_or(Bytes::new(), |ballot| ballot.proposal.change.clone());
+        let digest = sync_point_digest(kind, self.epoch_index, &id, proposer, approvals, &metadata, &change);
+        let before = orderer.order_hash;
         let index = orderer.place(&digest, 0);
         if kind == SyncPointKind::Session as u8 {
             self.session_id = blake3(&[DOMAIN_SESSION, &orderer.order_hash].concat());
@@ -327,7 +466,7 @@ impl Epoch {
         } else if kind == SyncPointKind::End as u8 {
             self.is_ended = true;
         }
-        SyncPoint {
+        let point = SyncPoint {
             kind,
             metadata,
             proposal: id,
@@ -340,11 +479,19 @@ impl Epoch {
             consensus_at: orderer.consensus_at,
             order_hash: orderer.order_hash,
             closed_by: round,
+            change,
+            epoch: self.number,
+        };
+        if let Some(change) = ballot.and_then(|ballot| ballot.change.as_ref()) {
+            let roster = self.roster.as_ref().expect("nothing can change without a roster");
+            self.next_roster = roster.change(change);
+            (self.fence, self.before_fence) = (Some(point.clone()), before);
         }
+        point
     }
 
-    /// How many bytes are left behind the state, None when it is cut off.
-    fn decode(&mut self, state: &Bytes) -> Option<usize> {
+    /// How many bytes are left behind the state.
+    fn decode(&mut self, state: &Bytes) -> Result<usize, Error> {
         let mut rest = &state[..];
         self.epoch_index = u64::from_le_bytes(next(&mut rest)?);
         self.session_id = next(&mut rest)?;
@@ -361,10 +508,15 @@ impl Epoch {
             let deadline = u64::from_le_bytes(next(&mut rest)?);
             let salt = u64::from_le_bytes(next(&mut rest)?);
             let size = u32::from_le_bytes(next(&mut rest)?) as usize;
-            let (metadata, after) = rest.split_at_checked(size)?;
+            let (content, after) = rest.split_at_checked(size).ok_or_else(cut)?;
             rest = after;
-            let proposal = Proposal { kind, deadline, salt, metadata: state.slice_ref(metadata) };
-            self.open.insert(id, Ballot { id, proposer, proposal, approvals, refusals });
+            let Some((change, metadata)) = decode_content(kind, content) else {
+                let text = "the state of proposals and votes holds a proposal that is none";
+                return Err(Error::Corrupt(text.into()));
+            };
+            let (metadata, change) = (state.slice_ref(metadata), state.slice_ref(change));
+            let proposal = Proposal { kind, deadline, salt, metadata, change };
+            self.open.insert(id, Ballot::new(id, proposer, proposal, approvals, refusals));
         }
         for _ in 0..closed {
             let id: Digest = next(&mut rest)?;
@@ -372,7 +524,7 @@ impl Epoch {
             let deadline = u64::from_le_bytes(next(&mut rest)?);
             self.remembered.insert(id, Closed { proposer, deadline });
         }
-        Some(rest.len())
+        Ok(rest.len())
     }
 }
 
@@ -385,6 +537,7 @@ pub fn sync_point_digest(
     proposer: Option<u16>,
     approvals: Creators,
     metadata: &[u8],
+    change: &[u8],
 ) -> Digest {
     let mut data = DOMAIN_SYNC_POINT.to_vec();
     data.push(kind);
@@ -392,19 +545,25 @@ pub fn sync_point_digest(
     data.extend(proposal);
     data.extend(proposer.unwrap_or(NOBODY).to_le_bytes());
     data.extend(approvals.to_le_bytes());
-    data.extend(metadata);
+    data.extend(encode_content(kind, change, metadata));
     blake3(&data)
 }
 
-fn is_proposable(kind: u8) -> bool {
-    PROPOSABLE.iter().any(|&proposable| proposable as u8 == kind)
+/// The same members as creators of the next epoch.
+fn moved(creators: Creators, places: &BTreeMap<u16, u16>) -> Creators {
+    let moved = places.iter().filter(|&(&by, _)| creators & creator(by as usize) != 0);
+    moved.fold(0, |set, (_, &place)| set | creator(place as usize))
 }
 
-/// The next bytes of a state, None where it ends before.
-fn next<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (bytes, after) = rest.split_first_chunk()?;
+/// The next bytes of a state.
+fn next<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Error> {
+    let (bytes, after) = rest.split_first_chunk().ok_or_else(cut)?;
     *rest = after;
-    Some(*bytes)
+    Ok(*bytes)
+}
+
+fn cut() -> Error {
+    Error::Corrupt("the state of proposals and votes is cut off".into())
 }
 
 /// Values by id that are gone through in the order in which they came in.

@@ -39,6 +39,8 @@ pub struct Exchange {
     /// What we know of our own past.
     pub recovery: Recovery,
     n: usize,
+    /// Its number.
+    epoch: u32,
     local: Local,
     gc_depth: u64,
     observes: bool,
@@ -47,14 +49,15 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Nothing was heard yet.
+    /// Nothing was heard yet in the epoch with a number.
     #[must_use]
-    pub fn new(network: &Network, committee: &Committee, local: &Local, own: usize) -> Self {
+    pub fn new(network: &Network, committee: &Committee, local: &Local, own: usize, epoch: u32) -> Self {
         Self {
             fetcher: Fetcher::new(committee, own, local.pool_bytes_per_sender),
             server: Server::new(committee, network.gc_depth),
             recovery: Recovery::new(committee, own, network.gc_depth),
             n: committee.n,
+            epoch,
             local: local.clone(),
             gc_depth: network.gc_depth,
             observes: own >= committee.n,
@@ -65,7 +68,12 @@ impl Exchange {
     /// A link is up: say how far we are.
     pub fn connected(&mut self, peer: usize, desk: &mut Desk<'_>) {
         self.fetcher.connected(peer);
-        desk.send_frontier(FrameType::Frontier, peer);
+        self.tell(peer, desk);
+    }
+
+    /// Say how far we are.
+    pub fn tell(&self, peer: usize, desk: &mut Desk<'_>) {
+        self.send_frontier(FrameType::Frontier, peer, desk);
     }
 
     /// Take a REQUEST, FRONTIER or PULL frame.
@@ -79,14 +87,27 @@ impl Exchange {
             desk.send_events(peer, &events);
             return Ok(());
         }
+        if wire::epoch_of_frontier(frame)? > self.epoch {
+            self.pull(peer, desk); // it is through with this epoch: what it has of that leads there
+            return Ok(());
+        }
         let theirs = wire::decode_frontier(frame, self.n)?;
         self.frontier(peer, &theirs, kind == FrameType::Pull, desk)
+    }
+
+    /// Answer a pull for this epoch, which is over (S4).
+    ///
+    /// # Errors
+    /// The reason why it is not answered.
+    pub fn answer(&mut self, peer: usize, frame: &[u8], desk: &mut Desk<'_>) -> Result<(), Reject> {
+        let theirs = wire::decode_frontier(frame, self.n)?;
+        self.give(peer, &theirs, desk)
     }
 
     /// Ask a peer for all that it has above our frontier, unless it is asked already.
     pub fn pull(&mut self, peer: usize, desk: &mut Desk<'_>) {
         if self.fetcher.pull(peer, desk.now) {
-            desk.send_frontier(FrameType::Pull, peer);
+            self.send_frontier(FrameType::Pull, peer, desk);
         }
     }
 
@@ -111,14 +132,14 @@ impl Exchange {
             // frames were lost, or too few peers are linked
             self.quiet_since = desk.now;
             if certain {
-                let frame = wire::encode_frontier(FrameType::Frontier, &desk.dag.frontier);
+                let frame = self.encoded(FrameType::Frontier, desk.dag);
                 desk.outputs.push(Output::Broadcast { frame });
             } else {
                 let mut unheard: Vec<usize> = self.fetcher.linked.clone();
                 unheard.retain(|&peer| peer < self.n && !self.recovery.is_heard(peer, desk.dag));
                 unheard.sort_unstable();
                 for peer in unheard {
-                    desk.send_frontier(FrameType::Pull, peer); // whoever is pulled from says how far it is
+                    self.send_frontier(FrameType::Pull, peer, desk); // whoever is pulled from says how far it is
                 }
             }
         }
@@ -145,22 +166,22 @@ impl Exchange {
             self.pull(peer, desk);
         }
         if pull {
-            return self.answer(peer, theirs, desk);
+            return self.give(peer, theirs, desk);
         }
         if !behind && ahead {
-            desk.send_frontier(FrameType::Frontier, peer);
+            self.send_frontier(FrameType::Frontier, peer, desk);
         }
         Ok(())
     }
 
     /// Answer a pull, from the store where we have dropped what comes next.
-    fn answer(&mut self, peer: usize, theirs: &[u64], desk: &mut Desk<'_>) -> Result<(), Reject> {
+    fn give(&mut self, peer: usize, theirs: &[u64], desk: &mut Desk<'_>) -> Result<(), Reject> {
         let first = self.server.stored_from(theirs, desk.dag).filter(|_| self.local.stores);
-        let last = wire::encode_frontier(FrameType::Frontier, &desk.dag.frontier);
+        let last = self.encoded(FrameType::Frontier, desk.dag);
         if let Some(first) = first {
-            self.server.charge(peer, desk.now)?;
-            let (frontier, most) = (theirs.to_vec(), Server::BYTES_PER_PULL);
-            desk.outputs.push(Output::SendStored { peer, first, frontier, most, last });
+            self.server.budget.charge(peer, desk.now)?;
+            let (epoch, frontier, most) = (self.epoch, theirs.to_vec(), Server::BYTES_PER_PULL);
+            desk.outputs.push(Output::SendStored { peer, epoch, first, frontier, most, last });
         } else {
             let events = self.server.above(peer, theirs, desk.now, desk.dag)?;
             desk.send_events(peer, &events);
@@ -168,16 +189,20 @@ impl Exchange {
         }
         Ok(())
     }
+
+    fn send_frontier(&self, kind: FrameType, peer: usize, desk: &mut Desk<'_>) {
+        let frame = self.encoded(kind, desk.dag);
+        desk.outputs.push(Output::Send { peer, frame });
+    }
+
+    fn encoded(&self, kind: FrameType, dag: &Dag) -> Bytes {
+        wire::encode_frontier(kind, &dag.frontier, self.epoch)
+    }
 }
 
 impl Desk<'_> {
     fn send_events(&mut self, peer: usize, events: &[Arc<Event>]) {
         let frames = events.iter().map(|event| Output::Send { peer, frame: event.frame().clone() });
         self.outputs.extend(frames);
-    }
-
-    fn send_frontier(&mut self, kind: FrameType, peer: usize) {
-        let frame = wire::encode_frontier(kind, &self.dag.frontier);
-        self.outputs.push(Output::Send { peer, frame });
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::ops::SubAssign;
 use std::sync::Arc;
 
 use crate::committee::Committee;
@@ -72,9 +73,9 @@ pub struct Fetcher {
     /// When to ask for a want.
     due: BinaryHeap<Reverse<(u64, Digest)>>,
     /// Per sender, in the pool.
-    bytes: Vec<u64>,
+    bytes: BTreeMap<usize, u64>,
     /// Per sender, parents that its waiting events miss.
-    missing: Vec<usize>,
+    missing: BTreeMap<usize, usize>,
     /// (round, creator, sender) -> waiting events.
     slots: BTreeMap<(u64, u16, usize), usize>,
     refused: Refused,
@@ -96,7 +97,6 @@ impl Fetcher {
     /// An empty pool.
     #[must_use]
     pub fn new(committee: &Committee, own: usize, pool_bytes_per_sender: u64) -> Self {
-        let peers = committee.n + committee.observers.len();
         Self {
             own,
             n: committee.n,
@@ -105,8 +105,8 @@ impl Fetcher {
             waiting: BTreeMap::new(),
             wants: BTreeMap::new(),
             due: BinaryHeap::new(),
-            bytes: vec![0; peers],
-            missing: vec![0; peers],
+            bytes: BTreeMap::new(),
+            missing: BTreeMap::new(),
             slots: BTreeMap::new(),
             refused: Refused::default(),
             pulls: BTreeMap::new(),
@@ -133,7 +133,7 @@ impl Fetcher {
     /// Bytes of events that wait.
     #[must_use]
     pub fn waiting_bytes(&self) -> u64 {
-        self.bytes.iter().sum()
+        self.bytes.values().sum()
     }
 
     /// Events that are missing.
@@ -177,8 +177,8 @@ impl Fetcher {
         if sender != self.own && !self.make_room(&event, sender, missing.len()) {
             return Err(Reject::PoolFull);
         }
-        self.bytes[sender] += event.size() as u64;
-        self.missing[sender] += missing.len();
+        *self.bytes.entry(sender).or_default() += event.size() as u64;
+        *self.missing.entry(sender).or_default() += missing.len();
         *self.slots.entry((event.round, event.creator, sender)).or_default() += 1;
         for &digest in &missing {
             let want = self.wants.entry(digest).or_insert_with(|| {
@@ -204,7 +204,7 @@ impl Fetcher {
         for child in want.children {
             let Some(waiting) = self.waiting.get_mut(&child) else { continue };
             waiting.missing.remove(digest);
-            self.missing[waiting.sender] -= 1;
+            less(&mut self.missing, waiting.sender, 1);
             if waiting.missing.is_empty() {
                 let waiting = self.remove(&child);
                 ready.push((waiting.event, waiting.sender));
@@ -251,7 +251,8 @@ impl Fetcher {
         let size = event.size() as u64;
         let fits =
             |bytes: u64, parents: usize| (bytes == 0 || bytes + size <= self.limit) && parents + missing <= MAX_MISSING;
-        let (mut bytes, mut parents) = (self.bytes[sender], self.missing[sender]);
+        let mut bytes = self.bytes.get(&sender).copied().unwrap_or(0);
+        let mut parents = self.missing.get(&sender).copied().unwrap_or(0);
         if fits(bytes, parents) {
             return true;
         }
@@ -280,8 +281,8 @@ impl Fetcher {
     fn remove(&mut self, digest: &Digest) -> Waiting {
         let waiting = self.waiting.remove(digest).expect("it waits");
         let event = &waiting.event;
-        self.bytes[waiting.sender] -= event.size() as u64;
-        self.missing[waiting.sender] -= waiting.missing.len();
+        less(&mut self.bytes, waiting.sender, event.size() as u64);
+        less(&mut self.missing, waiting.sender, waiting.missing.len());
         let slot = (event.round, event.creator, waiting.sender);
         let count = self.slots.get_mut(&slot).expect("it was counted");
         *count -= 1;
@@ -394,6 +395,11 @@ impl Fetcher {
     }
 }
 
+/// So much less is counted of a sender.
+fn less<N: SubAssign>(counts: &mut BTreeMap<usize, N>, sender: usize, by: N) {
+    *counts.get_mut(&sender).expect("it was counted") -= by;
+}
+
 /// Its sender first, then who referred to it, then anyone (F1); after the members one observer (Q4).
 fn whom(want: &Want, linked: &[usize], n: usize) -> Option<usize> {
     let hinted = want.hints.iter().filter(|peer| linked.contains(peer));
@@ -420,23 +426,61 @@ fn members_in(linked: &[usize], n: usize) -> usize {
     linked.iter().filter(|&&peer| peer < n).count()
 }
 
+/// Bytes that each peer may make us send.
+#[derive(Debug, Default)]
+pub struct Budget {
+    /// Peer -> what it has, and when that was filled up, in ns.
+    accounts: BTreeMap<usize, (u64, u64)>,
+}
+
+impl Budget {
+    /// At once ...
+    pub const BYTES: u64 = 16 * 1024 * 1024;
+    /// ... and so much more per millisecond.
+    pub const BYTES_PER_MS: u64 = 64 * 1024;
+
+    /// What a peer has, as it has grown until now.
+    pub fn left(&mut self, peer: usize, now: u64) -> u64 {
+        let (left, filled_at) = self.accounts.entry(peer).or_insert((Self::BYTES, 0));
+        let grown = (now - *filled_at) / MS * Self::BYTES_PER_MS;
+        if grown > 0 {
+            *filled_at = now;
+        }
+        *left = (*left + grown).min(Self::BYTES);
+        *left
+    }
+
+    /// Take some of it, not more than it has.
+    pub fn spend(&mut self, peer: usize, bytes: u64) {
+        let (left, _) = self.accounts.get_mut(&peer).expect("it was asked for what it has");
+        *left -= bytes;
+    }
+
+    /// Take an answer that the store gives off it.
+    ///
+    /// # Errors
+    /// [`Reject::Busy`].
+    pub fn charge(&mut self, peer: usize, now: u64) -> Result<(), Reject> {
+        if self.left(peer, now) < Server::STORED_BYTES {
+            return Err(Reject::Busy);
+        }
+        self.spend(peer, Server::STORED_BYTES);
+        Ok(())
+    }
+}
+
 /// Answers to other peers' requests, within a byte budget for each of them (F1).
 #[derive(Debug)]
 pub struct Server {
+    /// What each peer may still get.
+    pub budget: Budget,
     q: usize,
     gc_depth: u64,
-    budget: Vec<u64>,
-    /// ns.
-    filled_at: Vec<u64>,
 }
 
 impl Server {
     /// The first event is sent whatever its size.
     pub const BYTES_PER_PULL: u64 = 1024 * 1024;
-    /// At once ...
-    pub const BUDGET_BYTES: u64 = 16 * 1024 * 1024;
-    /// ... and so much more per millisecond.
-    pub const BUDGET_BYTES_PER_MS: u64 = 64 * 1024;
     /// For an answer of the store, which keeps the disk from what is to be written.
     pub const STORED_BYTES: u64 = 4 * Self::BYTES_PER_PULL;
     /// For an event that a pull makes us look at and is not sent: that takes time as well.
@@ -445,8 +489,7 @@ impl Server {
     /// Full budgets for all peers.
     #[must_use]
     pub fn new(committee: &Committee, gc_depth: u64) -> Self {
-        let peers = committee.n + committee.observers.len();
-        Self { q: committee.q, gc_depth, budget: vec![Self::BUDGET_BYTES; peers], filled_at: vec![0; peers] }
+        Self { budget: Budget::default(), q: committee.q, gc_depth }
     }
 
     /// The events of a REQUEST that we have.
@@ -469,7 +512,8 @@ impl Server {
     /// # Errors
     /// [`Reject::Busy`].
     pub fn above(&mut self, peer: usize, frontier: &[u64], now: u64, dag: &Dag) -> Result<Vec<Arc<Event>>, Reject> {
-        let nodes = (lowest(frontier, dag).max(dag.floor) + 1..=dag.top).flat_map(|round| &dag.row(round).nodes);
+        let nodes = (lowest(frontier, &dag.frontier, dag.top).max(dag.floor) + 1..=dag.top)
+            .flat_map(|round| &dag.row(round).nodes);
         let mut size = 0;
         let events = nodes.map_while(|node| {
             if node.event.round <= frontier[node.creator as usize] {
@@ -486,24 +530,10 @@ impl Server {
     }
 
     /// From which round on the answer to a pull begins below what is in memory; None when it does not.
-    ///
-    /// Whoever has q events of a round needs nothing `gc_depth` below it any more (V3).
     #[must_use]
     pub fn stored_from(&self, frontier: &[u64], dag: &Dag) -> Option<u64> {
-        let mut rounds = frontier.to_vec();
-        rounds.sort_unstable_by_key(|&round| Reverse(round));
-        let first = lowest(frontier, dag).max(rounds[self.q - 1].saturating_sub(self.gc_depth)) + 1;
+        let first = first_needed(frontier, &dag.frontier, dag.top, self.q, self.gc_depth);
         (first <= dag.floor).then_some(first)
-    }
-
-    /// Take an answer that the store gives off the peer's budget.
-    ///
-    /// # Errors
-    /// [`Reject::Busy`].
-    pub fn charge(&mut self, peer: usize, now: u64) -> Result<(), Reject> {
-        let left = self.left(peer, now);
-        self.budget[peer] = left.checked_sub(Self::STORED_BYTES).ok_or(Reject::Busy)?;
-        Ok(())
     }
 
     /// The events of these until the budget is used up, None for each one passed over; nothing is looked at beyond.
@@ -513,37 +543,37 @@ impl Server {
         nodes: impl Iterator<Item = Option<&'a Arc<Event>>>,
         now: u64,
     ) -> Result<Vec<Arc<Event>>, Reject> {
-        let mut left = self.left(peer, now);
+        let left = self.budget.left(peer, now);
         let mut events = Vec::new();
-        let mut busy = false;
+        let (mut spent, mut busy) = (0, false);
         for event in nodes {
             let cost = event.map_or(Self::PASSED_BYTES, |event| event.size() as u64);
-            if cost > left {
+            if cost > left - spent {
                 busy = events.is_empty();
                 break;
             }
-            left -= cost;
+            spent += cost;
             events.extend(event.cloned());
         }
-        self.budget[peer] = left;
+        self.budget.spend(peer, spent);
         if busy { Err(Reject::Busy) } else { Ok(events) }
-    }
-
-    /// The budget of a peer as it has grown until now.
-    fn left(&mut self, peer: usize, now: u64) -> u64 {
-        let grown = (now - self.filled_at[peer]) / MS * Self::BUDGET_BYTES_PER_MS;
-        if grown > 0 {
-            self.filled_at[peer] = now;
-        }
-        self.budget[peer] = (self.budget[peer] + grown).min(Self::BUDGET_BYTES);
-        self.budget[peer]
     }
 }
 
-/// The lowest round of a creator of whom we have more than a peer with this frontier.
-fn lowest(frontier: &[u64], dag: &Dag) -> u64 {
-    let behind = frontier.iter().zip(&dag.frontier).filter(|(theirs, ours)| theirs < ours);
-    behind.map(|(&theirs, _)| theirs).min().unwrap_or(dag.top)
+/// The lowest round that a peer with a frontier lacks of what we have up to `top`, and has a use for.
+///
+/// Whoever has q events of a round needs nothing `gc_depth` below it any more (V3).
+#[must_use]
+pub fn first_needed(frontier: &[u64], ours: &[u64], top: u64, q: usize, gc_depth: u64) -> u64 {
+    let mut rounds = frontier.to_vec();
+    rounds.sort_unstable_by_key(|&round| Reverse(round));
+    lowest(frontier, ours, top).max(rounds[q - 1].saturating_sub(gc_depth)) + 1
+}
+
+/// The lowest round of a creator of whom we have more than a peer with this frontier; else `top`.
+fn lowest(frontier: &[u64], ours: &[u64], top: u64) -> u64 {
+    let behind = frontier.iter().zip(ours).filter(|(their, our)| their < our);
+    behind.map(|(&their, _)| their).min().unwrap_or(top)
 }
 
 /// The newest refused events.

@@ -1,9 +1,11 @@
 //! What the runtime tells a machine.
 //!
-//! Peers have numbers: those that order their creator index, 0 to n - 1, observers the numbers from n on (Q4).
+//! Peers have numbers, which they keep as long as they are members: at first those that order their creator index, 0 to
+//! n - 1, and observers the numbers from n on (Q4); whoever joins the lowest that is free then (`roster::Seat`).
 
 use bytes::Bytes;
 
+use crate::crypto::SEED_BYTES;
 use crate::values::Digest;
 
 /// One thing that happened.
@@ -11,10 +13,10 @@ use crate::values::Digest;
 pub enum Input {
     /// The first input: what the store has (J1, J2, R1), nothing for a new peer.
     ///
-    /// The records are, if anything was delivered, a place and the state of proposals and votes there if there is any;
-    /// then events in the order in which they were written, all those of the retained rounds up to the place and
-    /// above, and own ones from the oldest on that was not delivered; then which own ones were delivered before the
-    /// place.
+    /// The records are the beginnings of all epochs after the first; if anything was delivered in the newest epoch, a
+    /// place and the state of proposals and votes there if there is any; then events in the order in which they were
+    /// written: of the newest epoch all those of the retained rounds up to the place and above, and of any epoch own
+    /// ones from the oldest on that was not delivered; then which own ones were delivered before the place.
     Start {
         /// As they were persisted.
         records: Vec<Bytes>,
@@ -56,6 +58,11 @@ pub enum Input {
     Certify {
         /// Of an event or a sync point.
         index: u64,
+    },
+    /// The secret of a key that takes the place of ours in the first epoch whose committee has it (S4).
+    NextKey {
+        /// 32 bytes.
+        seed: [u8; SEED_BYTES],
     },
     /// The records of the Persist with this token are durable now.
     Persisted {

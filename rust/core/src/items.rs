@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
+use crate::change::{CHANGING, MAX_CHANGE_BYTES};
 use crate::crypto::{HASH_BYTES, SIGNATURE_BYTES, blake3};
-use crate::values::Digest;
+use crate::values::{Digest, Item, ItemType};
 
 /// What the id of a proposal is hashed with.
 pub const DOMAIN_PROPOSAL: &[u8] = b"syncpoint/proposal/v1";
@@ -12,7 +13,7 @@ pub const DOMAIN_CHECKPOINT: &[u8] = b"syncpoint/checkpoint/v1";
 /// Bytes of metadata of a proposal.
 pub const MAX_METADATA_BYTES: usize = 8_192;
 
-const PROPOSAL_BYTES: usize = 1 + 8 + 8; // without metadata
+const PROPOSAL_BYTES: usize = 1 + 8 + 8; // without its content
 const VOTE_BYTES: usize = HASH_BYTES + 1;
 const CHECKPOINT_BYTES: usize = 8 + 2 * HASH_BYTES + SIGNATURE_BYTES;
 
@@ -27,6 +28,8 @@ pub struct Proposal {
     pub salt: u64,
     /// Of the proposer's application.
     pub metadata: Bytes,
+    /// Of a kind in [`CHANGING`]: what it changes (`change::encode_change`).
+    pub change: Bytes,
 }
 
 /// What a peer says to a proposal (S1).
@@ -54,11 +57,12 @@ pub struct CheckpointVote {
 /// The body of a PROPOSE item.
 #[must_use]
 pub fn encode_proposal(proposal: &Proposal) -> Bytes {
-    let mut body = Vec::with_capacity(PROPOSAL_BYTES + proposal.metadata.len());
+    let content = encode_content(proposal.kind, &proposal.change, &proposal.metadata);
+    let mut body = Vec::with_capacity(PROPOSAL_BYTES + content.len());
     body.push(proposal.kind);
     body.extend(proposal.deadline.to_le_bytes());
     body.extend(proposal.salt.to_le_bytes());
-    body.extend(&proposal.metadata);
+    body.extend(content);
     body.into()
 }
 
@@ -67,19 +71,42 @@ pub fn encode_proposal(proposal: &Proposal) -> Bytes {
 pub fn decode_proposal(body: &Bytes) -> Option<Proposal> {
     let (kind, rest) = body.split_first()?;
     let (deadline, rest) = rest.split_first_chunk()?;
-    let (salt, metadata) = rest.split_first_chunk()?;
-    (metadata.len() <= MAX_METADATA_BYTES).then(|| Proposal {
+    let (salt, content) = rest.split_first_chunk()?;
+    let (change, metadata) = decode_content(*kind, content)?;
+    Some(Proposal {
         kind: *kind,
         deadline: u64::from_le_bytes(*deadline),
         salt: u64::from_le_bytes(*salt),
         metadata: body.slice_ref(metadata),
+        change: body.slice_ref(change),
     })
 }
 
-/// The id of a creator's proposal, 32 bytes.
+/// What a sync point changes, if it is of a kind that changes something, and the metadata behind it.
 #[must_use]
-pub fn proposal_id(epoch_id: &Digest, creator: u16, body: &[u8]) -> Digest {
-    blake3(&[DOMAIN_PROPOSAL, epoch_id, &creator.to_le_bytes(), body].concat())
+pub fn encode_content(kind: u8, change: &[u8], metadata: &[u8]) -> Vec<u8> {
+    if !is_changing(kind) {
+        return metadata.to_vec();
+    }
+    let size = u16::try_from(change.len()).expect("a change is short");
+    [&size.to_le_bytes(), change, metadata].concat()
+}
+
+/// Change and metadata of a sync point, None when they are none.
+#[must_use]
+pub fn decode_content(kind: u8, data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (mut change, mut metadata) = data.split_at(0);
+    if is_changing(kind) {
+        let (size, rest) = data.split_first_chunk()?;
+        (change, metadata) = rest.split_at_checked(u16::from_le_bytes(*size).into())?;
+    }
+    (change.len() <= MAX_CHANGE_BYTES && metadata.len() <= MAX_METADATA_BYTES).then_some((change, metadata))
+}
+
+/// The id of the proposal of the member with a number, 32 bytes; the same in all epochs of a network.
+#[must_use]
+pub fn proposal_id(network_id: &Digest, number: u16, body: &[u8]) -> Digest {
+    blake3(&[DOMAIN_PROPOSAL, network_id, &number.to_le_bytes(), body].concat())
 }
 
 /// The body of a VOTE item.
@@ -126,4 +153,15 @@ pub fn decode_checkpoint_vote(body: &[u8]) -> Option<CheckpointVote> {
         state_hash: *state_hash,
         signature: rest.try_into().ok()?,
     })
+}
+
+/// Whether an item counts only once it is delivered (S1); what else is said has its effect before.
+#[must_use]
+pub fn is_counted(item: &Item) -> bool {
+    [ItemType::Propose as u16, ItemType::Vote as u16].contains(&item.r#type)
+}
+
+/// Whether sync points of this kind change something.
+pub(crate) fn is_changing(kind: u8) -> bool {
+    CHANGING.iter().any(|&changing| changing as u8 == kind)
 }

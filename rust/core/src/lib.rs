@@ -6,12 +6,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod change;
 pub mod checkpoint;
 pub mod committee;
 pub mod config;
 pub mod crypto;
 pub mod dag;
 pub mod decide;
+pub mod ended;
 pub mod epoch;
 pub mod error;
 pub mod exchange;
@@ -26,9 +28,12 @@ pub mod output;
 pub mod proof;
 pub mod propose;
 pub mod recover;
+pub mod replica;
 pub mod retain;
+pub mod roster;
 pub mod status;
 pub mod timer;
+pub mod transition;
 pub mod values;
 pub mod verify;
 pub mod wire;

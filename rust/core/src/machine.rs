@@ -1,69 +1,52 @@
-//! One running instance of the core: routes inputs to the steps that obey the rules, and holds no rules itself.
+//! One running instance of the core: leads from epoch to epoch, and knows peers by numbers that outlast them (S4).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::bits::{Creators, creator, creators_in};
-use crate::checkpoint::Checkpoints;
 use crate::committee::Committee;
 use crate::config::MachineConfig;
-use crate::crypto::{Signer, blake3};
-use crate::dag::{Dag, NodeRef};
-use crate::decide::Decider;
-use crate::epoch::Epoch;
-use crate::error::{Error, Reject};
-use crate::exchange::{Desk, Exchange};
+use crate::crypto::Signer;
+use crate::ended::EndedEpochs;
+use crate::error::Error;
 use crate::input::Input;
-use crate::items::{Vote, encode_vote};
-use crate::journal::{encode_own_event, encode_peer_event};
-use crate::order::Orderer;
+use crate::journal::{EpochStart, encode_epoch_start, encode_own_event};
 use crate::output::Output;
-use crate::propose::{Poll, Proposer, View};
-use crate::recover::{COPIED, Stored, read_store};
-use crate::retain::Retention;
-use crate::status::Status;
-use crate::timer::Timer;
-use crate::values::{Digest, Event, Item, ItemType, Message, SyncPoint};
-use crate::verify::{PARALLEL_SIGNATURES, check_ancestors, check_form, check_signature, check_signatures};
+use crate::recover::read_store;
+use crate::replica::{Early, Replica};
+use crate::roster::{Roster, next_epoch_id};
+use crate::status::{Status, status_of};
+use crate::transition::{encode_transition, transition_of};
+use crate::values::{Digest, Event};
 use crate::wire::{self, FrameType};
 
-/// Rounds above the top: beyond, whole rounds are pulled rather than single parents.
-pub const PULL_GAP: u64 = 3;
+/// What a halt says of a key that is no member any more.
+pub const REMOVED: &str =
+    "this key is no member any more: a sync point has removed it, and vote_add_node can let it in again";
 
 /// Takes inputs, returns outputs; does no IO and reads no clock (L1).
 pub struct Machine {
     config: MachineConfig,
-    committee: Committee,
+    /// That we may be, the newest last.
+    signers: Vec<Arc<Signer>>,
+    network_id: Digest,
+    ended: EndedEpochs,
+    now: u64,
+    started: bool,
+    /// Our journal has all that we ever signed (R2).
+    whole: bool,
+    token: u64,
+    /// By token: the number of an epoch, and our event in it; None: its beginning.
+    persisting: BTreeMap<u64, (u32, Option<Arc<Event>>)>,
+    /// Those of epochs that are over: of the last one, for peers that are not through with it, and of such in which an
+    /// event of ours is not durable yet.
+    before: Vec<Replica>,
+    /// The index of what was delivered first in this epoch.
+    starts_at: u64,
+    replica: Replica,
     /// Our number.
     pub own: usize,
-    /// We follow and serve, and make no events (Q4).
-    observes: bool,
-    now: u64,
-    dag: Dag,
-    decider: Decider,
-    orderer: Orderer,
-    timer: Timer,
-    proposer: Proposer,
-    epoch: Epoch,
-    checkpoints: Checkpoints,
-    exchange: Exchange,
-    retention: Retention,
-    outputs: Vec<Output>,
-    /// Records of what others sent.
-    accepted: Vec<Bytes>,
-    rejects: BTreeMap<Reject, u64>,
-    equivocators: Creators,
-    started: bool,
-    halted: Option<String>,
-    persisting: Option<(u64, Arc<Event>)>,
-    token: u64,
-    /// Since the queue was reported last.
-    submitted: bool,
-    queued: (usize, usize),
-    /// ns, when to ask the proposer again.
-    propose_at: Option<u64>,
 }
 
 impl Machine {
@@ -73,37 +56,30 @@ impl Machine {
     /// [`Error::Argument`] for a network or a committee that cannot be, or one without our key.
     pub fn new(config: MachineConfig) -> Result<Self, Error> {
         config.network.check()?;
-        let signer = Arc::new(Signer::new(&config.seed, config.signatures));
+        let seeds = std::iter::once(&config.seed).chain(&config.next_seed);
+        let signers: Vec<_> = seeds.map(|seed| Arc::new(Signer::new(seed, config.signatures))).collect();
+        let roster = Roster::first(config.network.clone(), &config.members);
+        // A caller's mistakes are said in its words, those of the committee.
         let committee = Committee::genesis(&config.network, &config.members, config.signatures)?;
-        let Some(own) = committee.number(&signer.public()) else {
+        let network_id = committee.epoch_id;
+        let key = signer_in(&roster, &signers);
+        let replica = Self::make_replica(&config, roster, committee, network_id, 0, key);
+        if !replica.is_member && !config.joins {
             return Err(Error::Argument("our own key is not in the committee".into()));
-        };
-        let (n, network, local) = (committee.n, &config.network, &config.local);
+        }
         Ok(Self {
-            own,
-            observes: own >= n,
+            signers,
+            network_id,
+            ended: EndedEpochs::new(&config.local),
             now: 0,
-            dag: Dag::new(n),
-            decider: Decider::new(committee.clone(), network.rule),
-            orderer: Orderer::new(committee.clone(), network.order, network.gc_depth),
-            timer: Timer::new(&committee, own),
-            checkpoints: Checkpoints::new(committee.clone(), own, Arc::clone(&signer)),
-            proposer: Proposer::new(network.clone(), committee.clone(), local.clone(), own, signer, config.entropy),
-            epoch: Epoch::new(committee.clone(), network.epoch_ms * 1_000_000),
-            exchange: Exchange::new(network, &committee, local, own),
-            retention: Retention::new(network, local, n),
-            outputs: Vec::new(),
-            accepted: Vec::new(),
-            rejects: BTreeMap::new(),
-            equivocators: 0,
             started: false,
-            halted: None,
-            persisting: None,
+            whole: true,
             token: 0,
-            submitted: false,
-            queued: (0, 0),
-            propose_at: None,
-            committee,
+            persisting: BTreeMap::new(),
+            before: Vec::new(),
+            starts_at: 0,
+            own: replica.peers.number_of(replica.own),
+            replica,
             config,
         })
     }
@@ -117,535 +93,267 @@ impl Machine {
     pub fn step(&mut self, now: u64, inputs: Vec<Input>) -> Result<Vec<Output>, Error> {
         assert!(now >= self.now, "time went back");
         self.now = now;
-        let mut early = self.check_early(&inputs);
+        let mut outputs = Vec::new();
+        let mut early = self.replica.check_early(&inputs);
         for input in inputs {
-            self.route(input, &mut early)?;
+            self.route(input, &mut early, &mut outputs)?;
         }
-        if !self.accepted.is_empty() {
-            // To be written before anything that follows from it (J2).
-            let records = std::mem::take(&mut self.accepted);
-            self.outputs.push(Output::Write { records });
+        self.replica.close(now);
+        drain(&mut self.replica, &mut outputs);
+        self.follow(&mut outputs)?;
+        let made = if self.started { self.replica.propose() } else { None };
+        if let Some(made) = made {
+            let record = encode_own_event(made.event.frame(), &made.taken_over);
+            outputs.push(self.persist(record, Some(made.event)));
         }
-        self.close_rounds();
-        self.tell();
-        self.propose();
-        let due = self.fetch();
-        if let Some(at) = self.propose_at.into_iter().chain(due).min() {
-            self.outputs.push(Output::Wake { at: at.max(self.now) });
+        self.replica.report();
+        let due = if self.started { self.replica.fetch() } else { None };
+        drain(&mut self.replica, &mut outputs);
+        if let Some(at) = due {
+            outputs.push(Output::Wake { at: at.max(now) });
         }
-        Ok(std::mem::take(&mut self.outputs))
+        Ok(outputs)
     }
 
     /// A snapshot for people and metrics.
     #[must_use]
     pub fn status(&self) -> Status {
-        let (proposer, fetcher, orderer, decider) =
-            (&self.proposer, &self.exchange.fetcher, &self.orderer, &self.decider);
-        let mut linked = fetcher.linked.clone();
-        linked.sort_unstable();
-        Status {
-            creator: (!self.observes).then_some(self.own),
-            peers: self.committee.n,
-            has_quorum: linked.iter().chain([&self.own]).filter(|&&peer| self.is_member(peer)).count()
-                >= self.committee.q,
-            linked,
-            halted: self.halted.clone(),
-            recovering: self.exchange.recovery.is_lost,
-            catching_up: self.exchange.recovery.is_behind,
-            stranded: fetcher.is_stranded(),
-            own_round: proposer.own_round(),
-            top_round: self.dag.top,
-            peers_round: self.exchange.recovery.peers_round(),
-            closed_round: decider.closed,
-            floor_round: self.dag.floor,
-            frontier: self.dag.frontier.clone(),
-            events: self.dag.len(),
-            delivered: orderer.index,
-            epoch_index: self.epoch.epoch_index,
-            proposals: self.epoch.proposals(),
-            ended: self.epoch.is_ended,
-            order_hash: orderer.order_hash,
-            consensus_at: orderer.consensus_at,
-            queued_transactions: proposer.queued(),
-            queued_bytes: proposer.queued_bytes,
-            undelivered: orderer.has_undelivered(),
-            waiting_events: fetcher.waiting(),
-            waiting_bytes: fetcher.waiting_bytes() as usize,
-            wanted_events: fetcher.wanted(),
-            timely: creators_in(self.timer.timely).collect(),
-            equivocators: creators_in(self.equivocators).collect(),
-            soft_wait_ns: self.timer.soft_ns,
-            round_timeout_ns: self.timer.timeout_ns,
-            timeouts: self.timer.timeouts,
-            own_events: proposer.made,
-            resubmitted: proposer.resubmitted,
-            commits: (decider.fast_commits, decider.certified_commits, decider.indirect_commits),
-            skips: (decider.direct_skips, decider.indirect_skips),
-            rejects: self.rejects.clone(),
-        }
+        status_of(&self.replica)
     }
 
     /// A hash of all that the peers must come to agree on, and of what it will be computed from.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let mut data = self.orderer.order_hash.to_vec();
-        data.extend(self.orderer.index.to_le_bytes());
-        data.extend(self.decider.closed.to_le_bytes());
-        data.extend(self.epoch.encode());
-        data.extend(self.decider.snapshot(&self.dag));
-        blake3(&data)
+        self.replica.digest()
+    }
+
+    /// That of the epoch that we are in.
+    #[must_use]
+    pub fn committee(&self) -> &Committee {
+        &self.replica.committee
+    }
+
+    /// What we are in the epoch with a number; tests have others.
+    pub(crate) fn make_replica(
+        config: &MachineConfig,
+        roster: Roster,
+        committee: Committee,
+        network_id: Digest,
+        number: u32,
+        signer: Arc<Signer>,
+    ) -> Replica {
+        Replica::new(config, roster, committee, network_id, number, signer)
     }
 
     // -- inputs -----------------------------------------------------------------------------------
 
-    fn route(&mut self, input: Input, early: &mut Early) -> Result<(), Error> {
+    fn route(&mut self, input: Input, early: &mut Early, outputs: &mut Vec<Output>) -> Result<(), Error> {
+        let (now, number) = (self.now, self.replica.number);
         match input {
+            Input::Start { records, whole } => {
+                early.clear(); // it was found out by the rules of the first epoch
+                self.start(&records, whole)?;
+            }
+            Input::Persisted { token } => self.persisted(token, outputs),
+            Input::NextKey { seed } => {
+                self.signers.push(Arc::new(Signer::new(&seed, self.config.signatures)));
+            }
+            Input::Certify { index } if index < self.starts_at && !self.before.is_empty() => {
+                let before = self.before.last_mut().expect("there is one");
+                before.input(input, early, now); // the votes of its checkpoints are there
+                before.close(now);
+                drain(before, outputs);
+                self.count_rejects();
+            }
             Input::Received { peer, frames } => {
+                let (mut kept, mut checked) = (Vec::with_capacity(frames.len()), Early::new());
                 for frame in frames {
-                    let checked = early.pop_front().flatten();
-                    self.frame(peer, &frame, checked);
+                    let found = early.pop_front().flatten();
+                    if !self.is_over(peer, &frame, outputs) {
+                        kept.push(frame);
+                        checked.push_back(found);
+                    }
                 }
+                let input = Input::Received { peer: self.replica.peers.index_of(peer), frames: kept };
+                self.replica.input(input, &mut checked, now);
             }
-            Input::Submit { transactions } => {
-                assert!(!self.observes, "the engine of an observer takes no transactions");
-                self.proposer.submit(transactions);
-                self.submitted = true;
-            }
-            Input::Propose { body } => self.proposer.say(Item { r#type: ItemType::Propose as u16, body }, true),
-            Input::Vote { proposal, approves } => {
-                let body = encode_vote(&Vote { proposal, approves });
-                self.proposer.say(Item { r#type: ItemType::Vote as u16, body }, true);
-            }
-            Input::Attest { index, state_hash } => {
-                if let Some(vote) = self.checkpoints.attest(index, state_hash) {
-                    self.proposer.say(vote, true);
-                }
-            }
-            Input::Certify { index } => self.checkpoints.certify(index),
-            Input::Persisted { token } => self.persisted(token),
             Input::Connected { peer } => {
-                let (exchange, mut desk) = self.exchange();
-                exchange.connected(peer, &mut desk);
-                if self.is_member(peer) {
-                    self.timer.linked |= creator(peer);
-                }
+                let peer = self.replica.peers.index_of(peer);
+                self.replica.input(Input::Connected { peer }, early, now);
             }
             Input::Disconnected { peer } => {
-                self.exchange.fetcher.disconnected(peer);
-                self.timer.linked &= !creator(peer);
+                let peer = self.replica.peers.index_of(peer);
+                self.replica.input(Input::Disconnected { peer }, early, now);
             }
-            Input::Start { records, whole } => self.start(&records, whole)?,
+            input => self.replica.input(input, early, now),
+        }
+        if self.replica.number == number {
+            drain(&mut self.replica, outputs); // else it comes with that of the next input, as in the Python core
         }
         Ok(())
     }
 
-    /// Take up the store: what was in the DAG is in it again, and nothing is delivered twice (R1).
+    /// Take up the store, in the newest epoch that it has.
     fn start(&mut self, records: &[Bytes], whole: bool) -> Result<(), Error> {
         assert!(!self.started, "started twice");
-        self.started = true;
-        self.exchange.rest(self.now);
-        let past = read_store(records, self.own, &self.committee, &self.config.network)?;
-        self.exchange.recovery.start(whole);
-        if let Some(place) = past.place {
-            // Rounds up to there will close once more, and nothing comes of it.
-            let floor = place.round.saturating_sub(self.retention.rounds);
-            self.dag.begin(floor);
-            self.decider.begin(floor);
-            self.orderer.begin(floor, place);
-            self.checkpoints.begin(place.next_index);
-        }
-        if let Some(state) = past.state {
-            self.epoch.restore(&state)?;
-        }
-        for Stored { event, taken_over } in past.events {
-            if let Some(taken_over) = taken_over {
-                self.exchange.recovery.journaled(&event);
-                self.proposer.restore(&event, &taken_over);
+        (self.started, self.whole) = (true, whole);
+        let mut past = read_store(records, &self.replica.committee, &self.config.network)?;
+        let mut last = None;
+        for start in std::mem::take(&mut past.epochs) {
+            let replica = &self.replica;
+            if start.reached.len() != replica.committee.n {
+                let text = format!("the journal holds the beginning of epoch {} behind another one", start.number);
+                return Err(Error::Corrupt(text));
             }
-            self.restore(event)?;
+            self.ended.add(replica.committee.clone(), replica.network.gc_depth, start.reached.clone());
+            self.replica = self.replica_of(start.roster.clone(), start.epoch_id, start.number)?;
+            self.starts_at = start.next_index;
+            last = Some(start);
         }
-        for round in past.delivered {
-            self.proposer.was_delivered(round);
-        }
+        self.replica.start(past, whole, last.as_ref(), self.now)?;
+        self.look_for_us();
         Ok(())
     }
 
-    /// Put an event of the store where it was; it was checked before it was stored.
-    fn restore(&mut self, event: Arc<Event>) -> Result<(), Error> {
-        let known = self.dag.contains(&event.digest) || self.exchange.fetcher.contains(&event.digest);
-        if event.round <= self.dag.floor || known {
-            return Ok(());
-        }
-        let Some(parents) = self.dag.parents_above_floor(&event) else {
-            let _ = self.take(event, self.own); // what it builds on is to be fetched
-            return Ok(());
-        };
-        if event.round > self.dag.top + 1 {
-            let text = format!("the journal holds an event of round {} that builds on nothing", event.round);
-            return Err(Error::Corrupt(text));
-        }
-        self.enter(&event, &parents);
-        Ok(())
-    }
-
-    fn frame(&mut self, peer: usize, frame: &Bytes, checked: Option<Checked>) {
-        let taken = match frame.first().copied().map(FrameType::of) {
-            None => Err(Reject::FrameEmpty),
-            Some(Some(FrameType::Event)) => self.event_frame(peer, frame, checked),
-            Some(Some(kind @ (FrameType::Request | FrameType::Frontier | FrameType::Pull))) => {
-                let (exchange, mut desk) = self.exchange();
-                exchange.frame(peer, kind, frame, &mut desk)
-            }
-            Some(_) => Err(Reject::FrameType),
-        };
-        if let Err(reject) = taken {
-            self.reject(peer, reject);
-        }
-    }
-
-    fn event_frame(&mut self, peer: usize, frame: &Bytes, checked: Option<Checked>) -> Result<(), Reject> {
-        let Checked { event, signed } = checked.unwrap_or_else(|| self.decode(frame));
-        let event = event?;
-        if self.dag.contains(&event.digest) || self.exchange.fetcher.contains(&event.digest) {
-            return Ok(());
-        }
-        if self.exchange.fetcher.is_refused(&event.digest) {
-            return Err(Reject::InvalidAncestor);
-        }
-        if self.too_old(&event) {
-            return Err(Reject::TooOld);
-        }
-        if event.round > self.dag.top + self.config.network.max_ahead {
-            self.exchange.recovery.claims(peer, event.round);
-            self.pull(peer);
-            return Err(Reject::Ahead); // V7
-        }
-        if self.is_spare(&event) {
-            return Err(Reject::Equivocation); // F2
-        }
-        check_form(&event, &self.committee, self.config.network.gc_depth)?;
-        if !signed.unwrap_or_else(|| check_signature(&event, &self.committee)) {
-            return Err(Reject::Signature);
-        }
-        if event.creator as usize == self.own && self.exchange.recovery.is_copied(&event) {
-            self.halt(Some(format!(
-                "an event of round {} carries our signature, and not by us: {COPIED}",
-                event.round
-            )));
-            self.reject(peer, Reject::NotOurs); // R5; taken all the same, as others build on it
-        }
-        if event.round > self.dag.top + PULL_GAP {
-            self.pull(peer);
-        }
-        self.take(Arc::new(event), peer)
-    }
-
-    fn decode(&self, frame: &Bytes) -> Checked {
-        let event = wire::decode_event(frame, &self.committee.epoch_id, &self.config.network);
-        Checked { event, signed: None }
-    }
-
-    /// Decode the frames of a large step and check their signatures on several threads: the same answers, sooner.
-    ///
-    /// Only what would be checked anyway is: nothing that is here, refused, too old, too far ahead or spare.
-    fn check_early(&self, inputs: &[Input]) -> Early {
-        let threads = self.config.local.verify_threads;
-        let frames = inputs.iter().flat_map(|input| match input {
-            Input::Received { frames, .. } => frames.as_slice(),
-            _ => &[],
-        });
-        let is_event = |frame: &Bytes| frame.first() == Some(&(FrameType::Event as u8));
-        if threads < 2 || frames.clone().filter(|frame| is_event(frame)).count() < PARALLEL_SIGNATURES {
-            return Early::new();
-        }
-        let mut early: Early = frames.map(|frame| is_event(frame).then(|| self.decode(frame))).collect();
-        let mut seen = BTreeSet::new();
-        let chosen: Vec<bool> = early
-            .iter()
-            .map(|checked| {
-                checked.as_ref().and_then(|checked| checked.event.as_ref().ok()).is_some_and(|event| {
-                    !self.dag.contains(&event.digest)
-                        && !self.exchange.fetcher.contains(&event.digest)
-                        && !self.exchange.fetcher.is_refused(&event.digest)
-                        && !self.too_old(event)
-                        && event.round <= self.dag.top + self.config.network.max_ahead
-                        && !self.is_spare(event)
-                        && check_form(event, &self.committee, self.config.network.gc_depth).is_ok()
-                        && seen.insert(event.digest)
-                })
-            })
-            .collect();
-        let events: Vec<&Event> = early
-            .iter()
-            .zip(&chosen)
-            .filter(|(_, chosen)| **chosen)
-            .filter_map(|(checked, _)| checked.as_ref()?.event.as_ref().ok())
-            .collect();
-        let mut verdicts = check_signatures(&events, &self.committee, threads).into_iter();
-        for (checked, _) in early.iter_mut().zip(chosen).filter(|(_, chosen)| *chosen) {
-            checked.as_mut().expect("an event").signed = verdicts.next();
-        }
-        early
-    }
-
-    // -- events on their way into the DAG ---------------------------------------------------------
-
-    /// Accept an event whose parents are here, and what waited for it; let it wait else (F1).
-    fn take(&mut self, event: Arc<Event>, sender: usize) -> Result<(), Reject> {
-        let missing: BTreeSet<Digest> =
-            event.parents().filter(|parent| self.dag.find(parent).is_none()).map(|parent| parent.digest).collect();
-        self.one_variant(&event, (!missing.is_empty()).then_some(sender))?;
-        if !missing.is_empty() {
-            return self.exchange.fetcher.hold(event, sender, missing, self.now);
-        }
-        let mut ready = vec![(event, sender)];
-        while let Some((event, sender)) = ready.pop() {
-            match self.accept(&event) {
-                Ok(()) => {
-                    if sender != self.own && self.config.local.stores {
-                        self.accepted.push(encode_peer_event(event.frame()));
-                    }
-                    ready.extend(self.exchange.fetcher.accepted(&event.digest));
-                }
-                Err(reject) => {
-                    if !matches!(reject, Reject::Equivocation | Reject::TooOld) {
-                        for child_sender in self.exchange.fetcher.refuse(event.digest) {
-                            self.reject(child_sender, Reject::InvalidAncestor);
-                        }
-                    }
-                    self.reject(sender, reject);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether so little lies below it that its validity can no longer be checked (F4, V4).
-    fn too_old(&self, event: &Event) -> bool {
-        self.dag.floor > 0 && event.round <= self.dag.floor + self.config.network.gc_depth
-    }
-
-    fn accept(&mut self, event: &Arc<Event>) -> Result<(), Reject> {
-        if self.too_old(event) {
-            return Err(Reject::TooOld);
-        }
-        self.one_variant(event, None)?;
-        // What was here and is dropped is older than the reference says.
-        let parents = self.dag.parents_of(event).ok_or(Reject::ParentMismatch)?;
-        check_ancestors(event, &parents, &self.dag, self.config.network.gc_depth)?;
-        self.enter(event, &parents);
-        Ok(())
-    }
-
-    /// Put an event into the DAG, and tell everybody whom it concerns.
-    fn enter(&mut self, event: &Arc<Event>, parents: &[NodeRef]) {
-        let at = self.dag.insert(Arc::clone(event), parents);
-        if !self.observes {
-            // else nobody waits for anything
-            self.timer.accepted(at.round, event.creator as usize, self.now);
-        }
-        if self.proposer.exposed >> event.creator & 1 == 0 {
-            // else nobody refers to it (P7), and nobody waits for it
-            self.orderer.accept(at, &self.dag);
-        }
-        self.proposer.accept(at, &self.dag);
-        self.decider.insert(at, &self.dag);
-        self.checkpoints.accept(event);
-        if self.proposer.is_copied {
-            self.halt(Some(format!("there is evidence that our key signed two events for one slot: {COPIED}")));
-        }
-    }
-
-    /// A second variant of a slot is stored only when another event refers to it (F2).
-    fn one_variant(&mut self, event: &Event, sender: Option<usize>) -> Result<(), Reject> {
-        let by = event.creator as usize;
-        let row = self.dag.row(event.round);
-        if let Some(&index) = row.variants(by).first() {
-            self.equivocators |= creator(by);
-            self.proposer.accuse(by, &row.nodes[index as usize].event, event);
-        } else if sender.is_none_or(|sender| !self.exchange.fetcher.waits_in(event.round, event.creator, sender)) {
-            return Ok(());
-        }
-        if self.exchange.fetcher.wants(&event.digest) { Ok(()) } else { Err(Reject::Equivocation) }
-    }
-
-    /// Whether a variant is refused whoever signed it.
-    fn is_spare(&self, event: &Event) -> bool {
-        self.proposer.is_spare(event, &self.dag) && !self.exchange.fetcher.wants(&event.digest)
-    }
-
-    /// Make no more events, if there is a reason and none was given before.
-    fn halt(&mut self, reason: Option<String>) {
-        if self.halted.is_none()
-            && let Some(reason) = reason
-        {
-            self.halted = Some(reason.clone());
-            self.outputs.push(Output::Halted { reason });
-        }
-    }
-
-    // -- what follows from the inputs -------------------------------------------------------------
-
-    /// Order what closed, and let go of what is too old to matter.
-    fn close_rounds(&mut self) {
-        let closing = self.decider.closing(&self.dag);
-        let (mut messages, mut states) = (Vec::new(), Vec::new());
-        for (round, committed) in &closing {
-            if self.epoch.is_ended {
-                break; // nothing is delivered any more (S4)
-            }
-            for mut done in self.orderer.close(*round, committed, &self.dag) {
-                self.epoch.count(&done);
-                if done.event.creator as usize == self.own {
-                    done.submissions = self.proposer.delivered(&done);
-                }
-                messages.push(Message::Event(done));
-            }
-            if !self.orderer.replays() {
-                messages.extend(self.agree(*round).into_iter().map(Message::SyncPoint));
-                states.extend(self.epoch.take_changes().map(|state| (*round, state)));
-                self.proposer.expire(self.orderer.floor); // O11
-            }
-        }
-        if !messages.is_empty() || !states.is_empty() {
-            self.outputs.push(Output::Deliver { messages, states });
-        }
-        if !closing.is_empty() {
-            // Else it is quiet as long as we cannot take part, whatever the others do.
-            if self.exchange.recovery.is_certain() {
-                self.exchange.rest(self.now);
-            }
-            self.decider.prune(self.decider.closed);
-            self.forget();
-        }
-    }
-
-    /// The sync points at the end of a batch, and what we say of the order there (S2, C1).
-    fn agree(&mut self, round: u64) -> Vec<SyncPoint> {
-        let points = self.epoch.close(round, &mut self.orderer);
-        for vote in self.checkpoints.close(round, &points, &self.orderer) {
-            self.proposer.say(vote, !points.is_empty());
-        }
-        self.proposer.is_closing = self.epoch.is_ended;
-        points
-    }
-
-    /// Tell the runtime what became of proposals, and of checkpoints.
-    fn tell(&mut self) {
-        for ballot in self.epoch.take_opened() {
-            let voted = self.observes || ballot.voted(self.own);
-            self.outputs.push(Output::Opened { ballot, voted });
-        }
-        let closed = self.epoch.take_closed().into_iter();
-        self.outputs.extend(closed.map(|(proposal, outcome)| Output::Closed { proposal, outcome }));
-        let certificates = self.checkpoints.take_certificates().into_iter();
-        self.outputs.extend(certificates.map(|certificate| Output::Certified { certificate }));
-        let divergence = self.checkpoints.take_divergence();
-        self.outputs.extend(divergence.map(|divergence| Output::Diverged { divergence }));
-    }
-
-    /// Drop rounds that neither we nor any peer that keeps up still need (F4).
-    fn forget(&mut self) {
-        let floor = self.retention.floor(self.decider.closed, self.dag.bytes);
-        if floor > self.dag.floor {
-            self.dag.prune(floor);
-            self.proposer.prune(floor, &self.dag);
-            self.exchange.fetcher.forget_below(floor + self.config.network.gc_depth);
-            self.timer.prune(floor);
-        }
-    }
-
-    /// Make the next event when it is time; it is sent once it is durable (J1).
-    fn propose(&mut self) {
-        self.propose_at = None;
-        if self.may_propose() {
-            let view = View { dag: &self.dag, decider: &self.decider, orderer: &self.orderer };
-            match self.proposer.poll(self.now, view, &mut self.timer) {
-                Poll::Made(made) => {
-                    self.token += 1;
-                    self.exchange.recovery.signed();
-                    let record = encode_own_event(made.event.frame(), &made.taken_over);
-                    self.persisting = Some((self.token, made.event));
-                    self.outputs.push(Output::Persist { token: self.token, records: vec![record] });
-                }
-                Poll::Later(at) => self.propose_at = at,
-            }
-        }
-        let queued = (self.proposer.queued(), self.proposer.queued_bytes);
-        if self.submitted || queued != self.queued {
-            self.submitted = false;
-            self.queued = queued;
-            self.outputs.push(Output::Queue { transactions: queued.0, bytes: queued.1 });
-        }
-    }
-
-    fn may_propose(&mut self) -> bool {
-        if !self.started || self.observes || self.halted.is_some() || self.persisting.is_some() {
+    /// Whether a frame speaks of an epoch that is over; who sends it has to get on (S4).
+    fn is_over(&mut self, peer: usize, frame: &[u8], outputs: &mut Vec<Output>) -> bool {
+        let (newest, now) = (self.replica.number, self.now);
+        let kind = frame.first().copied().and_then(FrameType::of);
+        if newest == 0 || !matches!(kind, Some(FrameType::Frontier | FrameType::Pull)) {
             return false;
         }
-        let hopeless = self.exchange.recovery.settle(&self.dag);
-        self.halt(hopeless);
-        let is_voted = self.orderer.index.checked_sub(1).is_some_and(|last| self.checkpoints.is_voted(last));
-        self.proposer.is_certifying = self.epoch.is_ended && !is_voted;
-        let reach = self.retention.reach(self.dag.bytes);
-        self.exchange.recovery.catch_up(self.proposer.base_round(), reach, &self.dag);
-        self.proposer.late.line = self.exchange.recovery.late_round;
-        self.proposer.keeps_up = self.exchange.recovery.keeps_up(self.proposer.base_round(), &self.dag);
-        self.proposer.resume_round = self.exchange.recovery.resume_round;
-        let may = self.exchange.recovery.is_certain() && !self.exchange.recovery.is_behind && !self.orderer.replays();
-        may && self.proposer.base_round() >= self.exchange.recovery.journaled_round
-    }
-
-    fn persisted(&mut self, token: u64) {
-        let (expected, event) = self.persisting.take().expect("nothing was being persisted");
-        assert!(expected == token, "another token was being persisted");
-        if self.halted.is_some() {
-            return; // R5: another copy of us may have signed this slot as well
+        let Some(number) = wire::epoch_of_frontier(frame).ok().filter(|&number| number < newest) else { return false };
+        let index = self.replica.peers.index_of(peer);
+        let answered = if kind == Some(FrameType::Frontier) {
+            let (exchange, mut desk) = self.replica.exchange();
+            exchange.tell(index, &mut desk); // it pulls from whoever is ahead
+            Ok(())
+        } else if let Some(before) = self.before.last_mut().filter(|before| before.number == number) {
+            let index = before.peers.index_of(peer);
+            let (exchange, mut desk) = before.exchange();
+            desk.now = now;
+            let answered = exchange.answer(index, frame, &mut desk);
+            drain(before, outputs);
+            answered
+        } else {
+            self.ended.answer(peer, number, frame, now, outputs)
+        };
+        if let Err(reject) = answered {
+            self.replica.reject(index, reject);
         }
-        self.exchange.recovery.journaled(&event);
-        let refused = self.take(Arc::clone(&event), self.own).is_err();
-        assert!(!refused && self.dag.contains(&event.digest), "our own event was refused");
-        self.outputs.push(Output::Broadcast { frame: event.frame().clone() });
+        true
     }
 
-    /// Ask for what is missing; when to look again.
-    fn fetch(&mut self) -> Option<u64> {
-        if !self.started {
-            return None;
+    fn persisted(&mut self, token: u64, outputs: &mut Vec<Output>) {
+        assert!(!self.persisting.is_empty(), "nothing was being persisted");
+        let (number, event) = self.persisting.remove(&token).expect("another token was being persisted");
+        let now = self.now;
+        let replica = if number == self.replica.number {
+            Some(&mut self.replica)
+        } else {
+            self.before.iter_mut().find(|before| before.number == number)
+        };
+        let Some(replica) = replica else { return }; // the beginning of an epoch that is over
+        match event {
+            None => replica.is_waiting = false,
+            Some(event) => replica.persisted(event, now),
         }
-        let busy = !self.epoch.is_ended && (self.orderer.has_undelivered() || self.proposer.queued() > 0);
-        let certain = self.exchange.recovery.is_certain() || self.halted.is_some();
-        let (exchange, mut desk) = self.exchange();
-        exchange.poll(busy, certain, &mut desk)
+        drain(replica, outputs);
+        self.count_rejects();
+        self.forget_before();
     }
 
-    fn pull(&mut self, peer: usize) {
-        let (exchange, mut desk) = self.exchange();
-        exchange.pull(peer, &mut desk);
+    // -- epochs -----------------------------------------------------------------------------------
+
+    /// Begin the next epoch when the committee of this one has signed what ends it (S4).
+    fn follow(&mut self, outputs: &mut Vec<Output>) -> Result<(), Error> {
+        let Some((fence, certificate)) = self.replica.transition() else { return Ok(()) };
+        let before = &self.replica;
+        let roster = before.epoch.next_roster.clone().expect("a fence leads somewhere");
+        let epoch_id = next_epoch_id(&before.committee.epoch_id, &fence.digest, &fence.order_hash);
+        let transition = encode_transition(&transition_of(&fence, before.epoch.before_fence, certificate));
+        let mut replica = self.replica_of(roster.clone(), epoch_id, before.number + 1)?;
+        replica.follow(&mut self.replica, self.whole, self.now);
+        let before = std::mem::replace(&mut self.replica, replica);
+        let reached = before.dag.frontier.clone();
+        self.ended.add(before.committee.clone(), before.network.gc_depth, reached.clone());
+        self.before.push(before);
+        self.forget_before();
+        self.starts_at = fence.index + 1;
+        let start = EpochStart {
+            number: self.replica.number,
+            epoch_id,
+            next_index: fence.index + 1,
+            consensus_at: fence.consensus_at,
+            order_hash: fence.order_hash,
+            roster,
+            reached,
+            state: self.replica.epoch.encode().into(),
+            transition,
+        };
+        self.replica.is_waiting = true; // nothing is signed in it before this is durable
+        outputs.push(self.persist(encode_epoch_start(&start), None));
+        outputs.push(Output::Entered { start });
+        self.look_for_us();
+        self.replica.close(self.now);
+        drain(&mut self.replica, outputs);
+        Ok(())
     }
 
-    fn exchange(&mut self) -> (&mut Exchange, Desk<'_>) {
-        (&mut self.exchange, Desk { now: self.now, dag: &self.dag, outputs: &mut self.outputs })
+    fn replica_of(&self, roster: Roster, epoch_id: Digest, number: u32) -> Result<Replica, Error> {
+        let committee = roster.committee(epoch_id, self.config.signatures)?;
+        let key = signer_in(&roster, &self.signers);
+        Ok(Self::make_replica(&self.config, roster, committee, self.network_id, number, key))
     }
 
-    /// Whether a peer takes part in ordering; observers count for nothing (Q4).
-    fn is_member(&self, peer: usize) -> bool {
-        peer < self.committee.n
-    }
-
-    fn reject(&mut self, peer: usize, code: Reject) {
-        *self.rejects.entry(code).or_default() += 1;
-        if peer != self.own {
-            self.outputs.push(Output::Rejected { peer, code });
+    /// A peer that was removed makes nothing more; one that joins waits until it is let in.
+    fn look_for_us(&mut self) {
+        let replica = &mut self.replica;
+        self.own = replica.peers.number_of(replica.own);
+        if !replica.is_member && !self.config.joins {
+            replica.halt(Some(REMOVED.into()));
         }
+    }
+
+    /// Keep the last epoch, and those in which an event of ours is not durable yet.
+    fn forget_before(&mut self) {
+        let last = self.before.last().map(|before| before.number);
+        let persisting = &self.persisting;
+        let waits = |number: u32| persisting.values().any(|(of, event)| *of == number && event.is_some());
+        self.before.retain(|before| Some(before.number) == last || waits(before.number));
+    }
+
+    /// What was refused in epochs that are over counts in this one.
+    fn count_rejects(&mut self) {
+        for before in &mut self.before {
+            for (code, times) in std::mem::take(&mut before.rejects) {
+                *self.replica.rejects.entry(code).or_default() += times;
+            }
+        }
+    }
+
+    // -- outputs ----------------------------------------------------------------------------------
+
+    fn persist(&mut self, record: Bytes, event: Option<Arc<Event>>) -> Output {
+        self.token += 1;
+        self.persisting.insert(self.token, (self.replica.number, event));
+        Output::Persist { token: self.token, records: vec![record] }
     }
 }
 
-/// What was found out about the frames of a step before they are routed, in their order; empty for small steps.
-type Early = VecDeque<Option<Checked>>;
+/// Who we are among these members: the newest of our keys that is a member's; the first one while none is.
+fn signer_in(roster: &Roster, signers: &[Arc<Signer>]) -> Arc<Signer> {
+    let known = signers.iter().rev().find(|signer| roster.seat_of(&signer.public()).is_some());
+    Arc::clone(known.unwrap_or(&signers[0]))
+}
 
-/// A decoded EVENT frame, and whether its signature is right where that was checked already.
-struct Checked {
-    event: Result<Event, Reject>,
-    signed: Option<bool>,
+/// Take what a replica has to say, with its indices turned into numbers.
+fn drain(replica: &mut Replica, outputs: &mut Vec<Output>) {
+    for mut output in replica.outputs.drain(..) {
+        if let Output::Send { peer, .. } | Output::SendStored { peer, .. } | Output::Rejected { peer, .. } = &mut output
+        {
+            *peer = replica.peers.number_of(*peer);
+        }
+        outputs.push(output);
+    }
 }

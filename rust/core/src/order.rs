@@ -47,6 +47,8 @@ struct Row {
 #[derive(Debug)]
 pub struct Orderer {
     committee: Committee,
+    /// Its number.
+    epoch: u32,
     fair: bool,
     gc_depth: u64,
     /// What lies in rounds up to here and is not delivered never will be (O2).
@@ -66,10 +68,11 @@ pub struct Orderer {
 impl Orderer {
     /// An orderer that has delivered nothing.
     #[must_use]
-    pub fn new(committee: Committee, order: Order, gc_depth: u64) -> Self {
+    pub fn new(committee: Committee, order: Order, gc_depth: u64, epoch: u32) -> Self {
         let order_hash = first_order_hash(&committee.epoch_id);
         Self {
             committee,
+            epoch,
             fair: order == Order::Fair,
             gc_depth,
             floor: 0,
@@ -101,6 +104,11 @@ impl Orderer {
     pub fn begin(&mut self, floor: u64, place: Place) {
         self.floor = floor;
         self.place = Some(place);
+    }
+
+    /// Begin behind the last place of the epoch before (S4).
+    pub fn follow(&mut self, index: u64, consensus_at: u64, order_hash: Digest) {
+        (self.index, self.consensus_at, self.order_hash) = (index, consensus_at, order_hash);
     }
 
     /// Note an accepted event; it counts as undelivered until it is delivered or falls below the floor.
@@ -351,6 +359,7 @@ impl Orderer {
             whitened_signature,
             closed_by: round,
             submissions: Vec::new(),
+            epoch: self.epoch,
         }
     }
 

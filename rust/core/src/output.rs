@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::checkpoint::{Certificate, Divergence};
 use crate::epoch::{Ballot, Outcome};
 use crate::error::Reject;
+use crate::journal::EpochStart;
 use crate::values::{Digest, Message};
 
 /// One thing to do.
@@ -35,6 +36,8 @@ pub enum Output {
     SendStored {
         /// Number of the peer.
         peer: usize,
+        /// The number of the epoch that they are of.
+        epoch: u32,
         /// The lowest round.
         first: u64,
         /// Round for each creator: the peer has what is not above.
@@ -58,7 +61,7 @@ pub enum Output {
     },
     /// A proposal was delivered and is open, or is still after a restart (S1).
     Opened {
-        /// With its id and its proposer.
+        /// With its id and its proposer, a creator in the epoch that was entered last.
         ballot: Ballot,
         /// Our vote is counted, or we have none.
         voted: bool,
@@ -79,6 +82,13 @@ pub enum Output {
     Diverged {
         /// Where, and what they say.
         divergence: Divergence,
+    },
+    /// An epoch has begun: from here on its members, their numbers and its settings hold (S4).
+    ///
+    /// Its sync point was delivered before. Peers that are no members any more are still served for a while.
+    Entered {
+        /// Where it begins.
+        start: EpochStart,
     },
     /// So much of what was submitted has not gone into an event yet.
     Queue {

@@ -1,15 +1,23 @@
 //! Proofs that stand by themselves: a sync point or a transaction, its place in the order, and who vouches for it (C3).
 //!
-//! Whoever checks one needs the bytes and what the network file says, nothing else; the bytes are in docs/proofs.md.
+//! Whoever checks one needs the bytes and what the network file says, nothing else; the bytes are in docs/proofs.md. Of a
+//! network whose members, keys or settings changed, a proof has the links from epoch to epoch, up to those who signed (C2).
 //! The Python core makes them, too: an engine is Python.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
 use crate::bits::Creators;
+use crate::change::{MAX_CHANGE_BYTES, decode_change};
 use crate::committee::Committee;
 use crate::config::MAX_PAYLOAD_BYTES;
-use crate::crypto::{HASH_BYTES, SIGNATURE_BYTES, merkle_check};
+use crate::crypto::{HASH_BYTES, PUBLIC_BYTES, SIGNATURE_BYTES, merkle_check};
 use crate::epoch::sync_point_digest;
-use crate::items::{MAX_METADATA_BYTES, checkpoint_message};
+use crate::items::{MAX_METADATA_BYTES, checkpoint_message, decode_content, is_changing};
 use crate::order::next_order_hash;
+use crate::roster::Roster;
+use crate::transition::{check_transition, decode_transition, hashes_of};
 use crate::values::{Digest, SyncPointKind};
 use crate::wire::{created_at_of, decode_header, event_digest, payload_root_of};
 
@@ -23,6 +31,10 @@ pub const MAX_PLACES: usize = 65_536;
 pub const MAX_HEADER_BYTES: usize = 128 * 1024;
 /// Of a transaction in the tree of its event: `MAX_TRANSACTIONS` have no more.
 pub const MAX_DEPTH: u8 = 14;
+/// From the first epoch to the one of the checkpoint.
+pub const MAX_TRANSITIONS: u16 = 4_096;
+/// Of one of them.
+pub const MAX_TRANSITION_BYTES: usize = 32 * 1024;
 
 const LATER_BYTES: usize = HASH_BYTES + 8;
 const NOBODY: u16 = 0xFFFF;
@@ -43,13 +55,13 @@ pub enum Flaw {
     Kind = 5,
     /// Of another network.
     Network = 6,
-    /// With changes of the committee, which this version does not know.
+    /// A change of members, keys or settings in it is none, or not signed by q of those before it.
     Committee = 7,
     /// Signed by more or fewer than q creators, or by others.
     Signers = 8,
-    /// What is proved lies behind the checkpoint.
+    /// What is proved lies behind the checkpoint, or either one in another epoch.
     Place = 9,
-    /// Of an unknown kind, or proposed or approved by others than creators.
+    /// Of an unknown kind, with a change that is none, or proposed or approved by others than creators.
     SyncPoint = 10,
     /// No event of this network.
     Event = 11,
@@ -96,6 +108,8 @@ pub struct ProvedSyncPoint<'a> {
     pub proposer: Option<u16>,
     /// Bit set over creators.
     pub approvals: Creators,
+    /// Of a kind that changes something: what it changes from the next epoch on.
+    pub change: &'a [u8],
     /// What its proposer attached.
     pub metadata: &'a [u8],
     /// 32 bytes.
@@ -131,7 +145,7 @@ pub enum What<'a> {
 }
 
 /// What a proof proves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proved<'a> {
     /// The thing itself.
     pub what: What<'a>,
@@ -147,52 +161,80 @@ pub struct Proved<'a> {
     pub checkpoint_hash: Digest,
     /// 32 bytes, of the application there; zeros: not attested.
     pub state_hash: Digest,
-    /// Bit set over creators.
+    /// Bit set over those who could sign.
     pub signers: Creators,
+    /// The number of the epoch that it stands in.
+    pub epoch: u16,
+    /// Keys of the creators of that epoch.
+    pub creators: Vec<[u8; PUBLIC_BYTES]>,
+    /// The number of the epoch whose creators signed.
+    pub checkpoint_epoch: u16,
+    /// Keys of the creators of that one.
+    pub voters: Vec<[u8; PUBLIC_BYTES]>,
 }
 
-/// What a proof proves by the first committee of its network, or why it proves nothing.
+/// What a proof proves by the first members of its network, and their committee, or why it proves nothing.
 ///
 /// That the creator of an event signed it is not looked at: q peers vouch for the order hash, which comes from the
 /// digest of the header. Those of them that do not lie have checked that signature, and that the payload fits (V1, V6).
 ///
 /// # Errors
 /// The first flaw; the order of the checks is that of the Python core.
-pub fn check_proof<'a>(proof: &'a [u8], committee: &Committee) -> Result<Proved<'a>, Flaw> {
+pub fn check_proof<'a>(proof: &'a [u8], roster: Roster, committee: Committee) -> Result<Proved<'a>, Flaw> {
     require(proof.len() <= MAX_PROOF_BYTES, Flaw::Limit)?;
     let reader = &mut Reader { rest: proof };
-    let (version, kind, network_id, transitions) = (reader.u16()?, reader.u8()?, reader.array()?, reader.u16()?);
+    let (version, kind, network_id) = (reader.u16()?, reader.u8()?, reader.array()?);
+    let (transitions, epoch) = (reader.u16()?, reader.u16()?);
     require(version == PROOF_VERSION, Flaw::Version)?;
     let kind = ProofKind::of(kind).ok_or(Flaw::Kind)?;
     require(network_id == committee.epoch_id, Flaw::Network)?;
-    require(transitions == 0, Flaw::Committee)?;
+    require(transitions <= MAX_TRANSITIONS, Flaw::Limit)?;
+    require(epoch <= transitions, Flaw::Place)?;
+    let epochs = Epochs::read(reader, transitions, roster, committee)?;
+    let (there, signing) = (&epochs.committees[usize::from(epoch)], &epochs.committees[usize::from(transitions)]);
     let (checkpoint, checkpoint_hash, state_hash) = (reader.u64()?, reader.array()?, reader.array()?);
     let signers: Creators = Creators::from_le_bytes(reader.array()?);
-    let is_quorum = signers.count_ones() as usize == committee.q; // Q3
-    require(is_quorum && is_among(signers, committee), Flaw::Signers)?;
-    let signatures = reader.take(committee.q * SIGNATURE_BYTES)?;
+    let is_quorum = signers.count_ones() as usize == signing.q; // Q3
+    require(is_quorum && is_among(signers, signing), Flaw::Signers)?;
+    let signatures = reader.take(signing.q * SIGNATURE_BYTES)?;
     let (index, consensus_at, before) = (reader.u64()?, reader.u64()?, reader.array()?);
     let count = checkpoint.checked_sub(index).ok_or(Flaw::Place)?;
+    require(epochs.has(index, usize::from(epoch)) && epochs.can_sign(checkpoint), Flaw::Place)?;
     require(count <= MAX_PLACES as u64, Flaw::Limit)?;
     let (what, digest) = match kind {
-        ProofKind::SyncPoint => read_sync_point(reader, committee)?,
-        ProofKind::Transaction => read_transaction(reader, committee)?,
+        ProofKind::SyncPoint => read_sync_point(reader, there)?,
+        ProofKind::Transaction => read_transaction(reader, there)?,
     };
     let later = reader.take(count as usize * LATER_BYTES)?;
     require(reader.rest.is_empty(), Flaw::Trailing)?;
     let order_hash = next_order_hash(&before, index, &digest, consensus_at);
+    require(epochs.leads_through(index, &order_hash), Flaw::Chain)?;
     let mut reached = order_hash;
     let mut places = Reader { rest: later };
     for at in index..checkpoint {
         reached = next_order_hash(&reached, at + 1, &places.array()?, places.u64()?);
+        require(epochs.leads_through(at + 1, &reached), Flaw::Chain)?;
     }
     require(reached == checkpoint_hash, Flaw::Chain)?; // O9
-    let message = checkpoint_message(&committee.epoch_id, checkpoint, &checkpoint_hash, &state_hash);
-    let creators = (0..committee.n).filter(|creator| signers >> creator & 1 == 1);
+    let message = checkpoint_message(&signing.epoch_id, checkpoint, &checkpoint_hash, &state_hash);
+    let creators = (0..signing.n).filter(|creator| signers >> creator & 1 == 1);
     for (creator, signature) in creators.zip(signatures.chunks(SIGNATURE_BYTES)) {
-        require(committee.verify(creator, &message, signature), Flaw::Signature)?; // C2
+        require(signing.verify(creator, &message, signature), Flaw::Signature)?; // C2
     }
-    Ok(Proved { what, index, consensus_at, order_hash, checkpoint, checkpoint_hash, state_hash, signers })
+    Ok(Proved {
+        what,
+        index,
+        consensus_at,
+        order_hash,
+        checkpoint,
+        checkpoint_hash,
+        state_hash,
+        signers,
+        epoch,
+        creators: keys_of(there),
+        checkpoint_epoch: transitions,
+        voters: keys_of(signing),
+    })
 }
 
 // -- private ------------------------------------------------------------------------------------------
@@ -235,16 +277,74 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The committees of a network from the first one to that of the checkpoint, and what led from each to the next.
+struct Epochs {
+    committees: Vec<Committee>,
+    /// Index -> the order hash there.
+    fences: BTreeMap<u64, Digest>,
+}
+
+impl Epochs {
+    fn read(reader: &mut Reader<'_>, count: u16, mut roster: Roster, committee: Committee) -> Result<Self, Flaw> {
+        let mut epochs = Self { committees: vec![committee], fences: BTreeMap::new() };
+        for _ in 0..count {
+            roster = epochs.enter(reader.sized(MAX_TRANSITION_BYTES)?, &roster).ok_or(Flaw::Committee)?;
+        }
+        Ok(epochs)
+    }
+
+    /// Begin the next epoch; its roster.
+    fn enter(&mut self, data: &[u8], roster: &Roster) -> Option<Roster> {
+        let committee = self.committees.last()?;
+        let (transition, end) = decode_transition(&Bytes::copy_from_slice(data), 0)?;
+        let is_next = self.fences.last_key_value().is_none_or(|(&last, _)| transition.index > last);
+        if end != data.len() || !is_next {
+            return None;
+        }
+        let (after, epoch_id) = check_transition(&transition, roster, committee)?;
+        self.fences.insert(transition.index, hashes_of(&transition).1);
+        let entered = after.committee(epoch_id, committee.signatures).ok()?;
+        self.committees.push(entered);
+        Some(after)
+    }
+
+    /// Whether an index is one of an epoch: behind what began it, and not behind what ended it.
+    fn has(&self, index: u64, epoch: usize) -> bool {
+        let mut edges = self.fences.keys().skip(epoch.saturating_sub(1));
+        let is_behind = epoch == 0 || edges.next().is_some_and(|&began| index > began);
+        is_behind && edges.next().is_none_or(|&ended| index <= ended)
+    }
+
+    /// Whether the last committee can have signed at an index.
+    ///
+    /// It may be that of the sync point that began its epoch: what applications attest there comes that late.
+    fn can_sign(&self, checkpoint: u64) -> bool {
+        self.fences.last_key_value().is_none_or(|(&last, _)| checkpoint >= last)
+    }
+
+    /// Whether the order hash at an index is what those signed who changed the committee there, if any did.
+    fn leads_through(&self, index: u64, reached: &Digest) -> bool {
+        self.fences.get(&index).is_none_or(|signed| signed == reached)
+    }
+}
+
+fn keys_of(committee: &Committee) -> Vec<[u8; PUBLIC_BYTES]> {
+    committee.members.iter().map(|member| member.public).collect()
+}
+
 fn read_sync_point<'a>(reader: &mut Reader<'a>, committee: &Committee) -> Result<(What<'a>, Digest), Flaw> {
     let (kind, epoch_index, proposal, by) = (reader.u8()?, reader.u64()?, reader.array()?, reader.u16()?);
     let approvals = Creators::from_le_bytes(reader.array()?);
-    let metadata = reader.sized(MAX_METADATA_BYTES)?;
+    let changed = if is_changing(kind) { 2 + MAX_CHANGE_BYTES } else { 0 };
+    let content = reader.sized(MAX_METADATA_BYTES + changed)?;
+    let (change, metadata) = decode_content(kind, content).ok_or(Flaw::SyncPoint)?;
     let proposer = (by != NOBODY).then_some(by);
     let is_known = (SyncPointKind::Session as u8..=SyncPointKind::End as u8).contains(&kind);
     let is_creator = proposer.is_none_or(|creator| usize::from(creator) < committee.n);
     require(is_known && is_creator && is_among(approvals, committee), Flaw::SyncPoint)?;
-    let digest = sync_point_digest(kind, epoch_index, &proposal, proposer, approvals, metadata);
-    let point = ProvedSyncPoint { kind, epoch_index, proposal, proposer, approvals, metadata, digest };
+    require(!is_changing(kind) || decode_change(kind, change).is_some(), Flaw::SyncPoint)?;
+    let digest = sync_point_digest(kind, epoch_index, &proposal, proposer, approvals, metadata, change);
+    let point = ProvedSyncPoint { kind, epoch_index, proposal, proposer, approvals, change, metadata, digest };
     Ok((What::SyncPoint(point), digest))
 }
 

@@ -12,7 +12,8 @@ use crate::config::{Local, MAX_ITEM_BYTES, MAX_ITEMS, MAX_TRANSACTIONS, Network}
 use crate::crypto::{DOMAIN_EVENT, Signer, blake3};
 use crate::dag::{Dag, NodeRef};
 use crate::decide::Decider;
-use crate::journal::Position;
+use crate::items::is_counted;
+use crate::journal::{EPOCH_ROUNDS, Position, height};
 use crate::late::Late;
 use crate::order::Orderer;
 use crate::timer::{Advance, Timer};
@@ -109,9 +110,11 @@ pub struct Proposer {
     pub(crate) late: Late,
     signer: Arc<Signer>,
     entropy: [u8; 32],
+    /// Its number.
+    epoch: u32,
     queue: VecDeque<Queued>,
     next_number: u64,
-    /// Our undelivered events by round.
+    /// Our undelivered events by height.
     placed: BTreeMap<u64, Placed>,
     /// Round -> accepted, not in our history.
     uncovered: BTreeMap<u64, RowSet>,
@@ -137,6 +140,7 @@ impl Proposer {
         own: usize,
         signer: Arc<Signer>,
         entropy: [u8; 32],
+        epoch: u32,
     ) -> Self {
         let late = Late::new(&committee, own, network.gc_depth);
         Self {
@@ -159,6 +163,7 @@ impl Proposer {
             late,
             signer,
             entropy,
+            epoch,
             queue: VecDeque::new(),
             next_number: 0,
             placed: BTreeMap::new(),
@@ -215,20 +220,31 @@ impl Proposer {
     }
 
     /// Take up an own event of the journal; what it carries is delivered with it, or queued again (O11).
-    pub fn restore(&mut self, event: &Arc<Event>, taken_over: &[Position]) {
+    pub fn restore(&mut self, event: &Arc<Event>, epoch: u32, taken_over: &[Position]) {
         let numbers = vec![None; event.transaction_count()];
         let placed = Placed { event: Arc::clone(event), numbers, taken_over: BTreeSet::new() };
-        self.placed.insert(event.round, placed);
+        self.placed.insert(height(epoch, event.round), placed);
         for position in taken_over {
-            if let Some(placed) = self.placed.get_mut(&position.round) {
+            if let Some(placed) = self.placed.get_mut(&position.height) {
                 placed.taken_over.insert(position.place);
             }
         }
     }
 
     /// Forget an own event of the journal that was delivered before the start.
-    pub fn was_delivered(&mut self, round: u64) {
-        self.placed.remove(&round);
+    pub fn was_delivered(&mut self, height: u64) {
+        self.placed.remove(&height);
+    }
+
+    /// Take over what was not delivered in the epoch before: it goes into events of this one (S4).
+    pub fn follow(&mut self, before: &mut Self) {
+        before.expire(EPOCH_ROUNDS - 1);
+        self.queue = std::mem::take(&mut before.queue);
+        (self.queued_bytes, self.next_number) = (before.queued_bytes, before.next_number);
+        (self.made, self.resubmitted) = (before.made, before.resubmitted);
+        for item in before.items.iter().filter(|item| is_counted(item)) {
+            self.say(item.clone(), true); // what was said of its checkpoints is of no use here
+        }
     }
 
     /// Note an event that entered the DAG; an own one becomes the tip.
@@ -345,19 +361,20 @@ impl Proposer {
 
     /// The numbers of the transactions in an event of ours that was delivered; None for one of before a restart.
     pub fn delivered(&mut self, done: &Delivered) -> Vec<Option<u64>> {
-        let round = done.event.round;
-        if self.placed.get(&round).is_none_or(|placed| placed.event.digest != done.event.digest) {
+        let at = height(self.epoch, done.event.round);
+        if self.placed.get(&at).is_none_or(|placed| placed.event.digest != done.event.digest) {
             return Vec::new(); // nothing in it, or not made by us (R5)
         }
-        let placed = self.placed.remove(&round).expect("it is there");
+        let placed = self.placed.remove(&at).expect("it is there");
         placed.numbers
     }
 
-    /// Queue again what lies in own events that fell below the floor undelivered (O11).
+    /// Queue again what lies in own events that fell below the floor, or an epoch, undelivered (O11).
     pub fn expire(&mut self, floor: u64) {
+        let floor = height(self.epoch, floor);
         let mut again = Vec::new();
         while let Some(entry) = self.placed.first_entry().filter(|entry| *entry.key() <= floor) {
-            let (round, placed) = entry.remove_entry();
+            let (height, placed) = entry.remove_entry();
             for item in placed.event.items().filter(is_counted) {
                 self.say(item, true);
             }
@@ -365,7 +382,7 @@ impl Proposer {
                 let place = place as u32;
                 if !placed.taken_over.contains(&place) {
                     let transaction = placed.event.share(transaction);
-                    again.push(Queued { transaction, number, source: Some(Position { round, place }) });
+                    again.push(Queued { transaction, number, source: Some(Position { height, place }) });
                 }
             }
         }
@@ -567,7 +584,7 @@ impl Proposer {
         if !taken.is_empty() || items.iter().any(is_counted) {
             let numbers = taken.iter().map(|entry| entry.number).collect();
             let placed = Placed { event: Arc::clone(&event), numbers, taken_over: BTreeSet::new() };
-            self.placed.insert(event.round, placed);
+            self.placed.insert(height(self.epoch, event.round), placed);
         }
         self.created_at = now;
         self.made += 1;
@@ -600,11 +617,6 @@ impl Proposer {
         }
         taken
     }
-}
-
-/// Whether an item counts only once it is delivered (S1); what else we say has its effect before.
-fn is_counted(item: &Item) -> bool {
-    [ItemType::Propose as u16, ItemType::Vote as u16].contains(&item.r#type)
 }
 
 fn add_parents(reached: &mut BTreeMap<u64, RowSet>, at: NodeRef, dag: &Dag) {

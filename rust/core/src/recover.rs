@@ -1,7 +1,7 @@
 //! What a peer knows of its own past after a restart, and from where it goes on (R1 to R3, R5).
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,18 +11,22 @@ use crate::committee::Committee;
 use crate::config::Network;
 use crate::dag::Dag;
 use crate::error::Error;
-use crate::journal::{Place, Position, Record, decode_record};
-use crate::values::Event;
+use crate::journal::{EpochStart, Place, Position, Record, decode_record};
+use crate::values::{Digest, Event};
 use crate::wire;
 
 /// What a halt says of a key that was used elsewhere (R5).
 pub const COPIED: &str = "this key signs in another process, too";
+/// What a start says of a journal with an event that cannot be in it.
+pub const NOT_OURS: &str = "the journal holds an event that is not ours: another key or network";
 
 /// An event of the store.
 #[derive(Debug)]
 pub struct Stored {
     /// Whoever made it.
     pub event: Arc<Event>,
+    /// The number of its epoch.
+    pub epoch: u32,
     /// Of one that we signed, as the journal says (O11); None of any other.
     pub taken_over: Option<Vec<Position>>,
 }
@@ -30,35 +34,52 @@ pub struct Stored {
 /// What the records of a store say, each kind in the order of the records.
 #[derive(Debug)]
 pub struct Past {
+    /// All that began, from the second on.
+    pub epochs: Vec<EpochStart>,
     /// If anything was delivered.
     pub place: Option<Place>,
     /// Of proposals and votes.
     pub state: Option<Bytes>,
     /// Ours and others'.
     pub events: Vec<Stored>,
-    /// Rounds of own events.
+    /// Heights of own events.
     pub delivered: Vec<u64>,
 }
 
-/// Decode the records of a start; `CorruptError` for those that no store of ours can hold.
+/// Decode the records of a start; `CorruptError` for those that no store can hold.
+///
+/// `committee` is the first one, `network` has the first settings.
 ///
 /// # Errors
 /// [`Error::Corrupt`].
-pub fn read_store(records: &[Bytes], own: usize, committee: &Committee, network: &Network) -> Result<Past, Error> {
-    let mut past = Past { place: None, state: None, events: Vec::new(), delivered: Vec::new() };
-    let mut own_round = 0;
+pub fn read_store(records: &[Bytes], committee: &Committee, network: &Network) -> Result<Past, Error> {
+    let (epochs, events, delivered) = (Vec::new(), Vec::new(), Vec::new());
+    let mut past = Past { epochs, place: None, state: None, events, delivered };
+    let mut known = HashMap::from([(committee.epoch_id, (0, committee.n))]); // id -> number, creators
+    let mut own = (0, 0); // epoch and round of the last own event
     for record in records {
         let (frame, taken_over) = match decode_record(record) {
             None => {
                 let start: String = record.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
                 return Err(Error::Corrupt(format!("the journal holds a record that is none: {start}...")));
             }
+            Some(Record::Epoch(start)) => {
+                let (number, others) = (start.number, past.epochs.len());
+                if number as usize != others + 1 {
+                    let text = format!("the journal holds the beginning of epoch {number} behind {others} others");
+                    return Err(Error::Corrupt(text));
+                }
+                let orders = start.roster.seats.iter().filter(|seat| seat.member.orders()).count();
+                known.insert(start.epoch_id, (number, orders));
+                past.epochs.push(start);
+                continue;
+            }
             Some(Record::Place(place)) => {
                 past.place = Some(place);
                 continue;
             }
             Some(Record::OwnDelivered(done)) => {
-                past.delivered.push(done.of_round);
+                past.delivered.push(done.of_height);
                 continue;
             }
             Some(Record::State(state)) => {
@@ -71,24 +92,29 @@ pub fn read_store(records: &[Bytes], own: usize, committee: &Committee, network:
             Some(Record::OwnEvent(event)) => (event.frame, Some(event.taken_over)),
             Some(Record::PeerEvent(event)) => (event.frame, None),
         };
-        let ours = taken_over.is_some();
-        let can_be = |event: &Event| {
-            let by = event.creator as usize;
-            by < committee.n && (!ours || by == own)
-        };
-        let Some(event) = wire::decode_event(&frame, &committee.epoch_id, network).ok().filter(can_be) else {
-            let text = "the journal holds an event that is not ours: another key or network";
-            return Err(Error::Corrupt(text.into()));
-        };
-        if ours {
-            if event.round == own_round {
-                return Err(Error::Corrupt(format!("the journal holds two events of ours for round {own_round}")));
+        let stored = stored(&frame, taken_over, &known, network).ok_or_else(|| Error::Corrupt(NOT_OURS.into()))?;
+        if stored.taken_over.is_some() {
+            let round = stored.event.round;
+            if own == (stored.epoch, round) {
+                return Err(Error::Corrupt(format!("the journal holds two events of ours for round {round}")));
             }
-            own_round = event.round;
+            own = (stored.epoch, round);
         }
-        past.events.push(Stored { event: Arc::new(event), taken_over });
+        past.events.push(stored);
     }
     Ok(past)
+}
+
+fn stored(
+    frame: &Bytes,
+    taken_over: Option<Vec<Position>>,
+    known: &HashMap<Digest, (u32, usize)>,
+    network: &Network,
+) -> Option<Stored> {
+    let epoch_id = wire::epoch_id_of(frame.get(1..)?)?;
+    let &(epoch, n) = known.get(&epoch_id)?;
+    let event = wire::decode_event(frame, &epoch_id, network).ok()?;
+    (usize::from(event.creator) < n).then(|| Stored { event: Arc::new(event), epoch, taken_over })
 }
 
 /// Whether we may sign: our journal has all that we ever signed, or the others have told how far that went.

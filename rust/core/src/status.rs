@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use crate::bits::creators_in;
 use crate::error::Reject;
+use crate::replica::Replica;
 use crate::values::Digest;
 
 /// A snapshot of a machine; reading it changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Our index in the committee; None of an observer (Q4).
+    /// Our index in the committee; None of an observer (Q4), and of who is no member.
     pub creator: Option<usize>,
+    /// The number of the epoch, from 0.
+    pub epoch: u32,
     /// n: observers do not count.
     pub peers: usize,
     /// Numbers of the peers with a live link, observers among them.
@@ -82,4 +86,54 @@ pub struct Status {
     pub skips: (u64, u64),
     /// How often each reason came up.
     pub rejects: BTreeMap<Reject, u64>,
+}
+
+/// What a peer says of itself in the epoch that it is in.
+#[must_use]
+pub fn status_of(replica: &Replica) -> Status {
+    let (proposer, fetcher, orderer, decider) =
+        (&replica.proposer, &replica.exchange.fetcher, &replica.orderer, &replica.decider);
+    let mut linked: Vec<usize> = fetcher.linked.iter().map(|&peer| replica.peers.number_of(peer)).collect();
+    linked.sort_unstable();
+    let orderers = fetcher.linked.iter().chain([&replica.own]).filter(|&&peer| peer < replica.committee.n).count();
+    Status {
+        creator: (!replica.observes).then_some(replica.own),
+        epoch: replica.number,
+        peers: replica.committee.n,
+        has_quorum: orderers >= replica.committee.q,
+        linked,
+        halted: replica.halted.clone(),
+        recovering: replica.exchange.recovery.is_lost,
+        catching_up: replica.exchange.recovery.is_behind,
+        stranded: fetcher.is_stranded(),
+        own_round: proposer.own_round(),
+        top_round: replica.dag.top,
+        peers_round: replica.exchange.recovery.peers_round(),
+        closed_round: decider.closed,
+        floor_round: replica.dag.floor,
+        frontier: replica.dag.frontier.clone(),
+        events: replica.dag.len(),
+        delivered: orderer.index,
+        epoch_index: replica.epoch.epoch_index,
+        proposals: replica.epoch.proposals(),
+        ended: replica.epoch.is_ended,
+        order_hash: orderer.order_hash,
+        consensus_at: orderer.consensus_at,
+        queued_transactions: proposer.queued(),
+        queued_bytes: proposer.queued_bytes,
+        undelivered: orderer.has_undelivered(),
+        waiting_events: fetcher.waiting(),
+        waiting_bytes: fetcher.waiting_bytes() as usize,
+        wanted_events: fetcher.wanted(),
+        timely: creators_in(replica.timer.timely).collect(),
+        equivocators: creators_in(replica.equivocators).collect(),
+        soft_wait_ns: replica.timer.soft_ns,
+        round_timeout_ns: replica.timer.timeout_ns,
+        timeouts: replica.timer.timeouts,
+        own_events: proposer.made,
+        resubmitted: proposer.resubmitted,
+        commits: (decider.fast_commits, decider.certified_commits, decider.indirect_commits),
+        skips: (decider.direct_skips, decider.indirect_skips),
+        rejects: replica.rejects.clone(),
+    }
 }

@@ -77,7 +77,7 @@ impl Timer {
             soft_ns: FIRST_SOFT_NS,
             timeout_ns: FIRST_TIMEOUT_NS,
             timely: if own < committee.n { Creators::MAX >> (Creators::BITS - committee.n as u32) } else { 0 },
-            linked: bit(own),
+            linked: if own < committee.n { bit(own) } else { 0 },
             timeouts: 0,
             n: committee.n,
             q: committee.q,

@@ -163,6 +163,8 @@ pub struct Delivered {
     pub closed_by: u64,
     /// Of our own events: the number of each transaction, None from before a restart.
     pub submissions: Vec<Option<u64>>,
+    /// The number of the epoch: whose committee the event's creator is an index in.
+    pub epoch: u32,
 }
 
 /// A decision of the network about itself, at its place in the agreed order (S2).
@@ -192,6 +194,10 @@ pub struct SyncPoint {
     pub order_hash: Digest,
     /// The round whose closing delivered it.
     pub closed_by: u64,
+    /// Of a kind in `change::CHANGING`: what it changes from the next epoch on (S4).
+    pub change: Bytes,
+    /// The number of the epoch: whose committee `proposer` and `approvals` are indices in.
+    pub epoch: u32,
 }
 
 /// What has a place in the agreed order.

@@ -65,6 +65,7 @@ const FIXED_BYTES: usize = ITEM_COUNT + 2;
 const PARENT_BYTES: usize = 2 + 8 + 32;
 const ITEM_BYTES: usize = 2 + 4; // of an item without its body
 const LENGTH_BYTES: usize = 4;
+const FRONTIER_BYTES: usize = 1 + 4; // type, epoch
 const SIGNATURE_BYTES: usize = 64;
 
 /// The bytes of a header (E1), which are what is hashed and signed (E2).
@@ -166,6 +167,14 @@ pub fn decode_header(header: &[u8], epoch_id: &Digest) -> Result<(u16, u64), Rej
     Ok((fields.creator, fields.round))
 }
 
+/// The id of the epoch of a header, whatever it is worth.
+///
+/// None where the header ends before it.
+#[must_use]
+pub fn epoch_id_of(header: &[u8]) -> Option<Digest> {
+    header.get(EPOCH..)?.first_chunk().copied()
+}
+
 /// When its creator says that it made the event of such a header, in ns.
 pub(crate) fn created_at_of(header: &[u8]) -> u64 {
     u64_at(header, CREATED_AT)
@@ -215,22 +224,34 @@ pub fn decode_request(frame: &[u8]) -> Result<Vec<Digest>, Reject> {
     Ok(frame[3..].as_chunks::<32>().0.to_vec())
 }
 
-/// A FRONTIER or PULL frame (F3).
+/// A FRONTIER or PULL frame of the epoch with a number (F3).
 #[must_use]
-pub fn encode_frontier(r#type: FrameType, frontier: &[u64]) -> Bytes {
-    let mut frame = Vec::with_capacity(1 + 8 * frontier.len());
+pub fn encode_frontier(r#type: FrameType, frontier: &[u64], epoch: u32) -> Bytes {
+    let mut frame = Vec::with_capacity(FRONTIER_BYTES + 8 * frontier.len());
     frame.push(r#type as u8);
+    frame.extend(epoch.to_le_bytes());
     frame.extend(frontier.iter().flat_map(|round| round.to_le_bytes()));
     frame.into()
 }
 
-/// The rounds in a FRONTIER or PULL frame of a committee of n.
+/// The rounds in a FRONTIER or PULL frame of an epoch with n creators.
 ///
 /// # Errors
 /// The reason why it is none.
 pub fn decode_frontier(frame: &[u8], n: usize) -> Result<Vec<u64>, Reject> {
-    check_length(frame.len(), 1 + 8 * n)?;
-    Ok(frame[1..].as_chunks::<8>().0.iter().map(|round| u64::from_le_bytes(*round)).collect())
+    check_length(frame.len(), FRONTIER_BYTES + 8 * n)?;
+    Ok(frame[FRONTIER_BYTES..].as_chunks::<8>().0.iter().map(|round| u64::from_le_bytes(*round)).collect())
+}
+
+/// The number of the epoch that a FRONTIER or PULL frame is about.
+///
+/// # Errors
+/// [`Reject::Truncated`].
+pub fn epoch_of_frontier(frame: &[u8]) -> Result<u32, Reject> {
+    match frame.len().checked_sub(FRONTIER_BYTES) {
+        Some(rounds) if rounds > 0 && rounds.is_multiple_of(8) => Ok(u32_at(frame, 1)),
+        _ => Err(Reject::Truncated),
+    }
 }
 
 /// The body of an EVIDENCE item: two signed headers of one slot (E5), the lower digest first.

@@ -62,7 +62,7 @@ fn run(document: &Value, rule: Rule, order: Order, event_by_event: bool) -> (Val
         .expect("a committee");
     let mut dag = Dag::new(n);
     let mut decider = Decider::new(committee.clone(), rule);
-    let mut orderer = Orderer::new(committee, order, document["gc_depth"].as_u64().expect("gc_depth"));
+    let mut orderer = Orderer::new(committee, order, document["gc_depth"].as_u64().expect("gc_depth"), 0);
     let mut batches = Vec::new();
     for event in events(document) {
         let parents = dag.parents_of(&event).expect("parents come first");

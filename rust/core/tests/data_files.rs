@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
+use syncpoint_core::change::{decode_change, encode_change};
 use syncpoint_core::committee::Committee;
 use syncpoint_core::config::{Member, Network, SIGNATURES, Signatures};
 use syncpoint_core::crypto::{
@@ -17,9 +18,10 @@ use syncpoint_core::epoch::sync_point_digest;
 use syncpoint_core::error::Reject;
 use syncpoint_core::items;
 use syncpoint_core::journal::{
-    Position, Record, StoredSyncPoint, decode_record, encode_own_delivered, encode_own_event, encode_peer_event,
-    encode_place, encode_state, encode_sync_point,
+    EpochStart, Position, Record, StoredSyncPoint, decode_record, encode_epoch_start, encode_own_delivered,
+    encode_own_event, encode_peer_event, encode_place, encode_state, encode_sync_point,
 };
+use syncpoint_core::roster::Seat;
 use syncpoint_core::timer::{Advance, Timer};
 use syncpoint_core::values::{Digest, Event, Item, Parent, SyncPoint};
 use syncpoint_core::verify::{
@@ -262,8 +264,8 @@ fn the_example_of_the_document() {
     }
 
     assert_eq!(hex(&wire::encode_request(&[parent.digest])), text(&file["request"]));
-    assert_eq!(hex(&wire::encode_frontier(FrameType::Frontier, &[2])), text(&file["frontier"]));
-    assert_eq!(hex(&wire::encode_frontier(FrameType::Pull, &[1])), text(&file["pull"]));
+    assert_eq!(hex(&wire::encode_frontier(FrameType::Frontier, &[2], 0)), text(&file["frontier"]));
+    assert_eq!(hex(&wire::encode_frontier(FrameType::Pull, &[1], 0)), text(&file["pull"]));
 }
 
 /// What a machine makes of a frame.
@@ -371,7 +373,14 @@ fn items() {
         let numbers = [u64::from(made.kind), made.deadline, made.salt];
         assert_eq!(numbers, ["kind", "deadline", "salt"].map(|name| number(&said[name])));
         assert_eq!(made.metadata, bytes(&said["metadata"]));
+        assert_eq!(made.change, said.get("change").map_or(Vec::new(), bytes));
         assert_eq!(items::encode_proposal(&made), body);
+    }
+    for each in list(&all["changes"]) {
+        let (kind, body) = (u8::try_from(number(&each[0])).expect("u8"), bytes(&each[1]));
+        let change = decode_change(kind, &body);
+        assert_eq!(change.is_some(), yes(&each[2]), "{each}");
+        assert!(change.is_none_or(|change| encode_change(&change) == body));
     }
     for each in list(&all["ids"]) {
         let creator = u16::try_from(number(&each[0])).expect("u16");
@@ -402,7 +411,7 @@ fn items() {
         let kind = u8::try_from(number(&each[0])).expect("u8");
         let proposer = each[3].as_u64().map(|creator| u16::try_from(creator).expect("u16"));
         let (index, approvals) = (number(&each[1]), bits(&each[4]));
-        let digest = sync_point_digest(kind, index, &array(&each[2]), proposer, approvals, &bytes(&each[5]));
+        let digest = sync_point_digest(kind, index, &array(&each[2]), proposer, approvals, &bytes(&each[5]), b"");
         assert_eq!(hex(&digest), text(&each[6]));
     }
 }
@@ -421,7 +430,7 @@ fn journal() {
             }
             Some(Record::OwnEvent(own)) => {
                 let position = |given: &Value| Position {
-                    round: number(&given[0]),
+                    height: number(&given[0]),
                     place: u32::try_from(number(&given[1])).expect("u32"),
                 };
                 let expected: Vec<Position> = list(&said["taken_over"]).iter().map(position).collect();
@@ -444,8 +453,8 @@ fn journal() {
                 encode_place(&place)
             }
             Some(Record::OwnDelivered(done)) => {
-                assert_eq!(done.of_round, number(&said["delivered"]));
-                encode_own_delivered(done.of_round)
+                assert_eq!(done.of_height, number(&said["delivered"]));
+                encode_own_delivered(done.of_height)
             }
             Some(Record::State(state)) => {
                 assert_eq!(hex(&state.state), text(&said["state"]));
@@ -458,11 +467,31 @@ fn journal() {
                 assert_eq!(point.approvals, bits(&expected[3]));
                 let texts = [hex(&point.proposal), hex(&point.session_id), hex(&point.metadata)];
                 assert_eq!(texts.each_ref().map(String::as_str), [4, 5, 6].map(|at| text(&expected[at])));
+                assert_eq!(hex(&point.change), expected.get(7).map_or("", text));
                 encode_sync_point(&placed(point))
+            }
+            Some(Record::Epoch(start)) => {
+                compare_start(&start, &said["epoch"]);
+                encode_epoch_start(&start)
             }
         };
         assert_eq!(encoded, record);
     }
+}
+
+fn compare_start(start: &EpochStart, said: &Value) {
+    let numbers = [start.number.into(), start.next_index, start.consensus_at];
+    assert_eq!(numbers.to_vec(), list(&said["numbers"]).iter().map(number).collect::<Vec<_>>());
+    let texts = [&start.epoch_id[..], &start.order_hash, &start.state, &start.transition];
+    assert_eq!(texts.to_vec(), list(&said["texts"]).iter().map(bytes).collect::<Vec<_>>());
+    assert_eq!(start.roster.network.encode(), bytes(&said["network"]));
+    let seat = |given: &Value| Seat {
+        number: number(&given[0]) as usize,
+        member: Member { public: array(&given[1]), flags: number(&given[2]) as u8 },
+        contact: bytes(&given[3]),
+    };
+    assert_eq!(start.roster.seats, list(&said["seats"]).iter().map(seat).collect::<Vec<_>>());
+    assert_eq!(start.reached, list(&said["reached"]).iter().map(number).collect::<Vec<_>>());
 }
 
 /// A sync point of a store, at some place.
@@ -480,6 +509,8 @@ fn placed(point: StoredSyncPoint) -> SyncPoint {
         consensus_at: 1,
         order_hash: [1; 32],
         closed_by: 1,
+        change: point.change,
+        epoch: 0,
     }
 }
 

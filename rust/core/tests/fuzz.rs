@@ -3,17 +3,20 @@
 //! `SYNCPOINT_FRAMES` says how many frames are tried, `SYNCPOINT_SEED` where the randomness starts.
 
 use bytes::Bytes;
+use syncpoint_core::change::{Add, Change, Configure, Remove, Rotate, decode_change, encode_change};
 use syncpoint_core::committee::Committee;
 use syncpoint_core::config::{MAX_PEERS, Member, Network, Signatures};
-use syncpoint_core::crypto::{DOMAIN_EVENT, Signer, merkle_root};
+use syncpoint_core::crypto::{DOMAIN_EVENT, Signer, merkle_root, peer_record};
 use syncpoint_core::items::{
     CheckpointVote, Proposal, Vote, decode_checkpoint_vote, decode_proposal, decode_vote, encode_checkpoint_vote,
     encode_proposal, encode_vote,
 };
 use syncpoint_core::journal::{
-    Position, Record, decode_record, encode_own_delivered, encode_own_event, encode_peer_event, encode_place,
-    encode_state, encode_sync_point,
+    EpochStart, Position, Record, decode_record, encode_epoch_start, encode_own_delivered, encode_own_event,
+    encode_peer_event, encode_place, encode_state, encode_sync_point,
 };
+use syncpoint_core::roster::Roster;
+use syncpoint_core::transition::{Transition, decode_transition, encode_transition};
 use syncpoint_core::values::{Event, Item, Parent, SyncPoint};
 use syncpoint_core::verify::{check_evidence, check_form};
 use syncpoint_core::wire::{self, FrameType};
@@ -115,24 +118,59 @@ impl Peers {
             self.event(random, 0, 4, &[item(8, 900)], &[vec![2; 900]]),
         ];
         let proof = wire::encode_evidence(&events[0], &events[1]);
-        let taken_over = [Position { round: 7, place: 3 }, Position { round: 8, place: 0 }];
+        let taken_over = [Position { height: 7, place: 3 }, Position { height: 8, place: 0 }];
         let mut valid: Vec<Bytes> = events.iter().map(|event| event.frame().clone()).collect();
         valid.push(self.event(random, 1, 3, &[Item { r#type: 4, body: proof.clone() }], none).frame().clone());
         valid.push(wire::encode_request(&[[1; 32]]));
         valid.push(wire::encode_request(&[[1; 32], [2; 32], [3; 32]]));
         valid.push(wire::encode_request(&[[4; 32]; wire::MAX_REQUEST]));
-        valid.push(wire::encode_frontier(FrameType::Frontier, &[0, 1, 1 << 62, u64::MAX]));
-        valid.push(wire::encode_frontier(FrameType::Pull, &[0; 4]));
+        valid.push(wire::encode_frontier(FrameType::Frontier, &[0, 1, 1 << 62, u64::MAX], 0));
+        valid.push(wire::encode_frontier(FrameType::Pull, &[0; 4], u32::MAX));
         valid.push(proof);
-        let proposal = Proposal { kind: 7, deadline: 1 << 60, salt: 3, metadata: Bytes::from_static(b"metadata") };
+        let (metadata, change) = (Bytes::from_static(b"metadata"), Bytes::new());
+        let proposal = Proposal { kind: 7, deadline: 1 << 60, salt: 3, metadata, change };
         let (order_hash, state_hash, signature) = ([5; 32], [0; 32], [6; 64]);
         valid.push(encode_proposal(&proposal));
+        valid.extend(self.changes().into_iter().map(|(kind, change)| {
+            encode_proposal(&Proposal { kind, change: encode_change(&change).into(), ..proposal.clone() })
+        }));
+        valid.extend(self.changes().iter().map(|(_, change)| encode_change(change).into()));
+        valid.push(encode_epoch_start(&self.start()));
+        valid.push(encode_transition(&some_transition()));
         valid.push(encode_vote(&Vote { proposal: [7; 32], approves: true }));
         valid.push(encode_checkpoint_vote(&CheckpointVote { index: 1 << 40, order_hash, state_hash, signature }));
         valid.push(encode_sync_point(&some_sync_point()));
         valid.push(encode_own_event(events[1].frame(), &taken_over));
         valid.push(Bytes::copy_from_slice(events[3].header()));
         valid
+    }
+
+    /// A change of each sort, and the kind of its sync point.
+    fn changes(&self) -> [(u8, Change); 4] {
+        let (record, public) = (peer_record(&self.signers[0]), self.signers[1].public());
+        [
+            (2, Change::Add(Add { record, flags: 9, contact: b"host:1".to_vec() })),
+            (2, Change::Remove(Remove { public })),
+            (3, Change::Rotate(Rotate { old: public, record })),
+            (4, Change::Configure(Configure { network: self.network.clone() })),
+        ]
+    }
+
+    /// How the second epoch begins, after one more was let in.
+    fn start(&self) -> EpochStart {
+        let [(_, add), ..] = self.changes();
+        let roster = Roster::first(self.network.clone(), &self.committee.members[1..]);
+        EpochStart {
+            number: 1,
+            epoch_id: [1; 32],
+            next_index: 1 << 40,
+            consensus_at: 1 << 60,
+            order_hash: [2; 32],
+            roster: roster.change(&add).expect("it is no member"),
+            reached: vec![7, 0, 1 << 40],
+            state: Bytes::from_static(b"state"),
+            transition: encode_transition(&some_transition()),
+        }
     }
 
     /// All decoders on the same bytes; what one takes, the encoder gives back. Whether any did.
@@ -149,7 +187,8 @@ impl Peers {
         if let Ok(frontier) = wire::decode_frontier(data, self.committee.n)
             && let Some(kind @ (FrameType::Frontier | FrameType::Pull)) = FrameType::of(data[0])
         {
-            assert_eq!(wire::encode_frontier(kind, &frontier), data);
+            let epoch = wire::epoch_of_frontier(data).expect("it is a frontier");
+            assert_eq!(wire::encode_frontier(kind, &frontier, epoch), data);
             taken = true;
         }
         if let Ok([(first, first_signature), (second, second_signature)]) = wire::decode_evidence(data) {
@@ -169,7 +208,7 @@ impl Peers {
                 Record::OwnEvent(own) => encode_own_event(&own.frame, &own.taken_over),
                 Record::PeerEvent(event) => encode_peer_event(&event.frame),
                 Record::Place(place) => encode_place(&place),
-                Record::OwnDelivered(done) => encode_own_delivered(done.of_round),
+                Record::OwnDelivered(done) => encode_own_delivered(done.of_height),
                 Record::State(state) => encode_state(&state.state),
                 Record::SyncPoint(point) => encode_sync_point(&SyncPoint {
                     kind: point.kind,
@@ -179,11 +218,23 @@ impl Peers {
                     approvals: point.approvals,
                     epoch_index: point.epoch_index,
                     session_id: point.session_id,
+                    change: point.change,
                     ..some_sync_point()
                 }),
+                Record::Epoch(start) => encode_epoch_start(&start),
             };
             assert_eq!(encoded, data);
             taken = true;
+        }
+        if let Some((transition, end)) = decode_transition(data, 0) {
+            assert_eq!(encode_transition(&transition), data[..end]);
+            taken |= end == data.len();
+        }
+        for kind in 2..=4 {
+            if let Some(change) = decode_change(kind, data) {
+                assert_eq!(encode_change(&change), data[..]);
+                taken = true;
+            }
         }
         let _ = Self::try_items(data);
         taken
@@ -232,6 +283,25 @@ fn some_sync_point() -> SyncPoint {
         consensus_at: 0,
         order_hash: [4; 32],
         closed_by: 0,
+        change: Bytes::new(),
+        epoch: 0,
+    }
+}
+
+fn some_transition() -> Transition {
+    Transition {
+        kind: 2,
+        epoch_index: 1 << 40,
+        proposal: [1; 32],
+        proposer: Some(3),
+        approvals: 7,
+        change: Bytes::from_static(b"change"),
+        metadata: Bytes::from_static(b"metadata"),
+        index: 1 << 40,
+        consensus_at: 1 << 60,
+        before: [2; 32],
+        signers: 11,
+        signatures: vec![6; 3 * 64],
     }
 }
 
@@ -327,8 +397,9 @@ fn every_cut_and_every_flipped_bit_of_valid_frames() {
     let peers = Peers::new();
     for valid in peers.valid(&mut Random(2)) {
         for length in 0..valid.len() {
-            let taken = peers.try_all(&valid.slice(..length));
-            assert!(!taken || decode_record(&valid).is_some(), "cut to {length}: a frame's start is no frame");
+            let cut = valid.slice(..length);
+            let is_record = [&valid, &cut].into_iter().any(|data| decode_record(data).is_some());
+            assert!(!peers.try_all(&cut) || is_record, "cut to {length}: a frame's start is no frame");
         }
         for bit in 0..valid.len().min(400) * 8 {
             let mut data = valid.to_vec();

@@ -8,16 +8,17 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyIterator, PyList, PyString, PyTuple, PyType};
 use syncpoint_core::config::{
-    Local, MachineConfig, Member, Network, ORDERS, Order, RULES, Rule, SIGNATURES, Signatures,
+    Local, MAX_PEERS, MachineConfig, Member, Network, ORDERS, Order, RULES, Rule, SIGNATURES, Signatures,
 };
-use syncpoint_core::crypto::SEED_BYTES;
+use syncpoint_core::crypto::{PUBLIC_BYTES, SEED_BYTES};
 use syncpoint_core::epoch::Ballot;
 use syncpoint_core::error::Reject;
 use syncpoint_core::input::Input;
 use syncpoint_core::items::decode_proposal;
-use syncpoint_core::journal::{OwnEvent, Record, StoredSyncPoint};
+use syncpoint_core::journal::{EpochStart, OwnEvent, Record, StoredSyncPoint};
 use syncpoint_core::output::Output;
 use syncpoint_core::proof::{Flaw, Proved, What};
+use syncpoint_core::roster::Seat;
 use syncpoint_core::status::Status;
 use syncpoint_core::values::{Digest, Item, Message, Parent};
 
@@ -84,6 +85,7 @@ pub(crate) struct Classes {
     vote: Py<PyType>,
     attest: Py<PyType>,
     certify: Py<PyType>,
+    next_key: Py<PyType>,
     persisted: Py<PyType>,
     connected: Py<PyType>,
     disconnected: Py<PyType>,
@@ -97,6 +99,7 @@ pub(crate) struct Classes {
     closed: Py<PyType>,
     certified: Py<PyType>,
     diverged: Py<PyType>,
+    entered: Py<PyType>,
     certificate: Py<PyType>,
     divergence: Py<PyType>,
     queue: Py<PyType>,
@@ -113,6 +116,11 @@ pub(crate) struct Classes {
     own_delivered: Py<PyType>,
     state: Py<PyType>,
     stored_sync_point: Py<PyType>,
+    epoch_start: Py<PyType>,
+    roster: Py<PyType>,
+    seat: Py<PyType>,
+    member: Py<PyType>,
+    network: Py<PyType>,
     proved: Py<PyType>,
     proved_sync_point: Py<PyType>,
     proved_transaction: Py<PyType>,
@@ -141,6 +149,7 @@ impl Classes {
             vote: class("input", "Vote")?,
             attest: class("input", "Attest")?,
             certify: class("input", "Certify")?,
+            next_key: class("input", "NextKey")?,
             persisted: class("input", "Persisted")?,
             connected: class("input", "Connected")?,
             disconnected: class("input", "Disconnected")?,
@@ -154,6 +163,7 @@ impl Classes {
             closed: class("output", "Closed")?,
             certified: class("output", "Certified")?,
             diverged: class("output", "Diverged")?,
+            entered: class("output", "Entered")?,
             certificate: class("checkpoint", "Certificate")?,
             divergence: class("checkpoint", "Divergence")?,
             queue: class("output", "Queue")?,
@@ -170,6 +180,11 @@ impl Classes {
             own_delivered: class("journal", "OwnDelivered")?,
             state: class("journal", "State")?,
             stored_sync_point: class("journal", "StoredSyncPoint")?,
+            epoch_start: class("journal", "EpochStart")?,
+            roster: class("roster", "Roster")?,
+            seat: class("roster", "Seat")?,
+            member: class("config", "Member")?,
+            network: class("config", "Network")?,
             proved: class("proof", "Proved")?,
             proved_sync_point: class("proof", "ProvedSyncPoint")?,
             proved_transaction: class("proof", "ProvedTransaction")?,
@@ -203,9 +218,10 @@ impl Classes {
                 let order_hash = PyBytes::new(py, &at.order_hash);
                 self.place.bind(py).call1((at.round, at.next_index, at.consensus_at, order_hash))
             }
-            Record::OwnDelivered(record) => self.own_delivered.bind(py).call1((record.of_round,)),
+            Record::OwnDelivered(record) => self.own_delivered.bind(py).call1((record.of_height,)),
             Record::State(record) => self.state.bind(py).call1((PyBytes::new(py, &record.state),)),
             Record::SyncPoint(record) => self.sync_point(py, record),
+            Record::Epoch(start) => self.epoch_start(py, start),
         }
     }
 
@@ -223,6 +239,7 @@ impl Classes {
                 PyBytes::new(py, &point.proposal),
                 point.proposer,
                 point.approvals,
+                PyBytes::new(py, point.change),
                 PyBytes::new(py, point.metadata),
                 PyBytes::new(py, &point.digest),
             )),
@@ -236,6 +253,8 @@ impl Classes {
                 PyBytes::new(py, &found.digest),
             )),
         };
+        let keys =
+            |publics: &[[u8; PUBLIC_BYTES]]| PyTuple::new(py, publics.iter().map(|public| PyBytes::new(py, public)));
         self.proved.bind(py).call1((
             what?,
             proved.index,
@@ -245,6 +264,10 @@ impl Classes {
             PyBytes::new(py, &proved.checkpoint_hash),
             PyBytes::new(py, &proved.state_hash),
             proved.signers,
+            proved.epoch,
+            keys(&proved.creators)?,
+            proved.checkpoint_epoch,
+            keys(&proved.voters)?,
         ))
     }
 
@@ -257,7 +280,43 @@ impl Classes {
             record.approvals,
             PyBytes::new(py, &record.session_id),
             PyBytes::new(py, &record.metadata),
+            PyBytes::new(py, &record.change),
         ))
+    }
+
+    fn epoch_start<'py>(&self, py: Python<'py>, start: &EpochStart) -> PyResult<Bound<'py, PyAny>> {
+        let seats = start.roster.seats.iter().map(|seat| self.seat(py, seat));
+        let seats = PyTuple::new(py, seats.collect::<PyResult<Vec<_>>>()?)?;
+        let roster = self.roster.bind(py).call1((self.network(py, &start.roster.network)?, seats))?;
+        self.epoch_start.bind(py).call1((
+            start.number,
+            PyBytes::new(py, &start.epoch_id),
+            start.next_index,
+            start.consensus_at,
+            PyBytes::new(py, &start.order_hash),
+            roster,
+            PyTuple::new(py, &start.reached)?,
+            PyBytes::new(py, &start.state),
+            PyBytes::new(py, &start.transition),
+        ))
+    }
+
+    fn seat<'py>(&self, py: Python<'py>, seat: &Seat) -> PyResult<Bound<'py, PyAny>> {
+        let member = self.member.bind(py).call1((PyBytes::new(py, &seat.member.public), seat.member.flags))?;
+        self.seat.bind(py).call1((seat.number, member, PyBytes::new(py, &seat.contact)))
+    }
+
+    fn network<'py>(&self, py: Python<'py>, network: &Network) -> PyResult<Bound<'py, PyAny>> {
+        let fields = PyDict::new(py);
+        fields.set_item("name", &network.name)?;
+        fields.set_item("rule", RULES[network.rule as usize])?;
+        fields.set_item("order", ORDERS[network.order as usize])?;
+        fields.set_item("f", network.f)?;
+        fields.set_item("gc_depth", network.gc_depth)?;
+        fields.set_item("max_payload_bytes", network.max_payload_bytes)?;
+        fields.set_item("max_ahead", network.max_ahead)?;
+        fields.set_item("epoch_ms", network.epoch_ms)?;
+        self.network.bind(py).call((), Some(&fields))
     }
 
     fn opened<'py>(&self, py: Python<'py>, ballot: &Ballot, voted: bool) -> PyResult<Bound<'py, PyAny>> {
@@ -269,13 +328,14 @@ impl Classes {
             proposal.deadline,
             proposal.salt,
             PyBytes::new(py, &proposal.metadata),
+            PyBytes::new(py, &proposal.change),
             voted,
         ))
     }
 
     fn own_event<'py>(&self, py: Python<'py>, record: &OwnEvent) -> PyResult<Bound<'py, PyAny>> {
         let position = self.position.bind(py);
-        let taken_over = record.taken_over.iter().map(|taken| position.call1((taken.round, taken.place)));
+        let taken_over = record.taken_over.iter().map(|taken| position.call1((taken.height, taken.place)));
         let taken_over = PyTuple::new(py, taken_over.collect::<PyResult<Vec<_>>>()?)?;
         self.own_event.bind(py).call1((taken_over, PyBytes::new(py, &record.frame)))
     }
@@ -411,7 +471,7 @@ pub(crate) fn members(values: &Bound<'_, PyAny>) -> PyResult<Vec<Member>> {
 pub(crate) fn machine_config(value: &Bound<'_, PyAny>) -> PyResult<MachineConfig> {
     let py = value.py();
     let local = value.getattr("local")?;
-    let secret = value.getattr("seed")?;
+    let (secret, next_secret) = (value.getattr("seed")?, value.getattr("next_seed")?);
     Ok(MachineConfig {
         network: network(&value.getattr("network")?)?,
         members: members(&value.getattr("members")?)?,
@@ -426,6 +486,8 @@ pub(crate) fn machine_config(value: &Bound<'_, PyAny>) -> PyResult<MachineConfig
             verify_threads: attribute(&local, "Local", "verify_threads")? as usize,
             stores: local.getattr("stores")?.is_truthy()?,
         },
+        joins: value.getattr("joins")?.is_truthy()?,
+        next_seed: if next_secret.is_none() { None } else { Some(digest("MachineConfig.next_seed", &next_secret)?) },
         signatures: signatures("MachineConfig.signatures", &value.getattr("signatures")?)?,
     })
 }
@@ -436,17 +498,17 @@ fn attribute(value: &Bound<'_, PyAny>, class: &str, name: &str) -> PyResult<u64>
 
 // -- inputs -------------------------------------------------------------------------------------------
 
-/// What happened, for a committee of `peers`.
-pub(crate) fn inputs(values: &Bound<'_, PyAny>, peers: usize) -> PyResult<Vec<Input>> {
+/// What happened.
+pub(crate) fn inputs(values: &Bound<'_, PyAny>) -> PyResult<Vec<Input>> {
     let classes = Classes::get(values.py())?;
-    lasting("an input", values)?.map(|value| input(classes, &value?, peers)).collect()
+    lasting("an input", values)?.map(|value| input(classes, &value?)).collect()
 }
 
-fn input(classes: &Classes, value: &Bound<'_, PyAny>, peers: usize) -> PyResult<Input> {
+fn input(classes: &Classes, value: &Bound<'_, PyAny>) -> PyResult<Input> {
     let py = value.py();
     let class = value.get_type();
     let peer = |what: &str| -> PyResult<usize> {
-        Ok(number(what, &value.getattr(intern!(py, "peer"))?, peers as u64 - 1)? as usize)
+        Ok(number(what, &value.getattr(intern!(py, "peer"))?, MAX_PEERS as u64 - 1)? as usize)
     };
     if class.is(&classes.received) {
         let peer = peer("Received.peer")?;
@@ -479,6 +541,9 @@ fn input(classes: &Classes, value: &Bound<'_, PyAny>, peers: usize) -> PyResult<
     }
     if class.is(&classes.certify) {
         return Ok(Input::Certify { index: number("Certify.index", &value.getattr(intern!(py, "index"))?, u64::MAX)? });
+    }
+    if class.is(&classes.next_key) {
+        return Ok(Input::NextKey { seed: digest("NextKey.seed", &value.getattr(intern!(py, "seed"))?)? });
     }
     if class.is(&classes.connected) {
         return Ok(Input::Connected { peer: peer("Connected.peer")? });
@@ -517,9 +582,9 @@ fn output<'py>(py: Python<'py>, classes: &Classes, output: Output) -> PyResult<B
             classes.write.bind(py).call1((records,))
         }
         Output::Send { peer, frame } => classes.send.bind(py).call1((peer, PyBytes::new(py, &frame))),
-        Output::SendStored { peer, first, frontier, most, last } => {
+        Output::SendStored { peer, epoch, first, frontier, most, last } => {
             let frontier = PyTuple::new(py, frontier)?;
-            classes.send_stored.bind(py).call1((peer, first, frontier, most, PyBytes::new(py, &last)))
+            classes.send_stored.bind(py).call1((peer, epoch, first, frontier, most, PyBytes::new(py, &last)))
         }
         Output::Broadcast { frame } => classes.broadcast.bind(py).call1((PyBytes::new(py, &frame),)),
         Output::Deliver { messages, states } => {
@@ -541,7 +606,7 @@ fn output<'py>(py: Python<'py>, classes: &Classes, output: Output) -> PyResult<B
         Output::Certified { certificate: made } => {
             let (order_hash, state_hash) = (PyBytes::new(py, &made.order_hash), PyBytes::new(py, &made.state_hash));
             let signatures = PyBytes::new(py, &made.signatures);
-            let fields = (made.wanted, made.index, order_hash, state_hash, made.signers, signatures);
+            let fields = (made.wanted, made.index, order_hash, state_hash, made.signers, signatures, made.epoch);
             classes.certified.bind(py).call1((classes.certificate.bind(py).call1(fields)?,))
         }
         Output::Diverged { divergence: found } => {
@@ -549,6 +614,7 @@ fn output<'py>(py: Python<'py>, classes: &Classes, output: Output) -> PyResult<B
             let fields = (found.index, ours, theirs, found.is_state);
             classes.diverged.bind(py).call1((classes.divergence.bind(py).call1(fields)?,))
         }
+        Output::Entered { start } => classes.entered.bind(py).call1((classes.epoch_start(py, &start)?,)),
         Output::Queue { transactions, bytes } => classes.queue.bind(py).call1((transactions, bytes)),
         Output::Wake { at } => classes.wake.bind(py).call1((at,)),
         Output::Rejected { peer, code } => classes.rejected.bind(py).call1((peer, classes.reject(py, code)?)),
@@ -565,6 +631,7 @@ pub(crate) fn status(py: Python<'_>, status: Status) -> PyResult<Bound<'_, PyAny
     }
     let fields = PyDict::new(py);
     fields.set_item("creator", status.creator)?;
+    fields.set_item("epoch", status.epoch)?;
     fields.set_item("peers", status.peers)?;
     fields.set_item("linked", PyTuple::new(py, status.linked)?)?;
     fields.set_item("has_quorum", status.has_quorum)?;

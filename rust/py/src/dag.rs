@@ -7,14 +7,17 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use syncpoint_core::committee::Committee;
+use syncpoint_core::config::Signatures;
 use syncpoint_core::dag::{Dag, NodeRef};
 use syncpoint_core::decide::{Decider, Status};
 use syncpoint_core::epoch::Epoch;
+use syncpoint_core::error::Error;
+use syncpoint_core::journal::{EpochStart, Record, decode_record};
 use syncpoint_core::order::Orderer;
 use syncpoint_core::values::{self, Digest, Item, Parent};
 
 use crate::convert;
-use crate::guard::Guarded;
+use crate::guard::{Failure, Guarded};
 use crate::values::hex;
 use crate::wire;
 
@@ -70,12 +73,28 @@ impl DagRun {
         let run = Run {
             dag: Dag::new(committee.n),
             decider: Decider::new(committee.clone(), convert::rule(rule)?),
-            orderer: Orderer::new(committee.clone(), convert::order(order)?, gc_depth),
-            epoch: Epoch::new(committee.clone(), u64::from(epoch_ms) * 1_000_000),
+            orderer: Orderer::new(committee.clone(), convert::order(order)?, gc_depth, 0),
+            epoch: Epoch::new(committee.clone(), u64::from(epoch_ms) * 1_000_000, None, 0, None),
             committee,
             gc_depth,
             forgotten: 0,
         };
+        Ok(Self { run: Guarded::new("DagRun", run) })
+    }
+
+    /// One that goes on where an epoch begins, as its EPOCH record says, to the sync point that ends it (S4).
+    ///
+    /// A record with the number 0 and without a state begins the first epoch, whose id is `network_id`.
+    #[staticmethod]
+    fn begin(record: &Bound<'_, PyAny>, network_id: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = record.py();
+        let bytes = convert::shared("the record", record)?;
+        let Some(Record::Epoch(start)) = decode_record(&bytes) else {
+            let text = format!("a record of {} bytes begins no epoch: give what encode_epoch_start gives", bytes.len());
+            return Err(convert::argument_error(py, text));
+        };
+        let network_id = convert::digest("network_id", network_id)?;
+        let run = Run::begin(start, network_id).map_err(|error| Failure::Core(error).raise(py))?;
         Ok(Self { run: Guarded::new("DagRun", run) })
     }
 
@@ -213,6 +232,28 @@ impl Entry {
 }
 
 impl Run {
+    /// At the beginning of an epoch.
+    fn begin(start: EpochStart, network_id: Digest) -> Result<Self, Error> {
+        let committee = start.roster.committee(start.epoch_id, Signatures::Ed25519)?;
+        let network = start.roster.network.clone();
+        let (gc_depth, epoch_ns) = (network.gc_depth, network.epoch_ms * 1_000_000);
+        let mut orderer = Orderer::new(committee.clone(), network.order, gc_depth, start.number);
+        orderer.follow(start.next_index, start.consensus_at, start.order_hash);
+        let mut epoch = Epoch::new(committee.clone(), epoch_ns, Some(start.roster), start.number, Some(network_id));
+        if !start.state.is_empty() {
+            epoch.restore(&start.state)?;
+        }
+        Ok(Self {
+            dag: Dag::new(committee.n),
+            decider: Decider::new(committee.clone(), network.rule),
+            orderer,
+            epoch,
+            committee,
+            gc_depth,
+            forgotten: 0,
+        })
+    }
+
     fn add(&mut self, entry: Entry, deciding: bool) -> Result<(), String> {
         let (event, parents) = self.checked(&entry)?;
         let at = self.dag.insert(Arc::new(event), &parents);
@@ -264,7 +305,7 @@ impl Run {
     fn close(&mut self) -> Vec<Batch> {
         let mut batches = Vec::new();
         for (round, committed) in self.decider.closing(&self.dag) {
-            if self.epoch.is_ended {
+            if self.epoch.is_closed() {
                 break;
             }
             let mut batch = Vec::new();

@@ -11,7 +11,6 @@ use crate::guard::{Failure, Guarded};
 /// One running instance of the core: takes inputs, returns outputs.
 #[pyclass(frozen, module = "syncpoint._native")]
 pub(crate) struct Machine {
-    peers: usize,
     machine: Guarded<machine::Machine>,
 }
 
@@ -21,9 +20,8 @@ impl Machine {
     fn new(config: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = config.py();
         let config = convert::machine_config(config)?;
-        let peers = config.members.len();
         let machine = machine::Machine::new(config).map_err(|error| Failure::Core(error).raise(py))?;
-        Ok(Self { peers, machine: Guarded::new("machine", machine) })
+        Ok(Self { machine: Guarded::new("machine", machine) })
     }
 
     /// Take in what happened until `now` (ns since the Unix epoch, never decreasing); what to do about it.
@@ -34,7 +32,7 @@ impl Machine {
         inputs: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyList>> {
         let now = convert::number("now", now, MAX_TIME)?;
-        let inputs = convert::inputs(inputs, self.peers)?;
+        let inputs = convert::inputs(inputs)?;
         let outputs = self.machine.run(py, |machine| machine.step(now, inputs))?;
         // What was to be done is known to nobody if it cannot be said: no memory, most likely.
         convert::outputs(py, outputs).inspect_err(|error| self.machine.fail(py, error))

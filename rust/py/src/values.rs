@@ -186,6 +186,12 @@ impl Delivered {
         PyTuple::new(py, &self.delivered.submissions)
     }
 
+    /// The number of the epoch: whose committee `event.creator` is an index in.
+    #[getter]
+    fn epoch(&self) -> u32 {
+        self.delivered.epoch
+    }
+
     fn __repr__(&self) -> String {
         let (done, event) = (&self.delivered, &self.delivered.event);
         format!("Delivered({}: {}/{} {}...)", done.index, event.round, event.creator, hex(&event.digest[..4]))
@@ -276,6 +282,18 @@ impl SyncPoint {
     #[getter]
     fn closed_by(&self) -> u64 {
         self.point.closed_by
+    }
+
+    /// Of a kind in `change.CHANGING`: what it changes from the next epoch on (S4).
+    #[getter]
+    fn change<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.point.change)
+    }
+
+    /// The number of the epoch: whose committee `proposer` and `approvals` are indices in.
+    #[getter]
+    fn epoch(&self) -> u32 {
+        self.point.epoch
     }
 
     fn __repr__(&self) -> String {

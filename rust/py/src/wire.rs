@@ -49,7 +49,7 @@ pub(crate) fn decode_request<'py>(py: Python<'py>, frame: &[u8]) -> Any<'py> {
     })
 }
 
-/// The rounds in a FRONTIER or PULL frame of a committee of n, or why it is none.
+/// The rounds in a FRONTIER or PULL frame of an epoch with n creators, or why it is none.
 #[pyfunction]
 pub(crate) fn decode_frontier<'py>(py: Python<'py>, frame: &[u8], n: &Bound<'py, PyAny>) -> Any<'py> {
     let n = convert::number("n", n, MAX_PEERS as u64)? as usize;
@@ -96,12 +96,14 @@ pub(crate) fn encode_request<'py>(py: Python<'py>, digests: &Bound<'py, PyAny>) 
     Ok(PyBytes::new(py, &frame))
 }
 
-/// A FRONTIER or PULL frame (F3).
+/// A FRONTIER or PULL frame of the epoch with a number (F3).
 #[pyfunction]
+#[pyo3(signature = (r#type, frontier, epoch = None))]
 pub(crate) fn encode_frontier<'py>(
     py: Python<'py>,
     r#type: &Bound<'py, PyAny>,
     frontier: &Bound<'py, PyAny>,
+    epoch: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let byte = convert::number("type", r#type, u64::from(u8::MAX))? as u8;
     let Some(kind @ (FrameType::Frontier | FrameType::Pull)) = FrameType::of(byte) else {
@@ -109,7 +111,8 @@ pub(crate) fn encode_frontier<'py>(
     };
     let rounds: Vec<u64> =
         frontier.try_iter()?.map(|round| convert::number("a round", &round?, u64::MAX)).collect::<PyResult<_>>()?;
-    Ok(PyBytes::new(py, &wire::encode_frontier(kind, &rounds)))
+    let epoch = epoch.map_or(Ok(0), |epoch| convert::number("epoch", epoch, u64::from(u32::MAX)))? as u32;
+    Ok(PyBytes::new(py, &wire::encode_frontier(kind, &rounds, epoch)))
 }
 
 /// The canonical bytes of a network's settings.

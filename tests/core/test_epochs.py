@@ -1,0 +1,145 @@
+"""From epoch to epoch: members come and go, keys and settings change, and the one order goes on (S4, S6, S7)."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from syncpoint.core.change import Configure
+from syncpoint.core.config import Local, Network
+from syncpoint.core.epoch import Outcome
+from syncpoint.core.values import SyncPointKind
+
+from .epochs import Changing
+from .virtual import MS
+
+SHORT = Network(gc_depth=6)
+NEW = [bytes([100 + i]) * 32 for i in range(8)]
+
+
+def load(cluster: Changing, rng: random.Random, count: int, members: list[int], tag: str) -> list[bytes]:
+    """Transactions at random times from some peers."""
+    sent = []
+    for number in range(count):
+        sent.append(b"%s %d" % (tag.encode(), number))
+        cluster.submit(rng.choice(members), sent[-1])
+        cluster.run(rng.randint(0, 2 * MS))
+    return sent
+
+
+def settled(cluster: Changing, sent: list[bytes], peers: list[int]) -> None:
+    """All of it is delivered once, everywhere, in one order."""
+    cluster.run_until(lambda: all(cluster.counts[i] >= len(sent) for i in peers))
+    cluster.check_agreement(peers)
+    for i in peers:
+        assert sorted(cluster.transactions(i)) == sorted(sent)
+
+
+@pytest.mark.parametrize("order", ["fair", "fast"])
+def test_a_fifth_peer_joins_under_load(core: str, order: str) -> None:  # S4, S6
+    cluster = Changing(4, network=Network(gc_depth=6, order=order), core=core)
+    rng = random.Random(1)
+    sent = load(cluster, rng, 20, [0, 1, 2, 3], "before")
+    new = cluster.make(NEW[0], core)
+    id = cluster.change(0, cluster.addition(new))
+    cluster.agree(id)
+    sent += load(cluster, rng, 20, [0, 1, 2, 3], "while")
+    cluster.run_until(lambda: all(cluster.epoch_of(i) == 1 for i in range(5)))
+    sent += load(cluster, rng, 20, [0, 1, 2, 3, 4], "after")
+    settled(cluster, sent, [0, 1, 2, 3, 4])
+    assert all(machine.status().peers == 5 for machine in cluster.machines)
+    assert any(done.event.transactions and done.epoch == 1 for done in cluster.events(new))
+    points = [cluster.points(i) for i in range(5)]
+    assert [point.kind for point in points[0]] == [SyncPointKind.MEMBERSHIP]
+    assert len({(point[0].index, point[0].order_hash, point[0].change) for point in points}) == 1
+    assert cluster.closed[0][id] is Outcome.ADOPTED
+    assert not cluster.halted
+
+
+def test_a_removed_peer_can_do_nothing_more(core: str) -> None:  # S4, S6
+    cluster = Changing(5, network=SHORT, core=core)
+    rng = random.Random(2)
+    sent = load(cluster, rng, 10, [0, 1, 2, 3, 4], "before")
+    cluster.agree(cluster.change(1, cluster.removal(4)))
+    cluster.run_until(lambda: all(cluster.epoch_of(i) == 1 for i in range(5)))
+    assert "no member" in cluster.halted[4]
+    cluster.submit(4, b"never")
+    sent += load(cluster, rng, 10, [0, 1, 2, 3], "after")
+    settled(cluster, sent, [0, 1, 2, 3])
+    assert all(cluster.machines[i].status().peers == 4 for i in range(4))
+
+
+def test_a_key_is_replaced(core: str) -> None:  # S4
+    cluster = Changing(4, network=SHORT, core=core)
+    rng = random.Random(3)
+    sent = load(cluster, rng, 10, [0, 1, 2, 3], "before")
+    cluster.agree(cluster.rotate(2, NEW[0]))
+    sent += load(cluster, rng, 10, [0, 1, 2, 3], "while")
+    cluster.run_until(lambda: all(cluster.epoch_of(i) == 1 for i in range(4)))
+    sent += load(cluster, rng, 10, [0, 1, 2, 3], "after")
+    settled(cluster, sent, [0, 1, 2, 3])
+    assert not cluster.halted
+
+
+def test_settings_change(core: str) -> None:  # S4
+    cluster = Changing(4, network=SHORT, core=core)
+    rng = random.Random(4)
+    sent = load(cluster, rng, 10, [0, 1, 2, 3], "before")
+    cluster.agree(cluster.change(3, Configure(Network(gc_depth=8, order="fast", rule="three_step"))))
+    cluster.run_until(lambda: all(cluster.epoch_of(i) == 1 for i in range(4)))
+    sent += load(cluster, rng, 10, [0, 1, 2, 3], "after")
+    settled(cluster, sent, [0, 1, 2, 3])
+    assert cluster.rosters[0].network.gc_depth == 8
+
+
+def test_of_two_equal_changes_the_second_is_a_conflict(core: str) -> None:  # S7
+    cluster = Changing(5, network=SHORT, core=core)
+    first, second = cluster.change(0, cluster.removal(4)), cluster.change(1, cluster.removal(4))
+    for id in (first, second):
+        cluster.agree(id)
+    cluster.run_until(lambda: all(cluster.epoch_of(i) == 1 for i in range(4)))
+    cluster.submit(0, b"later")
+    cluster.run_until(lambda: all(cluster.counts[i] == 1 for i in range(4)))
+    outcomes = [sorted((cluster.closed[i][first], cluster.closed[i][second])) for i in range(4)]
+    assert outcomes == [[Outcome.ADOPTED, Outcome.CONFLICT]] * 4
+    assert cluster.epoch_of(0) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_from_four_to_seven_to_four(core: str, seed: int) -> None:  # S6
+    cluster = Changing(4, network=SHORT, core=core, local=Local(stores=True))  # who joins late comes through all epochs
+    rng = random.Random(seed)
+    members, sent = [0, 1, 2, 3], load(cluster, rng, 5, [0, 1, 2, 3], "start")
+    for step in range(6):
+        if step < 3:
+            change, after = cluster.addition(new := cluster.make(NEW[step], core)), [*members, new]
+        else:
+            gone = rng.choice(members)
+            change, after = cluster.removal(gone), [i for i in members if i != gone]
+        epoch = cluster.epoch_of(after[0])
+        cluster.agree(cluster.change(rng.choice([i for i in members if i in after]), change))
+        sent += load(cluster, rng, 5, [i for i in members if i in after], f"step {step}")
+        members = after
+        cluster.run_until(lambda: all(cluster.epoch_of(i) == epoch + 1 for i in members))  # noqa: B023
+        sent += load(cluster, rng, 5, members, f"then {step}")
+    settled(cluster, sent, members)
+
+
+@pytest.mark.parametrize("stores", [False, True])
+def test_who_lags_by_epochs_is_helped_through(core: str, stores: bool) -> None:  # S4, F3
+    cluster = Changing(5, network=SHORT, core=core, local=Local(stores=stores))
+    rng = random.Random(6)
+    cluster.crash(3)
+    sent = load(cluster, rng, 10, [0, 1, 2, 4], "one")
+    epochs = 3 if stores else 1
+    for epoch in range(epochs):
+        change = Configure(Network(gc_depth=7 + epoch))
+        cluster.agree(cluster.change(0, change))
+        cluster.run_until(lambda: all(cluster.epoch_of(i) == epoch + 1 for i in (0, 1, 2, 4)))  # noqa: B023
+        sent += load(cluster, rng, 10, [0, 1, 2, 4], f"then {epoch}")
+    cluster.restart(3)
+    cluster.run_until(lambda: cluster.epoch_of(3) == epochs)
+    cluster.submit(3, b"back")
+    settled(cluster, [*sent, b"back"], [0, 1, 2, 3, 4])
+    assert not cluster.halted
