@@ -154,8 +154,8 @@ class FakeStorage:
         else:
             self.waiting.append(durable)
 
-    async def above(self, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
-        self.log.append(("above", frontier, first, most))
+    async def above(self, epoch: int, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
+        self.log.append(("above", epoch, frontier, first, most))
         if isinstance(self.old, StorageError):
             raise self.old
         return self.old
@@ -211,6 +211,7 @@ class Bench:
             lambda reason: self.log.append(("halted", reason)),
             self.errors.append,
             lambda output: self.log.append(output),
+            lambda start: self.log.append(("entered", start)),
         )
         self.driver._loop = cast(asyncio.AbstractEventLoop, self.loop)
 

@@ -9,15 +9,18 @@ from typing import Any, cast
 import pytest
 
 from syncpoint.core.checkpoint import Certificate, Divergence
+from syncpoint.core.config import Member, Network
 from syncpoint.core.epoch import Outcome
 from syncpoint.core.error import Reject
 from syncpoint.core.input import Connected, Disconnected, Input, Persisted, Received, Start, Submit
+from syncpoint.core.journal import EpochStart
 from syncpoint.core.output import (
     Broadcast,
     Certified,
     Closed,
     Deliver,
     Diverged,
+    Entered,
     Halted,
     Opened,
     Output,
@@ -29,6 +32,7 @@ from syncpoint.core.output import (
     Wake,
     Write,
 )
+from syncpoint.core.roster import Roster
 from syncpoint.core.values import Delivered
 from syncpoint.errors import StorageError
 from syncpoint.runtime import clock as clock_module
@@ -121,7 +125,7 @@ async def test_what_becomes_of_proposals_and_checkpoints_goes_to_one_place() -> 
     bench = Bench()
     await bench.start()
     outputs = [
-        Opened(bytes(32), 1, 7, 10**9, 5, b"metadata", True),
+        Opened(bytes(32), 1, 7, 10**9, 5, b"metadata", b"", True),
         Closed(bytes(32), Outcome.ADOPTED),
         Certified(Certificate(3, 4, bytes(32), bytes(32), 7, bytes(192))),
         Diverged(Divergence(4, bytes(32), b"\1" * 32, False)),
@@ -197,19 +201,39 @@ async def test_what_was_accepted_and_delivered_is_stored_in_order() -> None:  # 
     assert bench.log == order
 
 
+async def test_epochs_are_told_in_order_with_what_is_delivered() -> None:  # S4
+    bench = Bench()
+    await bench.start()
+    bench.storage.at_once = True
+    roster = Roster.first(Network(), [Member(bytes([i]) * 32) for i in range(4)])
+    start = EpochStart(1, bytes(32), 9, 10**9, bytes(32), roster, (5, 5, 5, 5), b"state", b"transition")
+    before, behind = cast(Any, "before"), cast(Any, "behind")
+    bench.machine.script.append([Deliver((before,)), Persist(1, (b"record",)), Entered(start), Deliver((behind,))])
+    bench.driver.connected(2)
+    bench.loop.run()
+    assert [each for each in bench.log if each != "flush"] == [
+        ("store", "before"),
+        ("deliver", "before"),
+        ("persist", b"record"),
+        ("entered", start),
+        ("store", "behind"),
+        ("deliver", "behind"),
+    ]
+
+
 async def test_the_store_answers_a_peer_that_is_far_behind_once_at_a_time(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # F3
     bench = Bench()
     await bench.start()
     bench.storage.old = [b"old 1", b"old 2"]
-    answer = SendStored(2, 5, (4, 4, 4, 4), 1000, b"frontier")
+    answer = SendStored(2, 3, 5, (4, 4, 4, 4), 1000, b"frontier")
     bench.machine.script.append([answer, answer, Send(1, b"now")])
     bench.driver.connected(2)
     bench.loop.run()
     await asyncio.gather(*bench.driver._answers.values())
     sent = [("send", 2, b"old 1"), ("send", 2, b"old 2"), ("send", 2, b"frontier")]
-    assert bench.log == [("send", 1, b"now"), "flush", ("above", (4, 4, 4, 4), 5, 1000), *sent, "flush"]
+    assert bench.log == [("send", 1, b"now"), "flush", ("above", 3, (4, 4, 4, 4), 5, 1000), *sent, "flush"]
     bench.log.clear()
     bench.storage.old = StorageError("the disk is gone")
     bench.machine.script.append([answer])

@@ -124,7 +124,7 @@ class History:
         fields: dict[str, object] = {
             "identity": self.identity,
             "decode": self.peers.decode,
-            "keep_rounds": RETAIN_GC_DEPTHS * self.peers.network.gc_depth,
+            "keep_rounds": lambda network, n: RETAIN_GC_DEPTHS * network.gc_depth,
         }
         return StorageSettings(**(fields | changed))  # type: ignore[arg-type]
 

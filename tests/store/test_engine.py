@@ -29,7 +29,7 @@ from syncpoint import (
     Socket,
     StorageError,
 )
-from syncpoint import engine as engine_module
+from syncpoint import starting as starting_module
 from syncpoint import stream as stream_module
 from syncpoint.core.config import Local
 from syncpoint.runtime import forget as forget_module
@@ -62,7 +62,7 @@ async def engines(
 
 def keep_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let machines keep, and need, no more than the network's `gc_depth` makes them; and forget in small steps."""
-    monkeypatch.setattr(engine_module, "Local", functools.partial(Local, retain_events=1))
+    monkeypatch.setattr(starting_module, "Local", functools.partial(Local, retain_events=1))
     monkeypatch.setattr(forget_module, "STEP_ROWS", 8)
 
 

@@ -42,7 +42,7 @@ Slot = tuple[int, bytes]  # round, digest
 
 
 async def found(store: Store, made: History, frontier: Sequence[int], first: int, most: int = ALL) -> list[Slot]:
-    events = [made.peers.decode(frame) for frame in await store.above(frontier, first, most)]
+    events = [made.peers.decode(frame) for frame in await store.above(0, frontier, first, most)]
     return [(event.round, event.digest) for event in events if isinstance(event, Event)]
 
 
@@ -64,7 +64,7 @@ async def test_it_gives_all_above_a_frontier_ours_among_them(store: Store, made:
 
 async def test_it_ends_where_there_is_no_more_room_but_gives_one_event(store: Store, made: History) -> None:
     everything = above(made, (0,) * 4, 1)
-    sizes = [len(frame) for frame in await store.above((0,) * 4, 1, ALL)]
+    sizes = [len(frame) for frame in await store.above(0, (0,) * 4, 1, ALL)]
     for count in (1, 2, 9, 100):
         assert await found(store, made, (0,) * 4, 1, sum(sizes[:count])) == everything[:count]
         assert await found(store, made, (0,) * 4, 1, sum(sizes[:count]) - 1) == everything[: max(1, count - 1)]

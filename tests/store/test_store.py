@@ -82,7 +82,7 @@ async def test_the_start_gets_place_events_and_what_was_delivered_of_ours(path: 
     floor = place.round - RETAIN_GC_DEPTHS * made.peers.network.gc_depth
     events = [record for record in loaded.records[1:] if isinstance(decode_record(record), OwnEvent | PeerEvent)]
     assert events == [each.record for each in made.accepted if each.event.round > floor]
-    told = {record.of_round for record in rest if isinstance(record, OwnDelivered)}
+    told = {record.of_height for record in rest if isinstance(record, OwnDelivered)}
     assert told == {done.event.round for done in before if done.event.creator == OWN and done.event.round > floor}
     assert isinstance(rest[-1], OwnDelivered), "after the events"
 

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ..core.journal import OwnEvent, StoredSyncPoint
+from ..core.journal import EpochStart, OwnEvent, StoredSyncPoint
 from ..core.values import SyncPointKind
 from ..keys import KeyPublic
+from ..runtime.epochs import epoch_and_round
 from ..runtime.rows import DeliveredRow
 from .guard import plain_errors
 from .stores import OpenStore, StoreArgument, opened
@@ -22,7 +23,7 @@ def dump(
     file: StoreArgument,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
-    """Show a store: whose it is, the events in the order in which they came, and the agreed order with sync points."""
+    """Show a store: whose it is, epochs, events in the order in which they came, the agreed order with sync points."""
     with plain_errors(), opened(file) as store:
         for line in _lines(store):
             typer.echo(json.dumps(line, ensure_ascii=False) if as_json else _as_text(line))
@@ -41,6 +42,8 @@ def _lines(store: OpenStore) -> Iterator[dict[str, Any]]:
         "first_index": state.first_index,
         "end_index": state.end_index,
     }
+    for start in store.epochs.starts:
+        yield _begun(store, start)
     for id, row in store.events():
         decoded = store.decode(row) if row is not None and row.is_intact else None
         if row is None or decoded is None:
@@ -52,6 +55,7 @@ def _lines(store: OpenStore) -> Iterator[dict[str, Any]]:
         line: dict[str, Any] = {
             "kind": "own" if isinstance(record, OwnEvent) else "event",
             "number": id,
+            "epoch": epoch_and_round(row.round)[0],
             "round": event.round,
             "creator": event.creator,
             "hash": event.digest.hex(),
@@ -61,7 +65,7 @@ def _lines(store: OpenStore) -> Iterator[dict[str, Any]]:
             "bytes": event.payload_bytes,
         }
         if isinstance(record, OwnEvent):
-            line["taken_over"] = [list(position) for position in record.taken_over]
+            line["taken_over"] = [[*epoch_and_round(at), place] for at, place in record.taken_over]
         yield line
     for index, place in store.delivered():
         if place is None or not place.is_intact:
@@ -73,11 +77,29 @@ def _lines(store: OpenStore) -> Iterator[dict[str, Any]]:
             "index": index,
             **(_told(point) if point is not None else {}),
             "hash": place.digest.hex(),
-            "round": place.round,
-            "closed_by": place.closed_by,
+            "epoch": epoch_and_round(place.closed_by)[0],
+            "round": epoch_and_round(place.round)[1],
+            "closed_by": epoch_and_round(place.closed_by)[1],
             "consensus_at": place.consensus_at,
             "order_hash": place.order_hash.hex(),
         }
+
+
+def _begun(store: OpenStore, start: EpochStart) -> dict[str, Any]:
+    """How an epoch began, and who is a member in it."""
+    committee = store.epochs.committee_of(start.number)
+    members = [*committee.members, *committee.observers]
+    return {
+        "kind": "epoch",
+        "epoch": start.number,
+        "epoch_id": start.epoch_id.hex(),
+        "first_index": start.next_index,
+        "consensus_at": start.consensus_at,
+        "order_hash": start.order_hash.hex(),
+        "creators": committee.n,
+        "members": [str(KeyPublic.from_bytes(member.public)) for member in members],
+        "reached": list(start.reached),
+    }
 
 
 def _point(store: OpenStore, place: DeliveredRow) -> StoredSyncPoint | None:

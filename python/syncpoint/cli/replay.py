@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..backend import CORES, core_info, load_core
 from ..core.config import Local
-from ..core.journal import StoredSyncPoint
+from ..core.journal import EpochStart, StoredSyncPoint, encode_epoch_start
 from ..core.retain import Retention
 from ..errors import ArgumentError, CorruptError
 from ..runtime.rows import DeliveredRow, chain_begin, chain_of
 from .guard import FAILED, note, plain_errors
 from .stores import OpenStore, StoreArgument, opened
+
+if TYPE_CHECKING:
+    from .._python import DagRun
 
 __all__ = ["replay"]
 
@@ -54,29 +57,47 @@ def replay(
 
 def _order(store: OpenStore, core: str) -> Iterator[tuple[bytes, int]]:
     """What a core makes of the events: the digest and the consensus time of all that is delivered."""
-    identity = store.identity
-    network, n = identity.network, store.committee.n
-    rules = network.gc_depth, network.rule, network.order, network.epoch_ms
-    run = load_core(core).DagRun(n, network.f, identity.network_id, *rules)
-    keep = Retention(network, Local(), n).rounds
+    epochs = store.epochs
+    number = 0  # of the epoch
+    run, keep = _begin(store, core, number)
     out: deque[tuple[bytes, int]] = deque()
     for id, row in store.events():
         decoded = store.decode(row) if row is not None and row.is_intact else None
         if decoded is None:
             raise CorruptError(f"{store.file.name}: event {id} is damaged: see syncpoint verify-store")
         if not isinstance(decoded, StoredSyncPoint):  # they come out again
-            event = decoded[1]
-            parents = [parent.digest for parent in event.parents]
-            slot = event.creator, event.round, event.created_at
-            run.insert(event.digest, *slot, parents, event.items, event.transactions)
+            record, event = decoded
+            of = epochs.number_of(record.frame) or 0
+            while number < of:  # nothing more comes of the epoch before (S4)
+                yield from _closed(run)
+                number += 1
+                run, keep = _begin(store, core, number)
+            if number == of:
+                parents = [parent.digest for parent in event.parents]
+                slot = event.creator, event.round, event.created_at
+                run.insert(event.digest, *slot, parents, event.items, event.transactions)
         if id % CLOSE_EVERY == 0:
-            for _, batch in run.close():
-                out += batch
+            out += _closed(run)
             run.forget(keep)
             while out:
                 yield out.popleft()
-    for _, batch in run.close():
-        yield from batch
+    yield from _closed(run)
+
+
+def _begin(store: OpenStore, core: str, number: int) -> tuple[DagRun, int]:
+    """What computes an epoch, and how many rounds it keeps."""
+    epochs, network_id = store.epochs, store.identity.network_id
+    start = epochs.starts[number - 1] if number else None
+    if start is None:
+        nothing = 0, 0, chain_begin(network_id), epochs.roster_of(0), (), b"", b""
+        start = EpochStart(0, network_id, *nothing)
+    run = load_core(core).DagRun.begin(encode_epoch_start(start), network_id)
+    return run, Retention(start.roster.network, Local(), epochs.creators_of(number)).rounds
+
+
+def _closed(run: DagRun) -> list[tuple[bytes, int]]:
+    """What all rounds that have closed deliver."""
+    return [done for _, batch in run.close() for done in batch]
 
 
 def _name(row: DeliveredRow) -> str:

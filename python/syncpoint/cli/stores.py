@@ -9,16 +9,16 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from ..core.committee import Committee
 from ..core.error import Reject
 from ..core.journal import OwnEvent, PeerEvent, StoredSyncPoint, decode_record
 from ..core.values import Event
 from ..core.wire import decode_event
 from ..errors import CorruptError
+from ..runtime.epochs import Epochs
+from ..runtime.meta import read_meta
 from ..runtime.reload import MOVE_AWAY
 from ..runtime.rows import DeliveredRow, EventRow, Identity
 from ..runtime.sqlite import SqliteFile
-from ..runtime.store import read_meta
 
 __all__ = ["OpenStore", "StoreArgument", "opened"]
 
@@ -33,14 +33,13 @@ class OpenStore:
 
     def __init__(self, file: SqliteFile) -> None:
         self.file = file
-        self.state, self.proposals = read_meta(file, {row.name: row for row in file.meta()})
+        self.state, self.proposals, starts = read_meta(file, {row.name: row for row in file.meta()})
         meta = {row.name: row for row in file.meta() if row.is_intact}
         try:
             self.identity = Identity.read({name: row.value for name, row in meta.items()})
         except (KeyError, ValueError, TypeError):
             raise CorruptError(f"{file.name} is damaged (it does not say whose it is); {MOVE_AWAY}") from None
-        network = self.identity.network
-        self.committee = Committee.genesis(network, self.identity.members)
+        self.epochs = Epochs(self.identity, starts)
 
     def events(self) -> Iterator[tuple[int, EventRow | None]]:
         """The number of every event and sync point with its row, None where that is missing."""
@@ -55,9 +54,10 @@ class OpenStore:
         record = decode_record(row.record) if isinstance(row.record, bytes) else None
         if isinstance(record, StoredSyncPoint):
             return record
-        if not isinstance(record, OwnEvent | PeerEvent):
+        number = self.epochs.number_of(record.frame) if isinstance(record, OwnEvent | PeerEvent) else None
+        if number is None or not isinstance(record, OwnEvent | PeerEvent):
             return None
-        event = decode_event(record.frame, self.identity.network_id, self.identity.network)
+        event = decode_event(record.frame, self.epochs.id_of(number), self.identity.network)
         return None if isinstance(event, Reject) else (record, event)
 
 

@@ -9,12 +9,14 @@ from typing import Protocol
 
 from ..core.error import Reject
 from ..core.input import Connected, Disconnected, Input, Persisted, Received, Start
+from ..core.journal import EpochStart
 from ..core.output import (
     Broadcast,
     Certified,
     Closed,
     Deliver,
     Diverged,
+    Entered,
     Halted,
     Opened,
     Output,
@@ -72,7 +74,9 @@ class Driver:
         halted: Callable[[str], None],
         failed: Callable[[BaseException], None],
         agreement: Callable[[Opened | Closed | Certified | Diverged], None],
+        entered: Callable[[EpochStart], None],
     ) -> None:
+        """`entered` is told of epochs, in order with what is delivered (S4)."""
         self.machine = machine
         self.transport: Links | None = None
         self._clock = clock
@@ -82,6 +86,7 @@ class Driver:
         self._halted = halted
         self._failed = failed
         self._agreement = agreement
+        self._entered = entered
         self._loop = asyncio.get_running_loop()
         self._inputs: list[Input] = []
         self._scheduled: asyncio.Handle | None = None
@@ -238,6 +243,8 @@ class Driver:
             case Rejected():
                 if output.code in JUNK:
                     transport.drop(output.peer)
+            case Entered():
+                self._entered(output.start)
             case Halted():
                 self._halted(output.reason)
             case Opened() | Closed() | Certified() | Diverged():
@@ -246,7 +253,7 @@ class Driver:
     async def _answer(self, output: SendStored) -> None:
         """Send what the store has; a store that cannot be read has nothing."""
         try:
-            frames = await self.storage.above(output.frontier, output.first, output.most)
+            frames = await self.storage.above(output.epoch, output.frontier, output.first, output.most)
         except StorageError as error:
             if str(error) != self._unreadable:  # it will ask again, and again
                 self._unreadable = str(error)

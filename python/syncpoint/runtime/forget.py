@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .epochs import Epochs
 from .reload import read_delivered
 from .rows import State, StoreFile
 from .storage import StorageSettings
@@ -18,11 +19,12 @@ class Forgetter:
     have to be sent again (O11).
     """
 
-    def __init__(self, file: StoreFile, settings: StorageSettings) -> None:
-        self.closed = 0  # the round whose closing delivered the last event
+    def __init__(self, file: StoreFile, settings: StorageSettings, epochs: Epochs) -> None:
+        self.closed = 0  # the height of the round whose closing delivered the last event
         self._file = file
         self._settings = settings
-        self._asked = 0  # rounds up to here are not needed, as the application says
+        self._epochs = epochs
+        self._asked = 0  # heights up to here are not needed, as the application says
 
     def forget(self, until: int, state: State) -> None:
         """Let the stream up to this index go."""
@@ -33,7 +35,7 @@ class Forgetter:
     def step(self, state: State, own_round: int, own_from: int) -> tuple[int, int]:
         """Below which id and which index rows go with the next commit; 0 where none does.
 
-        `own_round` and `own_from` are round and id of the oldest own event that is not settled, 0 without any.
+        `own_round` and `own_from` are height and id of the oldest own event that is not settled, 0 without any.
         """
         floor = self._floor()
         if floor <= 0:
@@ -44,18 +46,19 @@ class Forgetter:
             index = 0
         # An event is delivered less than `gc_depth` rounds after its own (O2), so rows that stay find their events.
         id = state.first_event + STEP_ROWS
-        top = floor - self._settings.identity.network.gc_depth
+        top = self._epochs.below(floor, self._epochs.gc_depth)
         if not (id < (own_from or state.end_event) and id < state.end_event and self._top(id) <= top):
             id = 0
         return id, index
 
     def _floor(self) -> int:
-        """Rounds up to here may go."""
-        settings = self._settings
-        most = self.closed - settings.keep_rounds - 1
+        """Up to which height rounds may go; they are counted on into the epoch before (S4)."""
+        settings, epochs = self._settings, self._epochs
+        keep = settings.keep_rounds(epochs.network_of(epochs.newest), epochs.creators_of(epochs.newest))
+        most = epochs.below(self.closed, keep + 1)
         floor = min(self._asked, most)
         if settings.retain_rounds is not None:
-            floor = max(floor, min(most, self.closed - settings.retain_rounds))
+            floor = max(floor, min(most, epochs.below(self.closed, settings.retain_rounds)))
         if settings.retain_bytes is not None and most > floor and self._file.size() > settings.retain_bytes:
             return most
         return floor

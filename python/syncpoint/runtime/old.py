@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core.journal import OwnEvent, PeerEvent, Record, StoredSyncPoint, decode_record
+from ..core.journal import OwnEvent, PeerEvent, Record, StoredSyncPoint, decode_record, height
 from ..core.wire import header_of, slot_of
 from .rows import StoreFile
 
@@ -14,19 +14,19 @@ PAGE_ROWS = 256  # read at once, and the rest of their round; sync points, which
 
 
 class OldEvents:
-    """Reads events above a frontier in ascending rounds, a page at a time.
+    """Reads events of an epoch above a frontier in ascending rounds, a page at a time.
 
-    It ends where `most` bytes are read, though not before the first event, and where a round is missing: nobody can
-    take what lies beyond.
+    It ends where `most` bytes are read, though not before the first event, and where a round is missing, as behind the
+    last one of an epoch: nobody can take what lies beyond.
     """
 
-    def __init__(self, file: StoreFile, frontier: Sequence[int], first: int, most: int) -> None:
+    def __init__(self, file: StoreFile, epoch: int, frontier: Sequence[int], first: int, most: int) -> None:
         self.frames: list[bytes] = []
         self.is_complete = False
         self._file = file
         self._frontier = frontier
-        self._next = first  # round of the next page
-        self._reached = first - 1  # the round of the last event
+        self._next = height(epoch, first)  # of the next page
+        self._reached = height(epoch, first) - 1  # the height of the last event
         self._left = most  # bytes
 
     def read_page(self) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ..core.epoch import sync_point_digest
 from ..core.error import Reject
-from ..core.journal import OwnEvent, PeerEvent, StoredSyncPoint, decode_record
+from ..core.journal import OwnEvent, PeerEvent, StoredSyncPoint, decode_record, height
 from ..core.values import Delivered, Event, SyncPoint
 from ..errors import ArgumentError, CorruptError
+from .epochs import epoch_and_round
 from .reload import MOVE_AWAY, check_chain, read_delivered
 from .rows import DeliveredRow, StoreFile, chain_begin
 from .storage import Agreed, StorageSettings, is_event
@@ -25,9 +26,8 @@ def row_of(done: Agreed) -> DeliveredRow:
         round, signature = done.event.round, done.whitened_signature
     else:
         round, signature = done.closed_by, NOT_SIGNED
-    return DeliveredRow.of(
-        done.index, round, done.digest, done.consensus_at, done.order_hash, signature, done.closed_by
-    )  # fmt: skip
+    at, closed = height(done.epoch, round), height(done.epoch, done.closed_by)
+    return DeliveredRow.of(done.index, at, done.digest, done.consensus_at, done.order_hash, signature, closed)
 
 
 def read_page(file: StoreFile, settings: StorageSettings, lowest: int, first: int, end: int) -> list[Agreed]:
@@ -62,9 +62,8 @@ def read_page(file: StoreFile, settings: StorageSettings, lowest: int, first: in
 
 def point_digest(point: StoredSyncPoint) -> bytes:
     """What stands for a stored sync point in the order hash, 32 bytes (O9)."""
-    return sync_point_digest(
-        point.kind, point.epoch_index, point.proposal, point.proposer, point.approvals, point.metadata
-    )  # fmt: skip
+    by = point.proposer, point.approvals
+    return sync_point_digest(point.kind, point.epoch_index, point.proposal, *by, point.metadata, point.change)
 
 
 def _agreed(file: StoreFile, settings: StorageSettings, row: DeliveredRow) -> Agreed | None:
@@ -80,6 +79,7 @@ def _agreed(file: StoreFile, settings: StorageSettings, row: DeliveredRow) -> Ag
 
 
 def _delivered(row: DeliveredRow, event: Event) -> Delivered:
+    epoch, closed_by = epoch_and_round(row.closed_by)
     return Delivered(
         event=event,
         parents=tuple(parent.digest for parent in event.parents),
@@ -87,12 +87,14 @@ def _delivered(row: DeliveredRow, event: Event) -> Delivered:
         consensus_at=row.consensus_at,
         order_hash=row.order_hash,
         whitened_signature=row.whitened_signature,
-        closed_by=row.closed_by,
+        closed_by=closed_by,
         submissions=(),
+        epoch=epoch,
     )
 
 
 def _point(row: DeliveredRow, record: StoredSyncPoint) -> SyncPoint:
+    epoch, closed_by = epoch_and_round(row.closed_by)
     return SyncPoint(
         kind=record.kind,
         metadata=record.metadata,
@@ -105,5 +107,7 @@ def _point(row: DeliveredRow, record: StoredSyncPoint) -> SyncPoint:
         index=row.id,
         consensus_at=row.consensus_at,
         order_hash=row.order_hash,
-        closed_by=row.closed_by,
+        closed_by=closed_by,
+        change=record.change,
+        epoch=epoch,
     )

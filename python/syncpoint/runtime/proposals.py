@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from ..errors import CorruptError
+from .epochs import epoch_and_round
 from .rows import PROPOSALS, MetaRow
 
 __all__ = ["Proposals"]
@@ -14,14 +15,14 @@ _HEAD = struct.Struct("<QI")
 
 
 class Proposals:
-    """States by round: the newest one that a start can begin with, and all later ones.
+    """States by height (`journal.height`): the newest one that a start can begin with, and all later ones.
 
     A start begins behind the round before that of the newest row, as rows of the newest round may be incomplete. So
     there are two of them, seldom more.
     """
 
     def __init__(self, states: Sequence[tuple[int, bytes]] = ()) -> None:
-        """`states` are rounds, ascending, with the state behind the closing of each."""
+        """`states` are heights, ascending, with the state behind the closing of each."""
         self._states = list(states)
 
     @classmethod
@@ -45,19 +46,23 @@ class Proposals:
         parts = [_HEAD.pack(round, len(state)) + state for round, state in self._states]
         return MetaRow.of(PROPOSALS, b"".join(parts))
 
-    def at(self, round: int) -> bytes | None:
-        """The state behind the closing of a round, None while nothing was proposed."""
-        return next((state for at, state in reversed(self._states) if at <= round), None)
+    def at(self, height: int) -> bytes | None:
+        """The state behind the closing of a round, None while nothing changed since its epoch began."""
+        epoch, _ = epoch_and_round(height)
+        known = (state for at, state in reversed(self._states) if at <= height and epoch_and_round(at)[0] == epoch)
+        return next(known, None)
 
     def take(self, states: Sequence[tuple[int, bytes]], closed: int) -> MetaRow | None:
-        """Take in what changed up to the closing of a round; the row to be written, None where all of it is known.
+        """Take in what changed; the row to be written, None where all of it is known.
 
-        What a machine says again after a start must be the same again: else it is a CorruptError.
+        `closed` is the height of the round that delivered something last. What a machine says again after a start must
+        be the same again: else it is a CorruptError.
         """
         newest = self._states[-1][0] if self._states else 0
-        new = [(round, state) for round, state in states if round > newest]
-        for round, state in states:
-            if round <= newest and (round, state) not in self._states:
+        new = [(at, state) for at, state in states if at > newest]
+        for at, state in states:
+            if at <= newest and (at, state) not in self._states:
+                _, round = epoch_and_round(at)
                 raise CorruptError(
                     f"the state of proposals and votes behind round {round} is another one than before the start"
                 )

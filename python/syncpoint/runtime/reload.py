@@ -6,19 +6,24 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from ..core.change import CHANGING
 from ..core.error import Reject
 from ..core.journal import (
+    EpochStart,
     OwnEvent,
     PeerEvent,
     Place,
     StoredSyncPoint,
     decode_record,
+    encode_epoch_start,
     encode_own_delivered,
     encode_place,
     encode_state,
+    height,
 )
 from ..core.values import Event
 from ..errors import CorruptError
+from .epochs import Epochs, epoch_and_round
 from .proposals import Proposals
 from .rows import DeliveredRow, EventRow, State, StoreFile, chain, chain_begin
 from .storage import StorageSettings
@@ -38,29 +43,29 @@ class OpenOwn:
     """Own events whose transactions may still have to be sent again: neither delivered nor taken over (O11)."""
 
     def __init__(self) -> None:
-        self._places: dict[int, tuple[int, bytes, set[int]]] = {}  # round -> id, digest, places that are not settled
+        self._places: dict[int, tuple[int, bytes, set[int]]] = {}  # height -> id, digest, places that are not settled
 
     def add(self, row: EventRow, record: OwnEvent, transactions: int) -> None:
         """An own event was made, and took over some transactions of earlier ones."""
-        for round, place in record.taken_over:
-            found = self._places.get(round)
+        for at, place in record.taken_over:
+            found = self._places.get(at)
             if found is not None:
                 found[2].discard(place)
                 if not found[2]:
-                    del self._places[round]
+                    del self._places[at]
         if transactions:
             self._places[row.round] = (row.id, row.digest, set(range(transactions)))
 
-    def delivered(self, round: int, digest: bytes) -> None:
-        """An event was delivered, ours or not."""
-        found = self._places.get(round)
+    def delivered(self, at: int, digest: bytes) -> None:
+        """The event of a height was delivered, ours or not."""
+        found = self._places.get(at)
         if found is not None and found[1] == digest:
-            del self._places[round]
+            del self._places[at]
 
     @property
     def lowest(self) -> tuple[int, int]:
-        """Round and id of the oldest, 0 and 0 without any."""
-        return min(((round, id) for round, (id, _, _) in self._places.items()), default=(0, 0))
+        """Height and id of the oldest, 0 and 0 without any."""
+        return min(((at, id) for at, (id, _, _) in self._places.items()), default=(0, 0))
 
 
 class Reload:
@@ -69,35 +74,52 @@ class Reload:
     `doubt` says why own events may be missing, None when none is.
     """
 
-    def __init__(self, file: StoreFile, state: State, proposals: Proposals, settings: StorageSettings) -> None:
+    def __init__(
+        self, file: StoreFile, state: State, proposals: Proposals, settings: StorageSettings, epochs: Epochs
+    ) -> None:
         self.records: list[bytes] = []
         self.open = OpenOwn()
         self.again: dict[int, DeliveredRow] = {}
-        self.top = 0  # the highest round of an event
-        self.closed = 0  # the round whose closing delivered the last event
+        self.top = 0  # the highest height of an event that was read; what comes is not below the newest epoch
+        self.is_fenced = False  # nothing more is delivered in the newest epoch (S4)
+        self.closed = 0  # the height of the round whose closing delivered the last event
         self.doubt: str | None = None
         self._file = file
         self._state = state
         self._network_id = settings.identity.network_id
         self._decode = settings.decode
+        self._epochs = epochs
+        self.records += map(encode_epoch_start, epochs.starts)
+        newest = epochs.newest
+        floor = 0  # in the newest epoch
         place = self._place()
         if place is not None:
             self.records.append(encode_place(place))
-            found = proposals.at(place.round)
+            found = proposals.at(height(newest, place.round))
             if found is not None:
                 self.records.append(encode_state(found))
-        self._events(place, max(0, place.round - settings.keep_rounds) if place is not None else 0)
+            floor = max(0, place.round - settings.keep_rounds(epochs.network_of(newest), epochs.creators_of(newest)))
+        begin = 0 if epochs.last is None else epochs.last.next_index
+        self._events(begin if place is None else place.next_index, height(newest, floor))
 
     # -- where the order stood --------------------------------------------------------------------------
 
     def _place(self) -> Place | None:
-        """Where the order stood when the last round that is surely here as a whole had closed."""
-        state = self._state
+        """Where the order stood when the last round of the newest epoch that is surely here as a whole had closed."""
+        state, last = self._state, self._epochs.last
+        begin = 0 if last is None else last.next_index  # the first index of the newest epoch
+        if state.end_index < begin:
+            raise CorruptError(f"{self._file.name}: places below index {begin}, where an epoch begins, are missing")
         if state.end_index == state.first_index:
             return None
         (newest,) = read_delivered(self._file, state.end_index - 1, state.end_index)
         self.closed = newest.closed_by
-        round = newest.closed_by - 1  # rows of the newest round may be incomplete
+        if last is not None and state.first_index < begin:
+            self._check_border(last)
+        self.is_fenced = state.end_index > begin and self._is_fence(newest)
+        if state.end_index == begin:  # nothing of the epoch before comes again
+            return None
+        _, round = epoch_and_round(newest.closed_by - 1)  # rows of the newest round may be incomplete
         first = self._first_delivered(newest.closed_by)
         before = max(state.first_index, first - 1)
         rows = read_delivered(self._file, before, state.end_index)
@@ -106,13 +128,26 @@ class Reload:
         else:
             check_chain(self._file.name, None, rows)
         self.again = {row.id: row for row in rows if row.id >= first}
-        if first == state.first_index:
-            return None  # nothing is below it: all of it comes again
-        last = rows[0]
-        return Place(round, first, last.consensus_at, last.order_hash)
+        if first in (state.first_index, begin):
+            return None  # nothing is below it in this epoch: all of it comes again
+        return Place(round, first, rows[0].consensus_at, rows[0].order_hash)
+
+    def _is_fence(self, place: DeliveredRow) -> bool:
+        """Whether an epoch ends with what stands at a place."""
+        row = self._file.event(place.round, place.digest)
+        record = None if row is None or not row.is_intact else decode_record(row.record)
+        return isinstance(record, StoredSyncPoint) and record.kind in CHANGING
+
+    def _check_border(self, start: EpochStart) -> None:
+        """An epoch goes on where the one before ended (S4)."""
+        (fence,) = read_delivered(self._file, start.next_index - 1, start.next_index)
+        if (fence.order_hash, epoch_and_round(fence.closed_by)[0]) != (start.order_hash, start.number - 1):
+            raise CorruptError(
+                f"{self._file.name}: epoch {start.number} does not go on where index {fence.id} stands; {MOVE_AWAY}"
+            )
 
     def _first_delivered(self, closed_by: int) -> int:
-        """The lowest index whose row was delivered by the closing of this round or of a later one."""
+        """The lowest index whose row was delivered by the closing of the round of this height or of a later one."""
         low, high = self._state.first_index, self._state.end_index
         while low < high:
             middle = (low + high) // 2
@@ -122,14 +157,17 @@ class Reload:
 
     # -- events -----------------------------------------------------------------------------------------
 
-    def _events(self, place: Place | None, floor: int) -> None:
-        """The records of events above the floor, and own ones from the oldest open one on."""
+    def _events(self, index: int, floor: int) -> None:
+        """The records of events above the floor, a height, and own ones from the oldest open one on.
+
+        `index` is that of the place.
+        """
         state = self._state
         first = self._first_event(floor)
         start = min(first, state.own_from or first)
-        own: dict[bytes, int] = {}  # digest -> round
+        own: dict[bytes, int] = {}  # digest -> height
         damaged: list[int] = []
-        own_rounds: list[tuple[int, int]] = []  # id, round
+        own_rounds: list[tuple[int, int]] = []  # id, height
         for id, row in self._rows(start, state.end_event):
             event = None if row is None else self._event(row)
             if row is None or event is None:
@@ -146,7 +184,7 @@ class Reload:
                 self.open.add(row, record, transactions)
             if is_own or row.round > floor:
                 self.records.append(row.record)
-        self._delivered_own(own, 0 if place is None else place.next_index)
+        self._delivered_own(own, index)
         self._judge(damaged, own_rounds)
 
     def _first_event(self, floor: int) -> int:
@@ -181,7 +219,7 @@ class Reload:
         record = decode_record(row.record)
         if isinstance(record, StoredSyncPoint):
             return record
-        if not isinstance(record, OwnEvent | PeerEvent):
+        if not isinstance(record, OwnEvent | PeerEvent) or self._epochs.height_of(record.frame) != row.round:
             return None
         if isinstance(record, PeerEvent):
             return record, 0

@@ -35,7 +35,7 @@ PROPOSALS = "proposals"  # the same of the state of proposals and votes
 _EVENT = struct.Struct("<cQQQ32s")
 _DELIVERED = struct.Struct("<cQQ32sQ32s64sQ")
 _PLACE = struct.Struct("<Q32sQ")
-_STATE = struct.Struct("<6Q")
+_STATE = struct.Struct("<7Q")
 _MEMBER = struct.Struct("<32sB")
 
 
@@ -43,8 +43,8 @@ class EventRow(NamedTuple):
     """An accepted event, or a sync point, in the order in which they were written."""
 
     id: int  # from 1, without gaps
-    round: int  # of the event; of a sync point that whose closing made it
-    top: int  # the highest round up to here: it never falls, so a round is found by halving
+    round: int  # of the event; of a sync point that whose closing made it; as a height (`journal.height`)
+    top: int  # the highest round up to here, as a height: it never falls, so a round is found by halving
     digest: bytes
     record: bytes  # of the journal: OWN_EVENT, PEER_EVENT or SYNC_POINT
     checksum: int
@@ -69,7 +69,7 @@ class DeliveredRow(NamedTuple):
     consensus_at: int
     order_hash: bytes
     whitened_signature: bytes  # of a sync point zeros
-    closed_by: int
+    closed_by: int  # as a height
     checksum: int
 
     @classmethod
@@ -126,6 +126,7 @@ class State(NamedTuple):
     first_index: int = 0
     end_index: int = 0  # the next delivered event's index
     own_from: int = 0  # id of the oldest own event with something that may still have to be sent again (O11), 0: none
+    epochs: int = 0  # that began after the first (S4)
 
     def row(self) -> MetaRow:
         """As it is stored."""

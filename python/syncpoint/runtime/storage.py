@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from ..core.config import Network
 from ..core.error import Reject
+from ..core.journal import EpochStart
 from ..core.values import Delivered, Event, SyncPoint
 from ..errors import ArgumentError
 from .rows import Identity
@@ -28,10 +30,13 @@ class StorageSettings:
     """Whose store it is."""
 
     decode: Callable[[bytes], Event | Reject]
-    """What makes an event of an EVENT frame; it is called in another thread."""
+    """What makes an event of an EVENT frame of whatever epoch it says; it is called in another thread."""
 
-    keep_rounds: int
-    """Rounds below the last closed one that a machine takes up at its start, and that always stay (F4)."""
+    keep_rounds: Callable[[Network, int], int]
+    """Rounds below the last closed one that a machine takes up at its start, and that always stay (F4).
+
+    They follow from an epoch's settings and from how many make events in it.
+    """
 
     durability: str = "full"
     """One of `DURABILITIES`."""
@@ -62,6 +67,9 @@ class Loaded:
     end: int = 0
     """The lowest index that is not stored yet."""
 
+    epochs: Sequence[EpochStart] = ()
+    """How all epochs after the first began, in their order (S4)."""
+
 
 class StorageUser(Protocol):
     """Whoever is told of what happens to a store, in the event loop's thread."""
@@ -89,24 +97,29 @@ class Storage(Protocol):
         ...
 
     def write(self, records: Sequence[bytes]) -> None:
-        """Take records of accepted events; nothing waits for them (J2)."""
+        """Take records of accepted events, of any epoch that began; nothing waits for them (J2)."""
         ...
 
     def persist(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
-        """Take records, and call `durable` in the event loop as soon as they are as durable as was promised (J1)."""
+        """Take records, and call `durable` in the event loop as soon as they are as durable as was promised (J1).
+
+        These are own events, and the beginnings of epochs (S4).
+        """
         ...
 
     def deliver(self, messages: Sequence[Agreed], states: Sequence[tuple[int, bytes]]) -> None:
         """Take places in the order, sync points as they are, and the state of proposals and votes (J2, R1).
 
         `states` has rounds, ascending, each with the state behind its closing, where that changed; they become durable
-        with the messages. CorruptError when something is at another place, or another one, than before.
+        with the messages. All are of one epoch: that of the messages, without any the one that began last.
+        CorruptError when something is at another place, or another one, than before.
         """
         ...
 
-    async def above(self, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
-        """EVENT frames above a frontier (a round for each creator), from round `first` on, in ascending rounds (F3).
+    async def above(self, epoch: int, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
+        """EVENT frames of an epoch, from its round `first` on and above a frontier, in ascending rounds (F3).
 
+        `epoch` is its number, `frontier` has a round for each of its creators.
         As many as `most` bytes take, the first one whatever its size; none from a gap in the rounds on.
         """
         ...
@@ -163,7 +176,7 @@ class MemoryStorage:
     def deliver(self, messages: Sequence[Agreed], states: Sequence[tuple[int, bytes]]) -> None:
         """Nothing is kept."""
 
-    async def above(self, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
+    async def above(self, epoch: int, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
         """What a machine has dropped is gone."""
         return []
 

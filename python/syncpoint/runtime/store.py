@@ -13,21 +13,33 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..core.error import Reject
-from ..core.journal import OwnEvent, PeerEvent, decode_record, encode_sync_point
+from ..core.journal import (
+    EpochStart,
+    OwnEvent,
+    PeerEvent,
+    Record,
+    RecordType,
+    decode_record,
+    encode_sync_point,
+    height,
+)
 from ..core.values import SyncPoint
-from ..core.wire import event_digest, header_of, slot_of
+from ..core.wire import event_digest, header_of
 from ..errors import ArgumentError, CorruptError, StorageError
+from .epochs import Epochs, epoch_row
 from .forget import Forgetter
+from .meta import read_meta
 from .old import OldEvents
 from .page import read_page, row_of
 from .proposals import Proposals
 from .reload import MOVE_AWAY, OpenOwn, Reload
-from .rows import PROPOSALS, STATE, Batch, DeliveredRow, EventRow, Identity, MetaRow, State, StoreFile
+from .rows import PROPOSALS, Batch, DeliveredRow, EventRow, MetaRow, State, StoreFile
 from .storage import Agreed, Loaded, StorageSettings, StorageUser, is_event
 from .tip import BOOT_BYTES, DURABILITIES, Tip, doubt
+from .whole import Wholeness
 from .worker import Worker
 
-__all__ = ["Store", "read_meta"]
+__all__ = ["Store"]
 
 log = logging.getLogger("syncpoint.store")
 
@@ -46,7 +58,7 @@ class _Given:
     records: Sequence[bytes] = ()
     messages: Sequence[Agreed] = ()
     proposals: MetaRow | None = None  # their state, where it changed
-    is_own: bool = False
+    is_own: bool = False  # what we sign, or the beginning of an epoch
     durable: Callable[[], None] | None = None
 
 
@@ -57,6 +69,7 @@ class _Commit:
     given: list[_Given]
     batch: Batch | None = None
     committed: bool = False  # what remains to be done is the tip
+    whole: bool = True  # whether own events are all there once it is committed
     sync: bool = field(init=False)
     signed: bool = field(init=False)
 
@@ -81,8 +94,11 @@ class Store:
         self._proposals = Proposals()  # as of what was given last
         self._open = OpenOwn()
         self._top = 0
-        self._is_whole = True  # own events are all there, or one was made since they were found missing (R2)
-        self._forgetter = Forgetter(file, settings)
+        self._is_whole = True  # own events are all there, as the tip says (R2)
+        self._wholeness = Wholeness(True, False)  # the same as of the newest batch
+        self._epochs = Epochs(settings.identity)  # that began, as of the newest batch; the worker's
+        self._epoch = 0  # the number of the one that began last, as of what was given last
+        self._forgetter = Forgetter(file, settings, self._epochs)
         self._again: dict[int, DeliveredRow] = {}  # rows that the machine delivers once more after the start
         self._end = 0  # the next index that is new
         self._waiting: deque[_Given] = deque()
@@ -101,7 +117,7 @@ class Store:
         """Open the file and read what a start needs."""
         self._user = user
         loaded = await self._worker.run(self._load)
-        self._end = loaded.end
+        self._end, self._epoch = loaded.end, len(loaded.epochs)
         return loaded
 
     def write(self, records: Sequence[bytes]) -> None:
@@ -109,7 +125,8 @@ class Store:
         self._give(_Given(_bytes(records), records=records))
 
     def persist(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
-        """Take records of our own, and say when they are durable (J1)."""
+        """Take records of our own, and say when they are durable (J1, S4)."""
+        self._epoch += sum(record[0] == RecordType.EPOCH for record in records)
         if self._settings.durability == "memory":
             self._give(_Given(_bytes(records), records=records, is_own=True))
             durable()
@@ -119,7 +136,7 @@ class Store:
     def deliver(self, messages: Sequence[Agreed], states: Sequence[tuple[int, bytes]]) -> None:
         """Take places in the order and the state behind them; those of before the start must be the same again (J2)."""
         new = [done for done in messages if not self._was_delivered(done)]
-        proposals = self._changed(states, messages[-1].closed_by) if states else None
+        proposals = self._changed(states, messages) if states else None
         if new:
             self._end = new[-1].index + 1
         if new or proposals is not None:
@@ -127,9 +144,9 @@ class Store:
             size += ROW_BYTES * len(new) + (0 if proposals is None else len(proposals.value))
             self._give(_Given(size, messages=new, proposals=proposals))
 
-    async def above(self, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
+    async def above(self, epoch: int, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
         """Old events for a peer that is behind, in pages, as commits must not wait for all of them (F3)."""
-        old = OldEvents(self._file, frontier, first, most)
+        old = OldEvents(self._file, epoch, frontier, first, most)
         while not old.is_complete:
             await self._worker.run(old.read_page)
         return old.frames
@@ -187,9 +204,11 @@ class Store:
             )
         return True
 
-    def _changed(self, states: Sequence[tuple[int, bytes]], closed: int) -> MetaRow | None:
+    def _changed(self, states: Sequence[tuple[int, bytes]], messages: Sequence[Agreed]) -> MetaRow | None:
+        epoch = messages[-1].epoch if messages else self._epoch
+        closed = height(epoch, messages[-1].closed_by) if messages else 0
         try:
-            return self._proposals.take(states, closed)
+            return self._proposals.take([(height(epoch, round), state) for round, state in states], closed)
         except CorruptError as error:
             raise CorruptError(f"{self._file.name}: {error}: the store is damaged; {MOVE_AWAY}") from None
 
@@ -289,8 +308,10 @@ class Store:
         meta = {row.name: row for row in file.meta()}
         is_new = not meta
         if not is_new:
-            self._state, self._proposals = read_meta(file, meta, settings.identity)
-        reload = Reload(file, self._state, self._proposals, settings)
+            self._state, self._proposals, starts = read_meta(file, meta, settings.identity)
+            for start in starts:
+                self._epochs.add(start)
+        reload = Reload(file, self._state, self._proposals, settings, self._epochs)
         self._open, self._top, self._forgetter.closed = reload.open, reload.top, reload.closed
         why = doubt(file.read_tip(), existed, self._state.sequence, file.inode(), file.boot()) or reload.doubt
         if why is None and settings.joining:
@@ -298,6 +319,7 @@ class Store:
         if why is not None:
             log.warning("%s: own events may be missing: %s. The others are asked what they have of us", file.name, why)
         self._is_whole = why is None
+        self._wholeness = Wholeness(self._is_whole, reload.is_fenced)
         new = [*settings.identity.rows(), self._proposals.row()] if is_new else []
         # What a killed process wrote without syncing it: the tip must not say that it is there before it stays.
         file.commit(Batch(meta=[*new, self._state.row()]), sync=True)
@@ -306,20 +328,28 @@ class Store:
         self._again = reload.again
         self._is_open = True
         return Loaded(
-            records=reload.records, whole=self._is_whole, first=self._state.first_index, end=self._state.end_index
+            records=reload.records,
+            whole=self._is_whole,
+            first=self._state.first_index,
+            end=self._state.end_index,
+            epochs=tuple(self._epochs.starts),
         )
 
     def _attempt(self, commit: _Commit) -> None:
         if commit.batch is None:
             commit.batch = self._rows(commit.given)
+            commit.whole = self._wholeness.is_whole
             commit.sync = commit.signed and self._settings.durability == "full"
         if not commit.committed:
+            if self._is_whole and not commit.whole:  # no crash may leave the epoch that begins without that
+                self._is_whole = False
+                self._write_tip(clean=False, sync=True)
             self._file.commit(commit.batch, commit.sync)
             commit.committed = True
         if commit.signed:
-            # Whoever makes an event knows where to go on (R2). That has to survive a crash: else the peer would ask
-            # again, and be one of the f faults once more.
-            regained, self._is_whole = not self._is_whole, True
+            # Whoever knows where to go on has to know it after a crash as well (R2): else the peer would ask again,
+            # and be one of the f faults once more.
+            regained, self._is_whole = commit.whole and not self._is_whole, commit.whole
             self._write_tip(clean=False, sync=regained)
 
     def _rows(self, given: list[_Given]) -> Batch:
@@ -329,19 +359,28 @@ class Store:
         meta: dict[str, MetaRow] = {}
         for each in given:
             for record in each.records:
-                events.append(self._event_row(state.end_event + len(events), record))
+                decoded = decode_record(record)
+                if isinstance(decoded, EpochStart):
+                    self._epochs.add(decoded)
+                    row = epoch_row(decoded)
+                    meta[row.name] = row
+                    self._wholeness.began()
+                else:
+                    events.append(self._event_row(state.end_event + len(events), record, decoded))
             for done in each.messages:
                 assert done.index == state.end_index + len(delivered), "something that was delivered is missing"
-                delivered.append(row_of(done))
+                place = row_of(done)
+                delivered.append(place)
                 if is_event(done):
-                    self._open.delivered(done.event.round, done.event.digest)
+                    self._open.delivered(place.round, place.digest)
                 else:
-                    events.append(self._point_row(state.end_event + len(events), done))
-                self._forgetter.closed = done.closed_by
+                    events.append(self._point_row(state.end_event + len(events), place.closed_by, done))
+                self._wholeness.delivered(done)
+                self._forgetter.closed = place.closed_by
             if each.proposals is not None:
                 meta[PROPOSALS] = each.proposals
-        own_round, own_from = self._open.lowest
-        forget_events, forget_delivered = self._forgetter.step(state, own_round, own_from)
+        own_height, own_from = self._open.lowest
+        forget_events, forget_delivered = self._forgetter.step(state, own_height, own_from)
         self._state = State(
             sequence=state.sequence + 1,
             first_event=max(state.first_event, forget_events),
@@ -349,6 +388,7 @@ class Store:
             first_index=max(state.first_index, forget_delivered),
             end_index=state.end_index + len(delivered),
             own_from=own_from,
+            epochs=self._epochs.newest,
         )
         return Batch(
             events=events,
@@ -358,22 +398,22 @@ class Store:
             forget_delivered=forget_delivered,
         )
 
-    def _event_row(self, id: int, record: bytes) -> EventRow:
-        decoded = decode_record(record)
+    def _event_row(self, id: int, record: bytes, decoded: Record | None) -> EventRow:
         assert isinstance(decoded, OwnEvent | PeerEvent), "a machine wrote a record that is none of an event"
-        header = header_of(decoded.frame)
-        _, round = slot_of(header)
-        self._top = max(self._top, round)
-        row = EventRow.of(id, round, self._top, event_digest(header), record)
+        at = self._epochs.height_of(decoded.frame)
+        assert at is not None, "a machine wrote an event of an epoch that has not begun"
+        self._top = max(self._top, at)
+        row = EventRow.of(id, at, self._top, event_digest(header_of(decoded.frame)), record)
         if isinstance(decoded, OwnEvent):
             event = self._settings.decode(decoded.frame)
             assert not isinstance(event, Reject), "a machine wrote an event that is none"
             self._open.add(row, decoded, event.transaction_count)
+            self._wholeness.made()
         return row
 
-    def _point_row(self, id: int, point: SyncPoint) -> EventRow:
-        self._top = max(self._top, point.closed_by)
-        return EventRow.of(id, point.closed_by, self._top, point.digest, encode_sync_point(point))
+    def _point_row(self, id: int, closed_by: int, point: SyncPoint) -> EventRow:
+        self._top = max(self._top, closed_by)
+        return EventRow.of(id, closed_by, self._top, point.digest, encode_sync_point(point))
 
     def _close(self) -> None:
         if self._is_open and not self._failed and self._trouble is None:
@@ -392,38 +432,6 @@ class Store:
             boot=self._file.boot().ljust(BOOT_BYTES, b"\0"),
         )
         self._file.write_tip(tip.encode(), sync)
-
-
-def read_meta(file: StoreFile, meta: dict[str, MetaRow], identity: Identity | None = None) -> tuple[State, Proposals]:
-    """Where the rows of a file begin and end, and the state of proposals and votes.
-
-    Raises StorageError when it belongs to another network or key.
-    """
-    wanted = [row.name for row in identity.rows()] if identity is not None else []
-    for name in (STATE, PROPOSALS, *wanted):
-        if name not in meta or not meta[name].is_intact:
-            raise CorruptError(f"{file.name} is damaged (its {name} is not what was written); {MOVE_AWAY}")
-    if identity is not None:
-        _check_identity(file, {name: row.value for name, row in meta.items()}, identity)
-    state, proposals = State.read(meta[STATE].value), Proposals.read(meta[PROPOSALS].value)
-    if state is None or proposals is None:
-        raise CorruptError(f"{file.name} is damaged (its state contradicts itself); {MOVE_AWAY}")
-    return state, proposals
-
-
-def _check_identity(file: StoreFile, values: dict[str, bytes], identity: Identity) -> None:
-    advice = "give another folder, or move it away"
-    if values["public"] != identity.public:
-        raise StorageError(f"{file.name} belongs to another key, {values['public'].hex()}: {advice}")
-    if values["network_id"] != identity.network_id:
-        try:
-            name = Identity.read(values).network.name
-        except (KeyError, ValueError, TypeError):
-            name = "?"
-        raise StorageError(
-            f"{file.name} belongs to another network, {name!r} with id {values['network_id'].hex()[:16]}..., "
-            f"and this is {identity.network.name!r} with id {identity.network_id.hex()[:16]}...: {advice}"
-        )
 
 
 def _bytes(records: Sequence[bytes]) -> int:
