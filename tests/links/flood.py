@@ -33,7 +33,7 @@ from typing import Any
 from tests.runtime.nodes import key, listener, port_of, prefixed, seed
 
 from syncpoint.core.committee import Committee
-from syncpoint.core.config import Member, Network
+from syncpoint.core.config import MAX_PEERS, Member, Network
 from syncpoint.core.wire import max_frame_bytes
 from syncpoint.runtime.hello import Hello
 from syncpoint.runtime.tls import Tls
@@ -179,7 +179,7 @@ class Liar:
                 epoch_id=epoch_id,
                 key=key(LIAR),
                 expected=key(VICTIM),
-                max_frame_bytes=max_frame_bytes(4, Network()),
+                max_frame_bytes=max_frame_bytes(MAX_PEERS, Network()),
             ).encode()
         )
         self.open: asyncio.StreamWriter | None = None

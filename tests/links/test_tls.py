@@ -146,31 +146,6 @@ async def test_who_dials_whom_follows_from_who_can_be_reached() -> None:
     assert not dials(0, True, 1, False), "who cannot be reached is not dialled"
 
 
-async def test_other_peers_get_other_links() -> None:
-    nodes = three()
-    async with running(*nodes):
-        for own, node in enumerate(nodes):
-            await node.until_linked(*(peer for peer in range(3) if peer != own))
-        ports = {own: node.port for own, node in enumerate(nodes)}
-        # Peer 2 leaves, peer 3 comes.
-        newcomer = Node(3, listener(), {0: ports[0], 1: ports[1]}, tls=True)
-        for own in (0, 1):
-            others = {1 - own: ports[1 - own], 3: newcomer.port}
-            nodes[own].transport.change(settings_of(own, others))
-        await nodes[0].until_linked(1)
-        assert ("down", 1) not in nodes[0].history, "who stays keeps its link"
-        async with running(newcomer):
-            await newcomer.until_linked(0, 1)
-            await nodes[0].until_linked(1, 3)
-            # The removed peer still dials as before, and comes no further.
-            refused = asyncio.Event()
-            nodes[2].transport.refused = lambda *_: refused.set()  # type: ignore[method-assign]
-            async with connected(nodes[0].port, Tls(seed(2), [key(0)]).client) as (reader, writer):
-                writer.write(prefixed(hello_with(2, 0)))
-                assert not await answer_of(reader)
-            assert nodes[0].linked == [1, 3]
-
-
 # -- attackers -------------------------------------------------------------------------------------------
 
 
@@ -343,7 +318,6 @@ async def test_tls_1_2_is_not_spoken(server: bool) -> None:
 
 WRONG_WORDS = {
     "another network": ({"network_id": bytes(32)}, Refusal.NETWORK),
-    "another epoch": ({"epoch_id": bytes(32)}, Refusal.EPOCH),
     "another limit": ({"max_frame_bytes": 5}, Refusal.LIMITS),
     "meant for another": ({"expected": key(2)}, Refusal.WRONG_PEER),
 }
@@ -368,9 +342,9 @@ async def test_another_version_is_told_so() -> None:
 
 async def test_a_dialler_hears_of_its_refusal() -> None:
     node = Node(1, listener(), {0: 1, 2: 1}, tls=True)
-    dialler = Node(0, listener(), {1: node.port}, tls=True, epoch_id=b"X" * 32)
+    dialler = Node(0, listener(), {1: node.port}, tls=True, max_frame_bytes=5)
     async with running(node, dialler):
-        await until(lambda: dialler.transport.refusals.get(1) == Refusal.EPOCH.advice)
+        await until(lambda: dialler.transport.refusals.get(1) == Refusal.LIMITS.advice)
         assert node.history == dialler.history == []
 
 
@@ -496,8 +470,8 @@ async def test_one_who_does_not_close_is_not_waited_for(monkeypatch: pytest.Monk
     session = Tls(seed(0), [key(1)]).session(server=False)
     async with running(node), raw_client(node.port) as raw:
         await shake(raw, session)
-        await raw.send(session.seal(prefixed(hello_with(epoch_id=bytes(32)))))
-        assert await hear(raw, session) == prefixed(encode_refusal(Refusal.EPOCH))
+        await raw.send(session.seal(prefixed(hello_with(network_id=bytes(32)))))
+        assert await hear(raw, session) == prefixed(encode_refusal(Refusal.NETWORK))
         await gate_is_empty(node)
 
 

@@ -253,7 +253,6 @@ def with_version(frame: bytes, version: int) -> bytes:
 
 BAD_HELLOS = {
     "another network": (hello_with(network_id=b"X" * 32), Refusal.NETWORK),
-    "another epoch": (hello_with(epoch_id=b"X" * 32), Refusal.EPOCH),
     "another limit": (hello_with(max_frame_bytes=MAX_FRAME + 1), Refusal.LIMITS),
     "an unknown purpose": (hello_with()[:-9] + b"\x02" + hello_with()[-8:], Refusal.MALFORMED),
     "another version": (with_version(hello_with(), PROTOCOL_VERSION + 1), Refusal.VERSION),
@@ -305,7 +304,6 @@ def answer_with(**fields: Any) -> bytes:
 
 BAD_ANSWERS = {
     "another network": (prefixed(answer_with(network_id=b"X" * 32)), Refusal.NETWORK),
-    "another epoch": (prefixed(answer_with(epoch_id=b"X" * 32)), Refusal.EPOCH),
     "another limit": (prefixed(answer_with(max_frame_bytes=1)), Refusal.LIMITS),
     "another version": (prefixed(with_version(answer_with(), 2)), Refusal.VERSION),
     "another peer": (prefixed(answer_with(key=key(2))), Refusal.WRONG_PEER),

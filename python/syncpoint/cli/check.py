@@ -16,6 +16,7 @@ from .. import __version__
 from ..address import parse_address
 from ..backend import CORES, core_info
 from ..context import Context
+from ..core.config import MAX_PEERS
 from ..core.wire import max_frame_bytes
 from ..errors import ArgumentError, SocketBindError, SyncpointError
 from ..genesis import Genesis, GenesisPeer
@@ -135,7 +136,7 @@ async def _ask(files: PeerFiles, number: int, entry: GenesisPeer, timeout_s: flo
         files.secret._seed,
         genesis.committee,
         LinkPeer(number, bytes(entry.public), host, port, entry.capabilities.public),
-        max_frame_bytes(genesis.committee.n, genesis.network),
+        max_frame_bytes(MAX_PEERS, genesis.network),
         timeout_s,
     )
 

@@ -32,7 +32,7 @@ class Refusal(IntEnum):
     NETWORK = 3
     NOT_A_MEMBER = 4
     WRONG_PEER = 5
-    EPOCH = 6
+    EPOCH = 6  # kept: links are of a network, whatever epochs their ends are in
     LIMITS = 7
     CERTIFICATE = 8
     BACK_OFF = 9
@@ -61,7 +61,7 @@ class Hello:
     """Who speaks, to whom, in which network."""
 
     network_id: bytes  # 32 bytes: the id of its first epoch
-    epoch_id: bytes  # 32 bytes: of the epoch that the speaker is in
+    epoch_id: bytes  # 32 bytes: of the epoch that the speaker is in; nothing depends on it
     key: bytes  # 32 bytes: the speaker's
     expected: bytes  # 32 bytes: whom it believes to speak to
     max_frame_bytes: int  # the largest frame that it takes

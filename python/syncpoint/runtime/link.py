@@ -6,19 +6,20 @@ import asyncio
 import ssl
 import struct
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from ..core.error import Reject
 from .dial import HELLO_TIMEOUT_S, explain
 from .hello import MAX_HELLO_BYTES, Hello, Purpose, Refusal, encode_refusal
-from .links import LinkPeer
+from .links import LinkPeer, LinkSettings
 from .pulse import Pulse
 from .session import Session
+from .tls import Tls
 
 if TYPE_CHECKING:
     from .transport import Transport
 
-__all__ = ["Link", "prefixed"]
+__all__ = ["Face", "Link", "prefixed"]
 
 READ_BYTES = 64 * 1024  # taken from a link before the other links have their turn
 SHUTDOWN_TIMEOUT_S = 1.0  # from our last words until the other side has closed
@@ -31,16 +32,25 @@ def prefixed(frame: bytes) -> bytes:
     return _PREFIX.pack(len(frame)) + frame
 
 
+class Face(NamedTuple):
+    """As whom we appear on a link: with one of our keys."""
+
+    settings: LinkSettings
+    tls: Tls
+
+
 class Link(asyncio.BufferedProtocol):
     """One connection.
 
     It reads into memory that is there: asyncio would take 256 KiB anew for every read, which costs more than the read.
     """
 
-    def __init__(self, owner: Transport, dialled: LinkPeer | None) -> None:
-        """`dialled` is whom we called; None for a connection that was accepted."""
+    def __init__(self, owner: Transport, dialled: LinkPeer | None, face: bytes) -> None:
+        """`dialled` is whom we called; None for a connection that was accepted. `face` is the key of ours to show."""
         self.creator: int | None = None  # once it is up
         self.key: bytes | None = None  # that the other end has shown to hold
+        self.face = face
+        self.crossed = False  # whether there was another link when it came up
         self.made = False
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.where = "?"
@@ -68,10 +78,11 @@ class Link(asyncio.BufferedProtocol):
         self.made = True
         self._transport = transport
         self.where = str(transport.get_extra_info("peername"))
-        self._session = self._owner.tls.session(server=self._dialled is None)
-        if self._owner.closed:
+        face = self._owner.faces.get(self.face)
+        if self._owner.closed or face is None:
             self.abort()
             return
+        self._session = face.tls.session(server=self._dialled is None)
         transport.set_write_buffer_limits(high=WRITE_BYTES)
         loop = asyncio.get_running_loop()
         self._pulse = Pulse(transport.get_extra_info("socket"), loop.time())
@@ -227,10 +238,16 @@ class Link(asyncio.BufferedProtocol):
         if self.key is None:
             self._refuse(Refusal.CERTIFICATE)
         elif self._dialled is not None:
-            if self.key != self._dialled.key:
+            # One whose key was replaced may still show the old one.
+            peer = self._dialled if self.key == self._dialled.key else self._owner.peer_of(self.key)
+            face = self._owner.faces.get(self.face)
+            if peer is None or peer.creator != self._dialled.creator:
                 self._refuse(Refusal.WRONG_PEER)
+            elif face is None or self._owner.is_linked(peer.creator):  # it has called us meanwhile
+                self.abort()
             else:
-                self._write(prefixed(self._owner.settings.hello(self._dialled)))
+                self._dialled = peer
+                self._write(prefixed(face.settings.hello(peer)))
 
     def _hear(self, said: bytes) -> None:
         """Take frames out of the stream."""
@@ -259,7 +276,11 @@ class Link(asyncio.BufferedProtocol):
     def _greet(self, frame: bytes) -> bool:
         """Judge the other side's first frame; whether the link is up."""
         assert self.key is not None
-        settings = self._owner.settings
+        face = self._owner.faces.get(self.face)
+        if face is None:  # the time of this key of ours is over
+            self.abort()
+            return False
+        settings = face.settings
         if self._dialled is not None:
             answer = settings.judge_answer(frame, self._dialled, self.key)
         else:
@@ -271,6 +292,10 @@ class Link(asyncio.BufferedProtocol):
             self._refuse(answer)
             return False
         peer = self._owner.peer_of(answer.key)
+        assert peer is not None, "it was judged by the same peers"
+        if self._dialled is not None and peer.creator != self._dialled.creator:  # its number has changed meanwhile
+            self.abort()
+            return False
         if self._dialled is None:
             self._write(prefixed(settings.hello(peer)))
             if answer.purpose is Purpose.PROBE:
@@ -278,7 +303,7 @@ class Link(asyncio.BufferedProtocol):
                 return False
         if self._limit is not None:
             self._limit.cancel()
-        self.creator = peer.creator
+        self.key, self.creator = answer.key, peer.creator
         self._owner.up(self, peer.creator)
         return True
 

@@ -37,13 +37,16 @@ class LinkSettings:
     """Who we are, who the others are, and what is said in a HELLO."""
 
     own: int
-    """Our number at the seam."""
+    """Our number at the seam; others may know us by another one, or by none."""
 
     seed: bytes = field(repr=False)
     """Our secret key, 32 bytes."""
 
     key: bytes
     """Our public key, 32 bytes."""
+
+    coming: Sequence[tuple[bytes, bytes]] = field(default=(), repr=False)
+    """Keys that may be ours for the others already, as we are behind: each public and secret."""
 
     public: bool = False
     """Whether others dial us."""
@@ -52,10 +55,10 @@ class LinkSettings:
     """The id of the network's first epoch, 32 bytes."""
 
     epoch_id: bytes
-    """The id of the epoch that we are in, 32 bytes."""
+    """The id of the epoch that we are in, 32 bytes; it is told in HELLOs, and nothing depends on it."""
 
     max_frame_bytes: int
-    """The largest frame that anybody may send."""
+    """The largest frame that anybody may send; the same in all epochs, as peers are not in one at a time."""
 
     peers: Sequence[LinkPeer]
     """All others."""
@@ -64,8 +67,11 @@ class LinkSettings:
     """The time of day in ns; it is told in HELLOs, for people who compare clocks."""
 
     def dials(self, peer: LinkPeer) -> bool:
-        """Whether the link to a peer is ours to make: who can be reached is dialled, else the lower number dials."""
-        return self.own < peer.creator if self.public == peer.public else peer.public
+        """Whether the link to a peer is ours to make: who can be reached is dialled, else the lower key dials.
+
+        Keys, as two peers in different epochs need not have the same numbers.
+        """
+        return self.key < peer.key if self.public == peer.public else peer.public
 
     def hello(self, peer: LinkPeer, purpose: Purpose = Purpose.LINK) -> bytes:
         """Our HELLO frame to a peer."""
@@ -83,8 +89,6 @@ class LinkSettings:
         """What a HELLO is worth on a link whose other end holds the key `proved`; None when all is well."""
         if hello.network_id != self.network_id:
             return Refusal.NETWORK
-        if hello.epoch_id != self.epoch_id:
-            return Refusal.EPOCH
         if hello.key != proved:
             return Refusal.CERTIFICATE
         if hello.key not in {peer.key for peer in self.peers}:
@@ -174,6 +178,17 @@ class Links(Protocol):
 
     def drop(self, peer: int) -> None:
         """Close the link to a peer that sent junk, and keep it out for a while."""
+        ...
+
+    def change(self, settings: LinkSettings) -> None:
+        """Go on with other peers, or another key of ours, as one epoch follows the other; one change at a time.
+
+        Peers are who they were as long as they have the same number and key; a new key under an old number is the same
+        peer, too. Whoever is not in `settings.peers` any more, or has a new key there, keeps its link for a while, and
+        may make new ones with the old key; so may we, if our own key changed (`runtime/leaving.py`). A link with the
+        new key replaces one with the old key at once. A number that is given to somebody else ends the link of whoever
+        had it. Before `start` it only says with whom to begin.
+        """
         ...
 
     async def close(self) -> None:

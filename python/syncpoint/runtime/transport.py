@@ -12,7 +12,8 @@ from typing import Any
 from ..core.error import Reject
 from .dial import connect, explain
 from .gate import Gate, origin_of
-from .link import READ_BYTES, Link, prefixed
+from .leaving import Leaving
+from .link import READ_BYTES, Face, Link, prefixed
 from .links import LinkPeer, LinkSettings, LinkUser
 from .penalties import Penalties
 from .pulse import LOOK_S, SILENCE_S
@@ -48,21 +49,26 @@ class Transport:
         self.links: set[Link] = set()  # all, from their making to their end
         self.gate = Gate(MAX_HANDSHAKES)
         self.closed = False
+        self.faces: dict[bytes, Face] = {}  # by our keys: the current one first
         self._make_tls = make_tls or _tls
-        self.tls = self._make_tls(settings)
         self._strangers = Strangers(listener, self._greeted)
         self.room = memoryview(bytearray(READ_BYTES))  # of all links: what is read is taken out at once
-        self._peers = {peer.key: peer for peer in settings.peers}
+        self._leaving = Leaving(asyncio.get_running_loop(), self._renew)
+        self._peers: dict[bytes, LinkPeer] = {}
         self._links: dict[int, Link] = {}
         self._dirty: dict[Link, None] = {}  # with frames that are not written yet
         self._penalties = Penalties()
-        self._dialers: dict[bytes, asyncio.Task[None]] = {}
+        self._dialers: dict[LinkPeer, asyncio.Task[None]] = {}
+        self._calls = 0  # that we have answered
+        self._started = False
         self._watching: asyncio.TimerHandle | None = None
         self._paused = False
+        self._renew()
 
     async def start(self) -> None:
         """Accept and dial."""
-        self._strangers.greet = self.tls.server is not None
+        self._started = True
+        self._strangers.greet = self.faces[self.settings.key].tls.server is not None
         self._strangers.start()
         self._watching = asyncio.get_running_loop().call_later(LOOK_S, self._watch)
         self._start_dialers()
@@ -102,32 +108,29 @@ class Transport:
         link = self._links.get(peer)
         if link is not None:
             link.abort()
-            if self._penalties.punish(peer, asyncio.get_running_loop().time()):
+            assert link.key is not None
+            if self._penalties.punish(link.key, asyncio.get_running_loop().time()):
                 log.warning("closed the link with peer %d (%s): it sent what no honest peer sends", peer, link.where)
 
     def change(self, settings: LinkSettings) -> None:
-        """Go on with other peers: those that stay keep their links, others lose them, new ones get theirs.
-
-        The listener, our key and our number stay; so must the numbers of peers that stay.
-        """
-        numbers = {peer.key: peer.creator for peer in settings.peers}
-        self.settings = settings
-        self.tls = self._make_tls(settings)  # what an old context trusts can only grow
-        self._peers = {peer.key: peer for peer in settings.peers}
-        for link in list(self.links):
-            if link.key not in numbers:
-                link.abort()
-        for key, task in list(self._dialers.items()):
-            if key not in numbers:
-                task.cancel()
-                del self._dialers[key]
-        self._start_dialers()
+        """Go on with other peers, or another key of ours; see `Links.change`."""
+        if self.closed:
+            return
+        before, self.settings = self.settings, settings
+        stay = {peer.creator: peer.key for peer in settings.peers}
+        for peer in before.peers:
+            if stay.get(peer.creator) != peer.key:
+                self.refusals.pop(peer.creator, None)
+        if self._started:
+            self._leaving.change(before, settings)
+        self._renew()
 
     async def close(self) -> None:
         """Write out what is queued, close all links and the listener."""
         self.closed = True
         if self._watching is not None:
             self._watching.cancel()
+        self._leaving.close()
         tasks = list(self._dialers.values())
         for task in tasks:
             task.cancel()
@@ -143,19 +146,24 @@ class Transport:
 
     # -- called by links ----------------------------------------------------------------------------
 
-    def peer_of(self, key: bytes) -> LinkPeer:
-        """The peer with a key, which is one of `settings`."""
-        return self._peers[key]
+    def peer_of(self, key: bytes) -> LinkPeer | None:
+        """The peer with a key, which may be an old one; None for a stranger's key."""
+        return self._peers.get(key)
+
+    def is_linked(self, peer: int) -> bool:
+        """Whether a link to a peer is up."""
+        return peer in self._links
 
     def keeps_out(self, key: bytes) -> bool:
-        """Whether a peer sent junk a moment ago."""
-        return self._penalties.left(self._peers[key].creator, asyncio.get_running_loop().time()) > 0
+        """Whether junk came from a key a moment ago."""
+        return self._penalties.left(key, asyncio.get_running_loop().time()) > 0
 
     def up(self, link: Link, peer: int) -> None:
         """A link is up; it replaces an older one to the same peer."""
         self.gate.leave(link)
         old = self._links.get(peer)
         if old is not None:
+            link.crossed = True
             self._lost(old, peer)
             old.abort()
         self.refusals.pop(peer, None)
@@ -163,6 +171,8 @@ class Transport:
         if self._paused:
             link.pause()
         self.user.connected(peer)
+        if any(each.key == link.key for each in self.settings.peers) and self._leaving.forget(peer):
+            self._renew()  # it has shown its new key, so its old ones are worth nothing any more
 
     def down(self, link: Link) -> None:
         """A link is gone."""
@@ -202,6 +212,19 @@ class Transport:
         if not self.closed:
             self.user.disconnected(peer)
 
+    def _renew(self) -> None:
+        """Let go of whom neither the settings nor `Leaving` know, and look for the others."""
+        faces = self._leaving.faces(self.settings)
+        # What an old TLS context trusts can only grow.
+        self.faces = {settings.key: Face(settings, self._make_tls(settings)) for settings in faces}
+        self._peers = {peer.key: peer for peer in faces[0].peers}
+        for link in [link for link in self.links if link.creator is not None]:  # others are judged by their HELLO
+            peer = None if link.key is None else self._peers.get(link.key)
+            if peer is None or peer.creator != link.creator or link.face not in self.faces:
+                link.abort()
+        if self._started and not self.closed:
+            self._start_dialers()
+
     def _watch(self) -> None:
         """Give up links whose other end is gone without a word: then the dialler can try again."""
         loop = asyncio.get_running_loop()
@@ -214,7 +237,10 @@ class Transport:
 
     def _greeted(self, sock: socket.socket, where: Any) -> None:
         """Somebody calls, and begins to speak TLS."""
-        link = Link(self, None)
+        # TLS shows our key before it hears whose key the caller expects: with several, each has its turn.
+        face = list(self.faces)[self._calls % len(self.faces)]
+        self._calls += 1
+        link = Link(self, None, face)
         link.where = str(where)
         task = asyncio.get_running_loop().create_task(self._take(sock, link), name="syncpoint take")
         task.add_done_callback(lambda task: self._taken(task, sock, link))
@@ -246,30 +272,39 @@ class Transport:
 
     def _start_dialers(self) -> None:
         loop = asyncio.get_running_loop()
-        for peer in self.settings.peers:
-            if self.settings.dials(peer) and peer.key not in self._dialers:
-                self._dialers[peer.key] = loop.create_task(self._dial(peer), name=f"syncpoint dial {peer.creator}")
+        wanted = self._leaving.dialled(self.settings)
+        for peer in self._dialers.keys() - set(wanted):
+            self._dialers.pop(peer).cancel()
+        for peer in wanted:
+            if peer not in self._dialers:
+                self._dialers[peer] = loop.create_task(self._dial(peer), name=f"syncpoint dial {peer.creator}")
 
     async def _dial(self, peer: LinkPeer) -> None:
-        """Keep a link to a peer, dialling again with a growing, jittered pause."""
+        """Keep a link to a peer, dialling again with a growing, jittered pause, with each of our keys in turn.
+
+        While one side knows of a new key and the other does not, both may believe that they have to dial.
+        """
         loop = asyncio.get_running_loop()
         pause, attempt = FIRST_REDIAL_S, 0
         while True:
-            await asyncio.sleep(self._penalties.left(peer.creator, loop.time()))
+            await asyncio.sleep(self._penalties.left(peer.key, loop.time()))
+            while (there := self._links.get(peer.creator)) is not None:  # it has called us, or stays with an old key
+                await asyncio.shield(there.gone)
+            faces = list(self.faces)
             made: list[Link] = []
 
-            def make(made: list[Link] = made) -> Link:
-                made.append(Link(self, peer))
+            def make(made: list[Link] = made, face: bytes = faces[attempt % len(faces)]) -> Link:
+                made.append(Link(self, peer, face))
                 return made[-1]
 
             try:
-                link = await connect(make, peer, attempt)
+                link = await connect(make, peer, attempt // len(faces))
             except (OSError, TimeoutError) as error:
                 self._unreachable(peer, error)
             else:
                 await asyncio.shield(link.gone)  # `close` waits for it, too
-                if link.creator is not None:  # it was up: the peer is there, so do not wait long
-                    pause, attempt = FIRST_REDIAL_S, 0
+                if link.creator is not None and not link.crossed:  # it was up: the peer is there, so do not wait long
+                    pause, attempt = FIRST_REDIAL_S, -1
             finally:
                 self.links.difference_update(link for link in made if not link.made)
             attempt += 1

@@ -26,6 +26,8 @@ class Wire:
     """One connection between two processes."""
 
     ends: tuple[SimulatedLinks, SimulatedLinks]
+    keys: tuple[bytes, bytes]  # that the ends have shown
+    numbers: tuple[int, int]  # of the ends: under which the other end knows each
     open: bool = True
     arrives: list[int] = field(default_factory=lambda: [0, 0])  # ns: when the last packet to each end arrives
     in_flight: list[int] = field(default_factory=lambda: [0, 0])  # bytes to each end that it has not read
@@ -35,6 +37,14 @@ class Wire:
     def other(self, links: SimulatedLinks) -> SimulatedLinks:
         """The other end."""
         return self.ends[1] if self.ends[0] is links else self.ends[0]
+
+    def number(self, links: SimulatedLinks) -> int:
+        """The number under which one end knows the other one."""
+        return self.numbers[1 if self.ends[0] is links else 0]
+
+    def key(self, links: SimulatedLinks) -> bytes:
+        """The key that the other end has shown to one end."""
+        return self.keys[1 if self.ends[0] is links else 0]
 
 
 class SimulatedListener:
@@ -77,17 +87,22 @@ class Internet:
         self.slow_ns: dict[int, int] = {}  # host -> ns that it needs for each frame
         self._busy: dict[int, int] = {}  # host -> until when it is at work
         self._listeners: dict[tuple[str, int], list[SimulatedListener]] = {}
+        self._hosts: dict[str, int] = {}  # by name
         self._next_port = 49_152
 
     # -- addresses ----------------------------------------------------------------------------------
 
-    def bind(self, host: str, port: int, address: str, *, shared: bool = False) -> SimulatedListener:
-        """Listen; `shared` lets several processes claim one address, as twins do."""
+    def bind(
+        self, host: str, port: int, address: str, *, number: int | None = None, shared: bool = False
+    ) -> SimulatedListener:
+        """Listen; `number` is that of the computer. `shared` lets several processes claim one address, as twins do."""
         if port == 0:
             port, self._next_port = self._next_port, self._next_port + 1
         there = self._listeners.setdefault((host, port), [])
         if there and not shared:
             raise SocketBindError(f"cannot listen at {address}: it is taken in this simulation; choose another port")
+        if number is not None:
+            self._hosts.setdefault(host, number)
         listener = SimulatedListener(self, host, port)
         there.append(listener)
         return listener
@@ -101,6 +116,10 @@ class Internet:
     def listening(self, where: tuple[str, int]) -> list[SimulatedLinks]:
         """Who takes links at an address."""
         return [listener.links for listener in self._listeners.get(where, ()) if listener.links is not None]
+
+    def host_at(self, name: str, number: int) -> int:
+        """The number of the computer with a name; `number` while nobody has listened there."""
+        return self._hosts.get(name, number)
 
     # -- faults -------------------------------------------------------------------------------------
 

@@ -6,7 +6,8 @@ from contextvars import Context
 
 from ..core.error import Reject
 from ..runtime.hello import Refusal
-from ..runtime.links import LinkSettings, LinkUser
+from ..runtime.leaving import Leaving
+from ..runtime.links import LinkPeer, LinkSettings, LinkUser
 from ..runtime.penalties import Penalties
 from ..runtime.transport import FIRST_REDIAL_S, MAX_REDIAL_S, MAX_SEND_BYTES
 from .internet import Internet, Packet, SimulatedListener, Wire
@@ -33,30 +34,34 @@ class SimulatedLinks:
         self.process = process
         self.host = host
         self.settings = settings
-        self.own = settings.own
         self.dropped_frames = 0
         self.refusals: dict[int, str] = {}
         self.rejects: dict[Reject, int] = {}  # frames are whole here, so there are none
         self.context: Context = internet.loop.context_of(process)
         self.dead = False
         self._internet = internet
-        self._peers = {peer.creator: peer for peer in settings.peers}
+        self._leaving = Leaving(internet.loop, self._renew, self.context)
+        self._keys: list[bytes] = []  # ours: the current one first
+        self._peers: dict[bytes, LinkPeer] = {}  # by all keys of theirs
+        self._dialled: dict[int, LinkPeer] = {}
         self._user = user
+        self._started = False
         self._penalties = Penalties(SHORTER_PENALTIES)
-        self._wires: dict[int, Wire] = {}  # by creator
+        self._wires: dict[int, Wire] = {}  # by number
         self._outbox: dict[Wire, list[bytes]] = {}
-        self._pause: dict[int, float] = {}  # creator -> s before dialling again
+        self._pause: dict[int, float] = {}  # number -> s before dialling again
         self._paused = False
         self._unread: list[tuple[Wire, int, Packet]] = []
+        self._renew()
 
     # -- Links --------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Take links, and dial."""
+        self._started = True
         self.listener.links = self
-        for creator, peer in self._peers.items():
-            if self.settings.dials(peer):
-                self.dial(creator)
+        for number in self._dialled:
+            self.dial(number)
 
     def send(self, peer: int, frame: bytes) -> None:
         """Queue a frame."""
@@ -96,13 +101,27 @@ class SimulatedLinks:
         """Close the link to a peer that sent junk, and keep it out for a while."""
         wire = self._wires.get(peer)
         if wire is not None:
-            self._penalties.punish(peer, self._internet.loop.time())
+            self._penalties.punish(wire.key(self), self._internet.loop.time())
             self._internet.break_wire(wire, self)
+
+    def change(self, settings: LinkSettings) -> None:
+        """Go on with other peers, or another key of ours; see `Links.change`."""
+        if self.dead:
+            return
+        before, self.settings = self.settings, settings
+        stay = {peer.creator: peer.key for peer in settings.peers}
+        for peer in before.peers:
+            if stay.get(peer.creator) != peer.key:
+                self.refusals.pop(peer.creator, None)
+        if self._started:
+            self._leaving.change(before, settings)
+        self._renew()
 
     async def close(self) -> None:
         """Send what is queued, and end all."""
         self.flush()
         self.dead = True
+        self._leaving.close()
         for wire in self.wires():
             self._internet.break_wire(wire, self)
         self.listener.close()
@@ -119,41 +138,49 @@ class SimulatedLinks:
             if {end.host for end in wire.ends} == {source, target}:
                 self._internet.break_wire(wire, None)
 
-    def dial(self, creator: int) -> None:
+    def dial(self, number: int) -> None:
         """Try to get a link to a peer, and try again later."""
-        if self.dead or not self.process.alive or creator in self._wires:
+        peer = self._dialled.get(number)
+        if self.dead or not self.process.alive or peer is None or number in self._wires:
             return
-        at = self._internet.loop.now_ns + self._internet.delay(self.host, creator)
-        self._internet.loop.call_at_ns(at, self._knock, creator, context=self.context)
-        self._dial_later(creator)
+        at = self._internet.loop.now_ns + self._internet.delay(self.host, self._internet.host_at(peer.host, number))
+        self._internet.loop.call_at_ns(at, self._knock, number, context=self.context)
+        self._dial_later(number)
 
-    def keeps_out(self, creator: int) -> bool:
-        """Whether a peer sent junk a moment ago."""
-        return self._penalties.left(creator, self._internet.loop.time()) > 0
+    def keeps_out(self, key: bytes) -> bool:
+        """Whether junk came from a key a moment ago."""
+        return self._penalties.left(key, self._internet.loop.time()) > 0
+
+    def number_of(self, key: bytes) -> int | None:
+        """The number of the peer with a key, which may be an old one; None for a stranger's key."""
+        peer = self._peers.get(key)
+        return None if peer is None else peer.creator
 
     def up(self, wire: Wire) -> None:
         """A link is up; it replaces an older one to the same peer."""
-        creator = wire.other(self).own
-        old = self._wires.get(creator)
+        number = wire.number(self)
+        old = self._wires.get(number)
         if old is not None:
             self._internet.break_wire(old, self)
-        self._wires[creator] = wire
-        self._pause.pop(creator, None)
-        self.refusals.pop(creator, None)
-        self._user.connected(creator)
+        self._wires[number] = wire
+        self._pause.pop(number, None)
+        self.refusals.pop(number, None)
+        self._user.connected(number)
+        if any(peer.key == wire.key(self) for peer in self.settings.peers) and self._leaving.forget(number):
+            self._renew()  # it has shown its new key, so its old ones are worth nothing any more
 
     def gone(self, wire: Wire) -> None:
         """A link has ended."""
-        creator = wire.other(self).own
-        if self._wires.get(creator) is not wire:
+        number = wire.number(self)
+        if self._wires.get(number) is not wire:
             return
-        del self._wires[creator]
+        del self._wires[number]
         self._outbox.pop(wire, None)
         if self.dead:
             return
-        self._user.disconnected(creator)
-        if self.settings.dials(self._peers[creator]):
-            self._dial_later(creator)
+        self._user.disconnected(number)
+        if number in self._dialled:
+            self._dial_later(number)
 
     def arrived(self, wire: Wire, side: int, frames: list[bytes], counted: bool) -> None:
         """A packet is here, if nothing keeps it."""
@@ -216,7 +243,7 @@ class SimulatedLinks:
             self._unread.append((wire, side, packet))
             return
         self._read(wire, side, packet)
-        self._user.received(wire.other(self).own, packet[0])
+        self._user.received(wire.number(self), packet[0])
 
     def _read(self, wire: Wire, side: int, packet: Packet) -> None:
         """A packet is not in flight any more."""
@@ -234,41 +261,76 @@ class SimulatedLinks:
         else:
             queued.append(frame)
 
-    def _knock(self, creator: int) -> None:
+    def _renew(self) -> None:
+        """Let go of whom neither the settings nor `Leaving` know, and look for the others."""
+        if self.dead or not self.process.alive:
+            return
+        faces = self._leaving.faces(self.settings)
+        self._keys = [face.key for face in faces]
+        self._peers = {peer.key: peer for peer in faces[0].peers}
+        before, self._dialled = self._dialled, {peer.creator: peer for peer in self._leaving.dialled(self.settings)}
+        for wire in self.wires():
+            if self.number_of(wire.key(self)) != wire.number(self) or wire.key(wire.other(self)) not in self._keys:
+                self._internet.break_wire(wire, self)
+        if self._started:
+            for number in self._dialled:
+                if number not in before:  # else that is going on, or the link is up, or `gone` has seen to it
+                    self.dial(number)
+
+    def _knock(self, number: int) -> None:
         """What we dialled by is there: whoever listens by now answers, as with peers that start at the same time."""
-        internet, peer = self._internet, self._peers[creator]
+        internet, peer = self._internet, self._dialled.get(number)
+        if peer is None:
+            return
         reachable = []
         for target in internet.listening((peer.host, peer.port)):
             if (self.host, target.host) in internet.cut or (target.host, self.host) in internet.cut:
                 continue
-            if target.settings.epoch_id != self.settings.epoch_id:
-                self.refusals[creator] = Refusal.NETWORK.advice
-            elif target.settings.key != peer.key:
-                self.refusals[creator] = Refusal.WRONG_PEER.advice
-            elif self.keeps_out(creator) or target.keeps_out(self.own):
-                self.refusals[creator] = Refusal.BACK_OFF.advice
+            found = self._keys_with(target, number)
+            if isinstance(found, Refusal):
+                self.refusals[number] = found.advice
+            elif self.keeps_out(found[1]) or target.keeps_out(found[0]):
+                self.refusals[number] = Refusal.BACK_OFF.advice
             else:
                 reachable.append(target)
         if reachable:  # of several with one key and one address, any
             target = reachable[0] if len(reachable) == 1 else internet.rng.choice(reachable)
             at = internet.loop.now_ns + internet.delay(target.host, self.host)
-            internet.loop.call_at_ns(at, self._linked, target, context=self.context)
+            internet.loop.call_at_ns(at, self._linked, target, number, context=self.context)
 
-    def _linked(self, target: SimulatedLinks) -> None:
+    def _keys_with(self, target: SimulatedLinks, number: int) -> tuple[bytes, bytes] | Refusal:
+        """Our key and that of whom we dialled, with which both know each other.
+
+        Over TLS one pair of keys is tried in each attempt; here all of them at once.
+        """
+        if target.settings.network_id != self.settings.network_id:
+            return Refusal.NETWORK
+        theirs = [key for key in target._keys if self.number_of(key) == number]
+        if not theirs:
+            return Refusal.WRONG_PEER
+        ours = [key for key in self._keys if target.number_of(key) is not None]
+        if not ours:
+            return Refusal.NOT_A_MEMBER
+        return ours[0], theirs[0]
+
+    def _linked(self, target: SimulatedLinks, number: int) -> None:
         """The other side has answered."""
         if self.dead or target.dead or not target.process.alive:
             return
         if (self.host, target.host) in self._internet.cut or (target.host, self.host) in self._internet.cut:
-            self._dial_later(target.own)
+            self._dial_later(number)
             return
-        if target.own in self._wires:
+        keys = self._keys_with(target, number)
+        if number in self._wires or isinstance(keys, Refusal):  # one of the two has changed its peers meanwhile
             return
-        wire = Wire((self, target))
+        own = target.number_of(keys[0])
+        assert own is not None, "it knows this key of ours"
+        wire = Wire((self, target), keys, (own, number))
         target.context.run(target.up, wire)
         self.up(wire)
 
-    def _dial_later(self, creator: int) -> None:
-        pause = self._pause.get(creator, FIRST_REDIAL_S)
-        self._pause[creator] = min(2 * pause, MAX_REDIAL_S)
+    def _dial_later(self, number: int) -> None:
+        pause = self._pause.get(number, FIRST_REDIAL_S)
+        self._pause[number] = min(2 * pause, MAX_REDIAL_S)
         loop = self._internet.loop
-        loop.call_later(pause * (0.5 + self._internet.rng.random()), self.dial, creator, context=self.context)
+        loop.call_later(pause * (0.5 + self._internet.rng.random()), self.dial, number, context=self.context)
