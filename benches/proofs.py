@@ -5,7 +5,8 @@
 
 Of each committee a sync point that is its own checkpoint, as every one is, and a transaction of 100 bytes among 16 in
 an event of a full graph, with its checkpoint at the end of the same round (so n places lie between) and 8 rounds
-later (the farthest that it is while all keep up). The cores take turns; what is shown are medians by the clock.
+later (the farthest that it is while all keep up). A sync point behind changes has the links of so many epochs, each by
+a sync point that changes settings. The cores take turns; what is shown are medians by the clock.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import argparse
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from surroundings import describe
 from syncpoint.backend import load_core
 from syncpoint.core import wire
+from syncpoint.core.change import Configure, encode_change
 from syncpoint.core.checkpoint import CHECKPOINT_ROUNDS, NOT_ATTESTED, Certificate
 from syncpoint.core.committee import Committee
 from syncpoint.core.config import Member, Network
@@ -28,10 +30,13 @@ from syncpoint.core.epoch import sync_point_digest
 from syncpoint.core.items import checkpoint_message
 from syncpoint.core.order import Orderer
 from syncpoint.core.proof import Proved, prove_sync_point, prove_transaction
+from syncpoint.core.roster import Roster, next_epoch_id
+from syncpoint.core.transition import encode_transition, transition_of
 from syncpoint.core.values import Delivered, Event, Parent, SyncPoint, SyncPointKind
 from syncpoint.errors import CoreUnavailable
 
 SIZES = (4, 10, 31, 100)
+CHANGES = (1, 10)
 TRANSACTIONS = [bytes([number]) * 100 for number in range(16)]
 BEGIN_NS = 1_700_000_000_000_000_000
 
@@ -59,29 +64,41 @@ class Bench:
         n = self.committee.n
         return [
             Case("sync point", self._sync_point()),
+            *(Case(f"sync point, {count} changes", self._sync_point(count)) for count in CHANGES),
             Case("transaction, 1 round", self._transaction(n)),
             Case(f"transaction, {CHECKPOINT_ROUNDS} rounds", self._transaction(n * CHECKPOINT_ROUNDS)),
         ]
 
-    def _sync_point(self) -> bytes:
-        orderer, approvals = self._orderer(), (1 << self.committee.q) - 1
-        before, proposal = orderer.order_hash, bytes(32)
-        digest = sync_point_digest(SyncPointKind.SNAPSHOT, 1, proposal, 0, approvals, b"")
+    def _sync_point(self, changes: int = 0) -> bytes:
+        """The proof of one, behind so many that change the settings."""
+        orderer, first, transitions = self._orderer(), self.committee, []
+        for number in range(changes):
+            change = encode_change(Configure(replace(self.network, gc_depth=100 + number)))
+            before, point = orderer.order_hash, self._point(orderer, SyncPointKind.CONFIG, change)
+            transitions.append(encode_transition(transition_of(point, before, self._certificate(orderer))))
+            epoch_id = next_epoch_id(self.committee.epoch_id, point.digest, point.order_hash)
+            self.committee = Roster.first(self.network, self.members).committee(epoch_id)
+        before, point = orderer.order_hash, self._point(orderer, SyncPointKind.SNAPSHOT, epoch=changes)
+        certificate = replace(self._certificate(orderer), epoch=changes)
+        self.committee = first
+        return prove_sync_point(first.epoch_id, transitions, certificate, before, point, [])
+
+    def _point(self, orderer: Orderer, kind: SyncPointKind, change: bytes = b"", epoch: int = 0) -> SyncPoint:
+        approvals, proposal = (1 << self.committee.q) - 1, bytes(32)
+        digest = sync_point_digest(kind, 1, proposal, 0, approvals, b"", change)
         index = orderer.place(digest, BEGIN_NS)
-        point = SyncPoint(
-            kind=SyncPointKind.SNAPSHOT, metadata=b"", proposal=proposal, proposer=0, approvals=approvals,
+        return SyncPoint(
+            kind=kind, metadata=b"", proposal=proposal, proposer=0, approvals=approvals,
             epoch_index=1, session_id=self.committee.epoch_id, digest=digest, index=index,
-            consensus_at=orderer.consensus_at,
-            order_hash=orderer.order_hash, closed_by=1,
+            consensus_at=orderer.consensus_at, order_hash=orderer.order_hash, closed_by=1, change=change, epoch=epoch,
         )  # fmt: skip
-        return prove_sync_point(self.committee.epoch_id, self._certificate(orderer), before, point, [])
 
     def _transaction(self, later: int) -> bytes:
         orderer = self._orderer()
         before = orderer.order_hash
         places = [self._place(orderer, number) for number in range(later + 1)]
         certificate = self._certificate(orderer)
-        return prove_transaction(self.committee.epoch_id, certificate, before, places[0], 5, places[1:])
+        return prove_transaction(self.committee.epoch_id, [], certificate, before, places[0], 5, places[1:])
 
     def _orderer(self) -> Orderer:
         return Orderer(self.committee, "fair", self.network.gc_depth)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from .changes import read_proposal, read_sync_point, roster_after
 from .core import values
 from .core.checkpoint import MAX_CERTIFY, MAX_CHECKPOINTS, NOT_ATTESTED, Certificate
 from .core.crypto import HASH_BYTES, blake3
@@ -20,11 +21,10 @@ from .core.output import Certified, Closed, Diverged, Opened
 from .core.values import SyncPointKind
 from .ending import Ending
 from .errors import ArgumentError, ArgumentTypeError, DivergenceError, ProofUnavailable, ProposalRejected
-from .keys import KeyPublic
+from .membership import Membership
 from .message import SyncPoint
-from .peers import Peers
 from .proof import Proof
-from .proposal import Approve, Proposal
+from .proposal import Approve, Proposal, approve_by_default
 
 __all__ = ["Agreement", "AgreementSettings"]
 
@@ -37,17 +37,8 @@ DOMAIN_PROPOSAL_SALT = b"syncpoint/proposal-salt/v1"
 class AgreementSettings:
     """What an engine is in the eyes of the others, and how it decides."""
 
-    own: int
-    """Our number."""
-
-    keys: Sequence[KeyPublic]
-    """The peers' keys, by their numbers."""
-
-    peers: Peers
-    """The address book."""
-
-    epoch_id: bytes
-    """What makes ids of proposals differ between networks."""
+    membership: Membership
+    """Who is a member, ourselves among them or not."""
 
     entropy: bytes
     """32 bytes that nobody can foresee, for the salts of our proposals."""
@@ -56,7 +47,19 @@ class AgreementSettings:
     """The policy."""
 
     joining: bool
-    """Whether we join a running session."""
+    """Whether we join a running session, or the network."""
+
+
+class _Wish(NamedTuple):
+    """A change that is waited for, or the end of the session, whoever proposes it."""
+
+    kind: SyncPointKind
+    change: bytes
+    found: asyncio.Future[SyncPoint]
+
+    def is_for(self, kind: int, change: bytes) -> bool:
+        """Whether this is it."""
+        return (kind, change) == (self.kind, self.change)
 
 
 class Agreement:
@@ -70,17 +73,21 @@ class Agreement:
         ending: Ending,
         failed: Callable[[BaseException], None],
         prove: Callable[[int], Awaitable[Proof]],
+        sees: Callable[[Proposal], bool],
     ) -> None:
         """`post` gives the machine an input, `now` is ns since the Unix epoch, `failed` ends the engine.
 
-        `prove` makes the proof of the sync point at an index.
+        `prove` makes the proof of the sync point at an index; `sees` tells whether we would propose the same by
+        ourselves.
         """
         self._settings = settings
+        self._membership = settings.membership
         self._post = post
         self._now = now
         self._ending = ending
         self._failed = failed
         self._prove = prove
+        self._sees = sees
         self._open: dict[bytes, Proposal] = {}  # by id, in the order of delivery
         self._voted: set[bytes] = set()  # of these, those that we have voted on
         self._own: dict[bytes, asyncio.Future[SyncPoint]] = {}  # ours that are not decided yet, waited for or not
@@ -88,8 +95,8 @@ class Agreement:
         self._attested: dict[int, bytes] = {}  # index -> the state hash that was given, the newest ones
         self._certificates: dict[int, list[asyncio.Future[Certificate]]] = {}  # by the index that was asked for
         self._just_synced: int | None = None  # index of the first sync point after joining
-        self._end_voters = 0  # tasks that wait for the end of the session, whoever proposes it
-        self._end: SyncPoint | None = None  # that ended the session
+        self._wishes: list[_Wish] = []  # what is waited for, whoever proposes it
+        self._newest: values.SyncPoint | None = None  # of those that changed the network, or ended the session
 
     # -- what the application does ------------------------------------------------------------------
 
@@ -98,34 +105,38 @@ class Agreement:
         """Those that are open."""
         return tuple(self._open.values())
 
-    async def propose(self, kind: SyncPointKind, metadata: bytes, timeout_ns: int) -> SyncPoint:
+    async def propose(self, kind: SyncPointKind, metadata: bytes, timeout_ns: int, change: bytes = b"") -> SyncPoint:
         """Propose what was checked, and wait for its sync point; ProposalRejected when there will be none."""
-        self._ending.require_running("proposals")
-        if len(self._own) >= MAX_PROPOSALS:
-            raise _rejected(Outcome.TOO_MANY)
-        salt, deadline = self._salt(), self._now() + timeout_ns
-        body = encode_proposal(ProposalItem(kind, deadline, salt, metadata))
-        id = proposal_id(self._settings.epoch_id, self._settings.own, body)
-        decided: asyncio.Future[SyncPoint] = asyncio.get_running_loop().create_future()
-        self._own[id] = decided
-        self._post(Propose(body))
-        return await decided
+        return await self._propose(kind, metadata, timeout_ns, change)
 
-    async def vote_end_session(self, metadata: bytes, timeout_ns: int) -> SyncPoint:
-        """Propose that the session ends, and approve that of others meanwhile; the sync point by which it ended."""
+    async def agree(self, kind: SyncPointKind, metadata: bytes, timeout_ns: int, change: bytes = b"") -> SyncPoint:
+        """Propose a change, or the end, and approve that of others meanwhile; the sync point, whoever proposed it."""
         self._ending.require_running("proposals")
-        self._end_voters += 1
+        wish = _Wish(kind, change, asyncio.get_running_loop().create_future())
+        if self._newest is not None and wish.is_for(self._newest.kind, self._newest.change):
+            return self.message(self._newest)
+        self._wishes.append(wish)
+        proposed: asyncio.Future[SyncPoint] | None = None
         try:
             for proposal in self.proposals:
-                if proposal.kind is SyncPointKind.END and proposal.id not in self._voted:
-                    self.vote(proposal, approve=True)
-            return await self.propose(SyncPointKind.END, metadata, timeout_ns)
-        except ProposalRejected:
-            if self._end is None:
-                raise
-            return self._end  # that of another peer came first
+                if wish.is_for(proposal.kind, proposal._change):
+                    self.approve(proposal)
+            proposed = self._propose(kind, metadata, timeout_ns, change)
+            await asyncio.wait((proposed, wish.found), return_when=asyncio.FIRST_COMPLETED)
+            return wish.found.result() if wish.found.done() else proposed.result()
         finally:
-            self._end_voters -= 1
+            self._wishes.remove(wish)
+            if proposed is not None and not proposed.cancel() and not proposed.cancelled():
+                proposed.exception()  # that of another peer came first: nobody asks what became of ours
+
+    def is_newest(self, change: bytes) -> bool:
+        """Whether this was the last change: others were faster, and nothing has changed since."""
+        return self._newest is not None and self._newest.change == change
+
+    def approve(self, proposal: Proposal) -> None:
+        """Approve an open proposal if we have not voted on it."""
+        if proposal.id not in self._voted:
+            self.vote(proposal, approve=True)
 
     def vote(self, proposal: Proposal | bytes, approve: bool) -> None:
         """Approve or refuse an open proposal that we have not voted on."""
@@ -217,31 +228,33 @@ class Agreement:
 
     def delivered(self, point: values.SyncPoint) -> None:
         """Take note of a sync point that was delivered now: its proposer waits for it."""
-        if self._settings.joining and self._just_synced is None:
+        if self._settings.joining and self._just_synced is None and self._has_us(point.epoch):
             self._just_synced = point.index
-        if point.kind == SyncPointKind.END:
-            self._end = self.message(point)
+        if point.kind == SyncPointKind.END or point.change:
+            self._newest = point
+            self._membership.coming = roster_after(point, self._membership.of(point.epoch))[0]
+        for wish in self._wishes:
+            if wish.is_for(point.kind, point.change) and not wish.found.done():
+                wish.found.set_result(self.message(point))
         decided = self._own.pop(point.proposal, None)
         if decided is not None and not decided.done():
             decided.set_result(self.message(point))
 
     def message(self, point: values.SyncPoint) -> SyncPoint:
         """A sync point of the core, as the application sees it."""
-        keys = self._settings.keys
-        return SyncPoint(
-            kind=SyncPointKind(point.kind),
-            metadata=point.metadata,
-            index=point.index,
-            timestamp=point.consensus_at,
-            epoch_index=point.epoch_index,
-            session_id=point.session_id,
-            proposer=None if point.proposer is None else keys[point.proposer],
-            approvals=tuple(key for creator, key in enumerate(keys) if point.approvals >> creator & 1),
-            peers=copy.copy(self._settings.peers),
-            is_just_synced=point.index == self._just_synced,
-            order_hash=point.order_hash,
-            _engine=self,
-        )
+        is_first = point.index == self._just_synced
+        return read_sync_point(point, self._membership, is_just_synced=is_first, engine=self)
+
+    def entered(self, was_member: bool) -> None:
+        """An epoch has begun, and the membership knows; `was_member` says whether we were one in the epoch before."""
+        if self._membership.seat is None and self._membership.joins:  # else we are about to halt
+            for id in list(self._own):
+                self._reject(id, Outcome.LEFT)
+        elif not was_member and not self._membership.capabilities.no_order and self._ending.is_running:
+            # We had no say before.
+            self._voted.clear()
+            for proposal in self.proposals:
+                self._ask(proposal)
 
     def session_ended(self) -> None:
         """Nothing is delivered any more: what is not decided will not be (S4)."""
@@ -260,6 +273,21 @@ class Agreement:
 
     # -- private --------------------------------------------------------------------------------------
 
+    def _propose(
+        self, kind: SyncPointKind, metadata: bytes, timeout_ns: int, change: bytes
+    ) -> asyncio.Future[SyncPoint]:
+        """Propose something; its sync point, or ProposalRejected."""
+        self._ending.require_running("proposals")
+        if len(self._own) >= MAX_PROPOSALS:
+            raise _rejected(Outcome.TOO_MANY)
+        salt, deadline = self._salt(), self._now() + timeout_ns
+        body = encode_proposal(ProposalItem(kind, deadline, salt, metadata, change))
+        id = proposal_id(self._membership.network_id, self._membership.number, body)
+        decided: asyncio.Future[SyncPoint] = asyncio.get_running_loop().create_future()
+        self._own[id] = decided
+        self._post(Propose(body))
+        return decided
+
     def _salt(self) -> int:
         """A number that nobody can foresee, so that two proposals alike have different ids."""
         self._salts += 1
@@ -267,13 +295,11 @@ class Agreement:
         return int.from_bytes(salt[:8], "little")
 
     def _opened(self, opened: Opened) -> None:
-        proposal = Proposal(
-            id=opened.proposal,
-            kind=SyncPointKind(opened.kind),
-            metadata=opened.metadata,
-            proposer=self._settings.keys[opened.proposer],
-            deadline=opened.deadline,
-        )
+        proposal = read_proposal(opened, self._membership.current)
+        if proposal is None:  # nobody can want what nobody can read
+            if not opened.voted and self._ending.is_running:
+                self._post(Vote(opened.proposal, False))
+            return
         self._open[proposal.id] = proposal
         if opened.voted:
             self._voted.add(proposal.id)
@@ -281,8 +307,8 @@ class Agreement:
             self._ask(proposal)
 
     def _ask(self, proposal: Proposal) -> None:
-        """Vote by the policy, but for the end of the session if the application has voted for that."""
-        if self._end_voters and proposal.kind is SyncPointKind.END:
+        """Vote by what the application waits for, else by the policy."""
+        if any(wish.is_for(proposal.kind, proposal._change) for wish in self._wishes):
             self.vote(proposal, approve=True)
             return
         try:
@@ -292,8 +318,14 @@ class Agreement:
         except Exception:
             log.exception("the policy failed on %r: nothing is voted until Engine.vote is called", proposal)
             return
+        if answer is None and self._settings.approve is approve_by_default and self._sees(proposal):
+            answer = True
         if answer is not None and proposal.id not in self._voted:  # the policy itself may have voted by hand
             self.vote(proposal, answer)
+
+    def _has_us(self, epoch: int) -> bool:
+        """Whether we are a member in an epoch."""
+        return self._membership.public in self._membership.of(epoch).keys
 
     def _reject(self, id: bytes, outcome: Outcome) -> None:
         decided = self._own.pop(id, None)
@@ -345,4 +377,7 @@ _REASONS = {
     Outcome.TOO_MANY: f"{MAX_PROPOSALS} others of this peer are open, or decided and not past their deadline; "
     "wait for these, and give shorter timeouts",
     Outcome.ENDED: "the session ended first",
+    Outcome.CONFLICT: "another change came first, and with that this one does not apply any more; "
+    "look at Engine.peers and Engine.network",
+    Outcome.LEFT: "this peer is no member any more",
 }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .backend import CoreInfo, core_info, load_core, make_machine
 from .core.config import Local, MachineConfig
 from .core.retain import Retention
+from .core.wire import epoch_id_of
 from .errors import ArgumentError, ArgumentTypeError, ContextError
 from .proposal import Approve, approve_by_default
 from .runtime.driver import Machine
@@ -121,11 +122,10 @@ class Context:
     def _storage_settings(self, identity: Identity, local: Local, joining: bool) -> StorageSettings:
         """What the store of one of our engines is told."""
         decode = load_core(self.core.name).decode_event
-        members = sum(member.orders for member in identity.members)
         return StorageSettings(
             identity=identity,
-            decode=lambda frame: decode(frame, identity.network_id, identity.network),
-            keep_rounds=Retention(identity.network, local, members).rounds,
+            decode=lambda frame: decode(frame, epoch_id_of(frame[1:]), identity.network),
+            keep_rounds=lambda network, n: Retention(network, local, n).rounds,
             durability=self._durability,
             retain_rounds=self._retain_rounds,
             retain_bytes=self._retain_bytes,

@@ -14,6 +14,7 @@ class Ending:
         self.error: BaseException | None = None  # the engine failed
         self.is_stopped = False
         self.halted: str | None = None  # the machine makes no more events, and why
+        self.is_removed = False  # halted, as a sync point has removed this peer (S6)
         self.session_end: int | None = None  # the index behind which nothing is delivered any more (S4)
 
     @property
@@ -28,6 +29,8 @@ class Ending:
                 advice = "start another one"
             elif self.session_end is not None:
                 advice = "stop it; to go on, start a network of another name"
+            elif self.is_removed:
+                advice = "stop it; when the others let it in again, start it with joins=True"
             else:
                 advice = "stop it, and start one with a new key"
             raise self.exception(f"and takes no more {takes_no}: {advice}")

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 
-from .address import parse_address
 from .agreement import Agreement, AgreementSettings
 from .context import Context
 from .core import values
 from .core.committee import Committee
-from .core.config import Local, MachineConfig, Member, Network
+from .core.config import Network
+from .core.journal import EpochStart
 from .core.values import Delivered, SyncPointKind
-from .core.wire import max_frame_bytes
+from .deciding import Deciding
 from .ending import Ending
-from .errors import ArgumentError, ArgumentTypeError, ObserverError
 from .keys import KeyPublic, KeySecret
-from .message import Event, Message, Receipt, SyncPoint
+from .membership import Membership
+from .message import Event, Message, Receipt
 from .options import Options
-from .peers import PeerCapabilities, Peers
+from .peers import Peers
 from .proof import Proof
-from .proposal import Proposal, check_proposal
 from .proving import Prover
+from .removal import Removal
 from .runtime.driver import Driver, Machine
-from .runtime.links import LinkPeer, LinkSettings
-from .runtime.rows import Identity
-from .runtime.storage import Storage, is_event
+from .runtime.storage import Loaded, Storage, is_event
 from .sending import BytesLike, Outbox
 from .socket import Socket
+from .starting import Given
 from .status import EngineStatus
-from .stream import Stream, check_resume
+from .stream import Stream
 
 __all__ = ["Engine"]
 
@@ -42,7 +42,7 @@ log = logging.getLogger("syncpoint.engine")
 ACTIVE_ROUNDS = 16  # a creator is active while its newest event is at most so far below the top round
 
 
-class Engine:
+class Engine(Deciding):
     """One peer of a network. `async for message in engine` is the agreed stream.
 
     All methods are to be called from the event loop in which it was started. Every wait can be cancelled:
@@ -52,17 +52,16 @@ class Engine:
 
     def __init__(
         self,
-        context: Context,
+        given: Given,
         machine: Machine,
-        network: Network,
-        options: Options,
         storage: Storage,
         committee: Committee,
+        membership: Membership,
         settings: AgreementSettings,
-        capabilities: PeerCapabilities,
     ) -> None:
         """Use `Engine.start`."""
-        self._context = context
+        self._context = context = given.context
+        self._membership = membership
         clock = context._world.clock()
         self._ending = ending = Ending()
         self._driver = driver = Driver(
@@ -74,9 +73,10 @@ class Engine:
             self._halted,
             self._failed,
             lambda output: self._agreement.told(output),
+            self._entered,
         )
         self._stream = Stream(storage, driver, self._message, self._failed)
-        self._outbox = Outbox(network, options, driver.post, ending)
+        self._outbox = Outbox(given.network, given.options, driver.post, ending)
         self._agreement = Agreement(
             settings,
             driver.post,
@@ -85,14 +85,12 @@ class Engine:
             ending,
             self._failed,
             lambda index: self._prover.sync_point(index),
+            lambda proposal: self._removal.sees(proposal),
         )
+        self._removal = Removal(given.options.fallen_behind_kick_s, membership, self._agreement, machine.status, ending)
         self._prover = Prover(
             storage, committee, lambda: machine.status().delivered, self._agreement.certificate, ending
         )
-        self._network = network
-        self._keys = tuple(settings.keys)
-        self._own = settings.own
-        self._capabilities = capabilities
         self._stopping: asyncio.Task[None] | None = None
 
     @classmethod
@@ -107,6 +105,8 @@ class Engine:
         *,
         network: Network | None = None,
         resume_after: int | None = None,
+        joins: bool = False,
+        next_secret: KeySecret | None = None,
     ) -> Engine:
         """Start a peer; it links up with the others by itself, in whatever order they start.
 
@@ -115,96 +115,51 @@ class Engine:
         goes on where its store ends, and the application gets the stream from index `resume_after + 1` on (default:
         from its beginning), exactly as before. `joining_running_session` says that this key may have signed what the
         store does not have; such a peer, told or not, signs nothing until the others have said how far it was.
+        With `joins` our key need not be among `peers`, which are those that the network began with all the same: this
+        peer follows from the beginning, and takes part from the sync point on that lets it in
+        (`vote_add_node`). `next_secret` is the secret of a key that takes the place of ours once a sync point says so:
+        a peer that called `rotate_key` gives both from its next start on.
         Raises ArgumentError, ArgumentTypeError or SocketBindError for what cannot work, ContextError for a
         context that is closed or of another event loop, StorageError when the store cannot be used: its network or
         its key is another one, it is in use or damaged, or the disk is in trouble.
         """
-        network = Network() if network is None else network
-        for name, value, kind in (
-            ("context", context, Context),
-            ("socket", socket, Socket),
-            ("options", options, Options),
-            ("secret", secret, KeySecret),
-            ("peers", peers, Peers),
-            ("joining_running_session", joining_running_session, bool),
-            ("network", network, Network),
-        ):
-            if not isinstance(value, kind):
-                # The value is not shown: it may be a secret in the wrong place.
-                raise ArgumentTypeError(f"Engine.start: {name} is a {type(value).__name__}: give a {kind.__name__}")
-        context._check()
-        world = context._world
-        check_resume(resume_after, world.stores)
-        public = secret.public()
-        if public not in peers:
-            raise ArgumentError(
-                f"our own key {public} is not among the {len(peers)} peers: "
-                "every peer is, so add peers.insert(our address, secret.public())"
-            )
-        members = tuple(Member(bytes(peer.public), peer.capabilities.flags) for peer in peers)
-        try:
-            committee = Committee.genesis(network, members, world.signatures)
-        except ValueError as error:
-            raise ArgumentError(
-                f"Engine.start: {error}; set Network(f=...) lower, leave it out, or have more peers that order"
-            ) from error
-        own = peers.index(public)
-        others, is_public = [], False
-        for creator, peer in enumerate(peers):
-            if creator == own:
-                is_public = peer.capabilities.public
-            else:
-                host, port = parse_address(peer.address)
-                others.append(LinkPeer(creator, bytes(peer.public), host, port, peer.capabilities.public))
+        given = Given(
+            context=context,
+            socket=socket,
+            options=options,
+            secret=secret,
+            peers=peers,
+            joining_running_session=joining_running_session,
+            network=Network() if network is None else network,
+            resume_after=resume_after,
+            joins=joins,
+            next_secret=next_secret,
+        )
+        given.check()
+        committee, world = given.committee(), context._world
         if committee.f == 0 and committee.n > 1:  # Q2
             log.warning("%d peers with f = %d tolerate no fault at all; 4 tolerate one", committee.n, committee.f)
-        config = MachineConfig(
-            network=network,
-            members=members,
-            seed=secret._seed,
-            entropy=world.entropy(),
-            local=Local(
-                min_event_interval_ns=options.base_min_event_interval_us * 1000,
-                heartbeat_ns=options.heartbeat_us * 1000,
-                verify_threads=options.max_blocking_verify_threads or world.threads,
-                stores=world.stores,
-            ),
-            signatures=world.signatures,
-        )
+        membership, config = given.membership(committee.epoch_id), given.config()
         machine = context._machine(config)
-        identity = Identity(network_id=committee.epoch_id, public=bytes(public), network=network, members=members)
+        identity = given.identity(committee.epoch_id)
         storage = world.storage(context._storage_settings(identity, config.local, joining_running_session))
-        agreement = AgreementSettings(
-            own=own,
-            keys=[peer.public for peer in peers],
-            peers=copy.copy(peers),
-            epoch_id=committee.epoch_id,
+        settings = AgreementSettings(
+            membership=membership,
             entropy=config.entropy,
             approve=context._approve,
-            joining=joining_running_session,
+            joining=joining_running_session or membership.seat is None,
         )
-        capabilities = tuple(peers)[own].capabilities
-        engine = cls(context, machine, network, options, storage, committee, agreement, capabilities)
-        driver = engine._driver
-        settings = LinkSettings(
-            own=own,
-            seed=secret._seed,
-            key=bytes(public),
-            public=is_public,
-            network_id=committee.epoch_id,
-            epoch_id=committee.epoch_id,
-            max_frame_bytes=max_frame_bytes(committee.n, network),
-            peers=others,
-        )
-        links = world.links(socket._take(), settings, driver)
+        engine = cls(given, machine, storage, committee, membership, settings)
+        links = world.links(socket._take(), membership.links(), engine._driver)
         context._own(engine)
         try:
-            await driver.start(links, lambda loaded: engine._stream.begin(loaded, resume_after))
+            await engine._driver.start(links, lambda loaded: engine._loaded(loaded, resume_after))
             if engine._ending.error is not None:
                 raise engine._ending.error
             status = machine.status()
             if status.ended and engine._ending.session_end is None:  # before this start
                 engine._session_ended(status.delivered - 1)
+            engine._removal.start()
         except BaseException:  # cancelled, too: nobody else holds the engine
             await engine.stop()
             raise
@@ -218,6 +173,7 @@ class Engine:
         It is copied, so the buffer can be used again. 0 bytes to `Network.max_transaction_bytes`.
         Raises TransactionTooLarge, ArgumentTypeError, and EngineStopped also when this peer has halted
         (`status().consensus.halted`); ObserverError when it takes no part in ordering. Cancelled, it has not been sent.
+        With `joins` it is queued until this peer is let in.
         """
         await self._outbox.send(self._checked(transaction))
 
@@ -234,50 +190,13 @@ class Engine:
         """
         return await self._outbox.submit(self._checked(transaction))
 
-    # -- deciding -----------------------------------------------------------------------------------
-
-    async def propose(self, kind: SyncPointKind, metadata: BytesLike = b"", timeout: float = 30.0) -> SyncPoint:
-        """Propose a sync point, and wait for it: it is what all peers find in their stream, at the same index (S1, S2).
-
-        `kind` is SESSION, SNAPSHOT, EPOCH, CUSTOM or END; `metadata` 0 to 8,192 bytes that all peers will see;
-        `timeout` the seconds of consensus time that a quorum has to approve it, 0.001 to 3,600. To propose is to
-        approve. Raises ProposalRejected when the network decides against it, with the outcome and the reason; at once
-        when 16 of this peer are not decided. Raises ArgumentError, ArgumentTypeError, ObserverError and
-        EngineStopped. Without a quorum nothing is decided, and this waits. Cancelled, the proposal stands all the same.
-        """
-        self._check_orders()
-        return await self._agreement.propose(*check_proposal(kind, metadata, timeout))
-
-    async def vote_end_session(self, metadata: BytesLike = b"", timeout: float = 30.0) -> SyncPoint:
-        """Vote for the end of the session; its sync point is the last message on every peer.
-
-        Proposes END, as `propose` does, with the same errors, and approves what other peers propose of this kind as
-        long as it waits. The default policy leaves END to the application: the session ends when a quorum called this.
-        Returns the sync point that ended it, whoever had proposed that.
-        """
-        self._check_orders()
-        return await self._agreement.vote_end_session(*check_proposal(SyncPointKind.END, metadata, timeout)[1:])
-
-    def vote(self, proposal: Proposal | bytes, approve: bool = True) -> None:
-        """Approve or refuse an open proposal, or its id, that the policy of the context left to us.
-
-        It counts where the event that carries it is delivered, and cannot be changed. Raises ArgumentError for one
-        that is not open here or that this peer has voted on, ArgumentTypeError, ObserverError and EngineStopped.
-        """
-        self._check_orders()
-        self._agreement.vote(proposal, approve)
-
-    @property
-    def proposals(self) -> tuple[Proposal, ...]:
-        """The proposals that were delivered here and are not decided, in the order of their delivery."""
-        return self._agreement.proposals
-
     # -- receiving ----------------------------------------------------------------------------------
 
     async def recv_message(self) -> Message | None:
         """The next message of the agreed stream; None once the engine is stopped and all were received.
 
-        After a sync point that ends the session comes None, too, although the engine runs until it is stopped.
+        After a sync point that ends the session, or that removes this peer, comes None, too, although the engine runs
+        until it is stopped.
 
         A peer with `PeerCapabilities.no_logic` has no messages: there it waits until the engine is stopped.
         Several tasks may wait; each message goes to one of them. Raises EngineStopped when the engine
@@ -323,23 +242,29 @@ class Engine:
 
     @property
     def network(self) -> Network:
-        """What all peers of this network have set alike."""
-        return self._network
+        """What all peers of this network have set alike, in the epoch that this peer is in."""
+        return self._membership.current.network
+
+    @property
+    def peers(self) -> Peers:
+        """The address book of the epoch that this peer is in: a copy."""
+        return copy.copy(self._membership.current.peers)
 
     @property
     def public(self) -> KeyPublic:
-        """Our own key."""
-        return self._keys[self._own]
+        """Our own key in the epoch that this peer is in."""
+        return self._membership.public
 
     def status(self) -> EngineStatus:
         """A snapshot for people and metrics."""
         consensus, transport = self._driver.machine.status(), self._driver.transport
         assert transport is not None
+        key_at = self._membership.key_at
         return EngineStatus(
             core=self._context.core,
             consensus=consensus,
-            linked=tuple(self._keys[creator] for creator in consensus.linked),
-            refusals={self._keys[creator]: why for creator, why in transport.refusals.items()},
+            linked=tuple(filter(None, map(key_at, consensus.linked))),
+            refusals={key: why for number, why in transport.refusals.items() if (key := key_at(number)) is not None},
             rejects=Counter(consensus.rejects) + Counter(transport.rejects),
             unread_messages=self._stream.unread,
             unacknowledged_bytes=self._outbox.unacknowledged_bytes,
@@ -353,7 +278,8 @@ class Engine:
         """The peers that keep up: whose newest event here is at most 16 rounds below the newest of all."""
         status = self._driver.machine.status()
         lowest = max(1, status.top_round - ACTIVE_ROUNDS)
-        creators = self._keys[: status.peers]  # observers come after them, and make no events
+        # Observers come after those that order, and make no events.
+        creators = self._membership.of(status.epoch).keys[: status.peers]
         return tuple(key for key, newest in zip(creators, status.frontier, strict=True) if newest >= lowest)
 
     async def stop(self) -> None:
@@ -379,15 +305,49 @@ class Engine:
 
     # -- private: what is allowed ---------------------------------------------------------------------------
 
-    def _check_orders(self) -> None:
-        if self._capabilities.no_order:
-            raise ObserverError(f"{self.public} is an observer (no_order), and sends nothing: use a peer that orders")
-
     def _checked(self, transaction: BytesLike) -> bytes:
         self._check_orders()
         return self._outbox.check(transaction)
 
     # -- private: called by the driver ----------------------------------------------------------------
+
+    def _loaded(self, loaded: Loaded, resume_after: int | None) -> None:
+        """Take up what the store has."""
+        for start in loaded.epochs:
+            self._membership.enter(start)
+        self._prover.begin(loaded.epochs)
+        if loaded.epochs:
+            self._change_links()
+        if self._membership.is_removed and self._membership.removed_at is not None:
+            # What was heard behind it is stored, too.
+            loaded = dataclasses.replace(loaded, end=min(loaded.end, self._membership.removed_at + 1))
+        self._stream.begin(loaded, resume_after)
+        self._look_for_us()
+
+    def _entered(self, start: EpochStart) -> None:
+        """An epoch has begun: from here on its members and settings hold (S4)."""
+        was_member = self._membership.seat is not None
+        self._membership.enter(start)
+        self._prover.enter(start)
+        members = self._membership.current
+        n, f = members.committee.n, members.committee.f
+        log.info("epoch %d: %d peers that order, %d others, f = %d", start.number, n, len(members.keys) - n, f)
+        if f == 0 and n > 1:  # Q2
+            log.warning("%d peers with f = %d tolerate no fault at all; 4 tolerate one", n, f)
+        self._change_links()
+        self._agreement.entered(was_member)
+        self._look_for_us()
+
+    def _look_for_us(self) -> None:
+        """What comes behind the sync point that removed us is for the others alone, though we may still hear it."""
+        if self._membership.is_removed:
+            self._ending.is_removed = True
+            self._stream.finish()
+
+    def _change_links(self) -> None:
+        transport = self._driver.transport
+        assert transport is not None
+        transport.change(self._membership.links())
 
     def _deliver(self, messages: Sequence[Delivered | values.SyncPoint]) -> None:
         self._prover.note(messages)
@@ -396,7 +356,8 @@ class Engine:
                 self._outbox.delivered(done)
             else:
                 self._agreement.delivered(done)
-        if not self._capabilities.no_logic:  # else nobody reads here, so nothing may pile up
+        # Else nobody reads here, so nothing may pile up.
+        if not self._membership.capabilities.no_logic and not self._ending.is_removed:
             self._stream.deliver(messages)
         last = messages[-1] if messages else None
         if last is not None and not is_event(last) and last.kind == SyncPointKind.END:
@@ -405,7 +366,7 @@ class Engine:
     def _message(self, done: Delivered | values.SyncPoint) -> Message:
         """What a core delivered, as the application sees it."""
         if is_event(done):
-            return Event._of(done, self._keys[done.event.creator])
+            return Event._of(done, self._membership.of(done.epoch).keys[done.event.creator])
         return self._agreement.message(done)
 
     def _session_ended(self, index: int) -> None:
@@ -441,6 +402,7 @@ class Engine:
 
     def _end(self) -> None:
         self._ending.is_stopped = True
+        self._removal.stop()
         self._stream.end()
         self._end_waits()
 

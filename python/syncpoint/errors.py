@@ -23,6 +23,7 @@ __all__ = [
     "EngineStopped",
     "KeyFileError",
     "KeyFormatError",
+    "NotAMember",
     "ObserverError",
     "ProofError",
     "ProofUnavailable",
@@ -95,6 +96,10 @@ class QueueFull(SyncpointError):
 
 class ObserverError(SyncpointError):
     """An observer (`PeerCapabilities.no_order`) has nothing to send with; a peer that takes part in ordering has."""
+
+
+class NotAMember(SyncpointError):
+    """This peer was not let in yet (`Engine.start(joins=True)`), and has no say; `Engine.vote_add_node` lets it in."""
 
 
 class EngineStopped(SyncpointError):

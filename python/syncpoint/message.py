@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .core import values
+from .core.config import Network
 from .core.values import Delivered, SyncPointKind
 from .errors import ArgumentError, ArgumentTypeError
 from .keys import KeyPublic
@@ -43,6 +44,7 @@ class Event:
         order_hash: bytes,
         whitened_signature: bytes,
         transactions: tuple[bytes, ...],
+        epoch: int = 0,
     ) -> None:
         self._creator = creator
         self._done = Delivered(
@@ -64,6 +66,7 @@ class Event:
             whitened_signature=whitened_signature,
             closed_by=0,
             submissions=(),
+            epoch=epoch,
         )
 
     @classmethod
@@ -86,8 +89,13 @@ class Event:
 
     @property
     def round(self) -> int:
-        """The round of the DAG it belongs to, from 1."""
+        """The round of the DAG it belongs to, from 1; rounds begin anew in each epoch."""
         return self._done.event.round
+
+    @property
+    def epoch(self) -> int:
+        """How often members, keys or settings had changed before it: the number of its epoch, from 0 (S4)."""
+        return self._done.epoch
 
     @property
     def created_at(self) -> int:
@@ -166,7 +174,7 @@ class Event:
 
 _FIELDS = (
     "index", "creator", "round", "created_at", "consensus_at", "hash", "parents", "order_hash", "whitened_signature",
-    "transactions",
+    "transactions", "epoch",
 )  # fmt: skip
 
 
@@ -219,25 +227,30 @@ class SyncPoint:
     """Who had agreed by then, in the order of the peers' numbers: a quorum at least; nobody for the regular beat."""
 
     joined: tuple[KeyPublic, ...] = ()
-    """Peers that take part from here on; none in this version, whose group is fixed."""
+    """Peers that are members from here on (MEMBERSHIP)."""
 
     left: tuple[KeyPublic, ...] = ()
-    """Peers that were removed at their wish; none in this version."""
+    """Members until here, which somebody asked to remove, they themselves perhaps (MEMBERSHIP)."""
 
     kicked: tuple[KeyPublic, ...] = ()
-    """Peers that were removed because they lied; none in this version."""
+    """Members until here, whose removal an engine asked for by itself (`Options.fallen_behind_kick_s`), as they were
+    silent for too long or had signed two events for one slot (MEMBERSHIP)."""
 
     fallen_behind: tuple[KeyPublic, ...] = ()
-    """Peers that were removed because they were silent; none in this version."""
+    """Those of `kicked` that were silent for too long."""
 
     rotated: tuple[tuple[KeyPublic, KeyPublic], ...] = ()
-    """Old and new key of each peer that changed its key here; none in this version."""
+    """Members with another key from here on: the old key, the new one (KEY_ROTATION)."""
 
     peers: Peers = field(hash=False)
     """The address book from here on: a copy, which is the receiver's own."""
 
+    network: Network = field(default_factory=Network)
+    """The settings from here on, which differ from those before in a sync point of the kind CONFIG only."""
+
     is_just_synced: bool = False
-    """Whether it is the first one after this peer was started with `joining_running_session`."""
+    """Whether it is the first one after this peer was started with `joining_running_session`, or after it was let in
+    (`joins`)."""
 
     order_hash: bytes
     """Rolling hash of the order up to and with this sync point, 32 bytes: equal on all peers (O9)."""

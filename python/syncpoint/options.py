@@ -44,11 +44,13 @@ class Options:
     Default False. Accepted for compatibility; no effect yet: the stream holds the agreed order only.
     """
 
-    fallen_behind_kick_s: int = 10
+    fallen_behind_kick_s: int = -1
     """How long a peer may be silent before its removal is proposed, in seconds.
 
-    Default 10; 1 to 31_536_000, or any negative number for never. Accepted for compatibility; no
-    effect yet.
+    Default -1 (the SDK: 10, which removes a peer that takes longer to restart); 1 to 31_536_000, or any
+    negative number for never. With it the engine also proposes to remove a peer that has signed two events
+    for one slot, and approves such proposals of others if it sees the same. A peer is silent while a quorum
+    makes events and it makes none. Nobody is proposed who has `PeerCapabilities.unkickable`.
     """
 
     target_ack_latency_ms: int = 400

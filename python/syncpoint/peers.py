@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import ipaddress
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 
 from syncpoint.address import parse_address
@@ -42,8 +42,8 @@ class PeerCapabilities:
     """
 
     unkickable: bool = False
-    """The peer is never proposed for removal because it fell behind. This takes effect with removals, which
-    this version does not have yet."""
+    """The peer is never proposed for removal by the engine of another one (`Options.fallen_behind_kick_s`); who
+    wants it removed calls `Engine.vote_remove_node`."""
 
     def __post_init__(self) -> None:
         for name in _FLAGS:
@@ -58,6 +58,11 @@ class PeerCapabilities:
     def flags(self) -> int:
         """All flags as one number of 0 to 15: bit 0 is `no_order`, then in the order of the fields."""
         return sum(getattr(self, name) << bit for bit, name in enumerate(_FLAGS))
+
+    @classmethod
+    def _of(cls, flags: int) -> PeerCapabilities:
+        """Those of such a number; bits that mean nothing are left out."""
+        return cls(**{name: bool(flags >> bit & 1) for bit, name in enumerate(_FLAGS)})
 
 
 _FLAGS = tuple(each.name for each in fields(PeerCapabilities))
@@ -211,6 +216,16 @@ class Peers:
     def to_toml(self) -> str:
         """Return the set as TOML text that `from_toml` reads, in the order of iteration."""
         return "\n".join(_peer_toml(peer) for peer in self._peers)
+
+    @classmethod
+    def _of(cls, entries: Iterable[Peer]) -> Peers:
+        """What a quorum has agreed upon: two may have one address, as when one takes the place of the other."""
+        peers = cls()
+        for peer in entries:
+            peers._by_key[peer.public] = peer
+            bisect.insort(peers._peers, peer, key=_rank)
+            peers._addresses[_place(*parse_address(peer.address))] = peer.public
+        return peers
 
     def __copy__(self) -> Peers:
         other = Peers()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from .backend import load_core
 from .core import proof as core_proof
+from .core.change import Add, Configure, Remove, Rotate, decode_change
 from .core.checkpoint import NOT_ATTESTED
-from .core.config import Member
+from .core.config import Member, Network
 from .core.proof import MAX_PROOF_BYTES, Flaw
 from .core.values import SyncPointKind
 from .errors import ArgumentTypeError, ProofError
@@ -56,15 +58,30 @@ class Proved(ABC):
     peers: int
     """How many peers could have signed: those that take part in ordering."""
 
+    epoch: int
+    """The number of the epoch that it stands in: how many sync points before it changed members, keys or settings."""
+
+    checkpoint_epoch: int
+    """The number of the epoch whose peers signed: that one, or a later one."""
+
     def __str__(self) -> str:
         state = "" if self.state_hash is None else f" and the state of the application there, {self.state_hash.hex()}"
+        epoch = f", in its epoch {self.epoch}" if self.epoch else ""
         return (
             f"{self._what()}\n"
-            f"It stands at index {self.index} in the order of the network {self.network!r}, "
+            f"It stands at index {self.index} in the order of the network {self.network!r}{epoch}, "
             f"at {_time(self.consensus_at)}; the order hash there is {self.order_hash.hex()}.\n"
-            f"{len(self.signers)} of {self.peers} peers signed the order up to index {self.checkpoint}{state}: "
-            f"{', '.join(map(str, self.signers))}."
+            f"{len(self.signers)} of {self.peers} peers{self._of()} signed the order up to index "
+            f"{self.checkpoint}{state}: {', '.join(map(str, self.signers))}."
         )
+
+    def _of(self) -> str:
+        """Whose peers they are, where the network file alone does not say it."""
+        count = self.checkpoint_epoch
+        if not count:
+            return ""
+        changes = "1 change" if count == 1 else f"{count} changes"
+        return f" of epoch {count}, which {changes} made of those in the network file, each signed by those before it,"
 
     @abstractmethod
     def _what(self) -> str:
@@ -90,12 +107,38 @@ class ProvedSyncPoint(Proved):
     approvals: tuple[KeyPublic, ...]
     """Who had agreed, in the order of the peers' numbers."""
 
+    joined: KeyPublic | None
+    """The peer that it let in."""
+
+    left: KeyPublic | None
+    """The peer that it removed."""
+
+    rotated: tuple[KeyPublic, KeyPublic] | None
+    """The key that it replaced, and the one that came in its place."""
+
+    settings: Network | None
+    """The settings that hold from the next epoch on, where it changed any."""
+
     def _what(self) -> str:
         if self.proposer is None:
             by = "that came by itself"
         else:
             by = f"proposed by {self.proposer}, approved by {', '.join(map(str, self.approvals))}"
-        return f"Sync point {self.epoch_index}, {self.kind.name}, {by}, with the metadata {_bytes(self.metadata)}."
+        point = f"Sync point {self.epoch_index}, {self.kind.name}, {by}, with the metadata {_bytes(self.metadata)}."
+        return point + self._changed()
+
+    def _changed(self) -> str:
+        """What it changed, in words."""
+        if self.joined is not None:
+            return f" It let in the peer {self.joined}."
+        if self.left is not None:
+            return f" It removed the peer {self.left}."
+        if self.rotated is not None:
+            return f" It replaced the key {self.rotated[0]} by {self.rotated[1]}."
+        if self.settings is not None:
+            values = ", ".join(f"{name} {value!r}" for name, value in asdict(self.settings).items())
+            return f" From then on the settings are: {values}."
+        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,14 +246,10 @@ class Proof:
 
 def _proved(found: core_proof.Proved, genesis: Genesis) -> Proved:
     """What a core found, with names for numbers."""
-    n, what = genesis.committee.n, found.what
-    keys = [entry.public for entry in genesis.entries[:n]]  # observers come after them
-
-    def among(creators: int) -> tuple[KeyPublic, ...]:
-        return tuple(key for creator, key in enumerate(keys) if creators >> creator & 1)
-
+    what, keys = found.what, found.creators
     state_hash = None if found.state_hash == NOT_ATTESTED else found.state_hash
     if isinstance(what, core_proof.ProvedSyncPoint):
+        change = decode_change(what.kind, what.change)
         return ProvedSyncPoint(
             network=genesis.network.name,
             index=found.index,
@@ -218,13 +257,19 @@ def _proved(found: core_proof.Proved, genesis: Genesis) -> Proved:
             order_hash=found.order_hash,
             checkpoint=found.checkpoint,
             state_hash=state_hash,
-            signers=among(found.signers),
-            peers=n,
+            signers=_among(found.voters, found.signers),
+            peers=len(found.voters),
+            epoch=found.epoch,
+            checkpoint_epoch=found.checkpoint_epoch,
             kind=SyncPointKind(what.kind),
             metadata=what.metadata,
             epoch_index=what.epoch_index,
-            proposer=None if what.proposer is None else keys[what.proposer],
-            approvals=among(what.approvals),
+            proposer=None if what.proposer is None else KeyPublic(keys[what.proposer]),
+            approvals=_among(keys, what.approvals),
+            joined=KeyPublic(change.member.public) if isinstance(change, Add) else None,
+            left=KeyPublic(change.public) if isinstance(change, Remove) else None,
+            rotated=(KeyPublic(change.old), KeyPublic(change.new)) if isinstance(change, Rotate) else None,
+            settings=change.network if isinstance(change, Configure) else None,
         )
     return ProvedTransaction(
         network=genesis.network.name,
@@ -233,15 +278,22 @@ def _proved(found: core_proof.Proved, genesis: Genesis) -> Proved:
         order_hash=found.order_hash,
         checkpoint=found.checkpoint,
         state_hash=state_hash,
-        signers=among(found.signers),
-        peers=n,
+        signers=_among(found.voters, found.signers),
+        peers=len(found.voters),
+        epoch=found.epoch,
+        checkpoint_epoch=found.checkpoint_epoch,
         transaction=what.transaction,
-        creator=keys[what.creator],
+        creator=KeyPublic(keys[what.creator]),
         round=what.round,
         created_at=what.created_at,
         hash=what.digest,
         branch=f"{what.turns:0{what.depth}b}" if what.depth else "",
     )
+
+
+def _among(keys: Sequence[bytes], creators: int) -> tuple[KeyPublic, ...]:
+    """Those whose bits are set."""
+    return tuple(KeyPublic(key) for creator, key in enumerate(keys) if creators >> creator & 1)
 
 
 def _bytes(data: bytes) -> str:
@@ -264,9 +316,9 @@ _WORDS = {
     Flaw.VERSION: "it is of a version that this one does not know, or no proof at all: take the syncpoint that made it",
     Flaw.KIND: "it is neither of a sync point nor of a transaction",
     Flaw.NETWORK: "it is of another network",
-    Flaw.COMMITTEE: "it goes through changes of the group of peers, which this version does not know",
+    Flaw.COMMITTEE: "it goes through a change of peers, keys or settings that the peers before it did not sign",
     Flaw.SIGNERS: "it is not signed by exactly as many peers of the network as make a quorum",
-    Flaw.PLACE: "what it shows stands behind the place up to which the order was signed",
+    Flaw.PLACE: "what it shows stands behind the place up to which the order was signed, or in another epoch",
     Flaw.SYNC_POINT: "it shows a sync point that there cannot be in this network",
     Flaw.EVENT: "it shows something that is no event of this network",
     Flaw.PAYLOAD: "the event does not hold the transaction",

@@ -19,7 +19,7 @@ DEFAULTS: dict[str, Any] = {
     "base_min_event_interval_us": 1_000,
     "heartbeat_us": 500_000,
     "report_gossip_events": False,
-    "fallen_behind_kick_s": 10,
+    "fallen_behind_kick_s": -1,
     "target_ack_latency_ms": 400,
     "max_ack_latency_ms": 600,
     "throttle_ack_latency_ms": 900,
@@ -35,6 +35,7 @@ DEFAULTS: dict[str, Any] = {
 HAVE_EFFECT = {
     "base_min_event_interval_us",
     "heartbeat_us",
+    "fallen_behind_kick_s",
     "transaction_channel_size",
     "max_unacknowledged_bytes",
     "max_blocking_verify_threads",

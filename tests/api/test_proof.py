@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from core.build import Peers
-from core.places import BEGIN_NS, Places
+from core.places import BEGIN_NS, Places, addition, removal, rotation
 from syncpoint import (
     ArgumentError,
     ArgumentTypeError,
     Flaw,
     Genesis,
     GenesisPeer,
+    KeyPublic,
     KeySecret,
     PeerCapabilities,
     PeerRecord,
@@ -24,7 +25,9 @@ from syncpoint import (
     ProvedTransaction,
     SyncPointKind,
 )
-from syncpoint.core.crypto import blake3
+from syncpoint.core.change import Change, Configure
+from syncpoint.core.config import Network
+from syncpoint.core.crypto import Signer, blake3
 from syncpoint.core.proof import MAX_PROOF_BYTES
 from syncpoint.proof import _WORDS
 
@@ -110,6 +113,60 @@ def test_the_regular_beat_and_long_bytes_in_words(order: Places) -> None:
     assert f"The transaction b'{'x' * 64}'... (100 bytes), sent" in str(long)
 
 
+NEW = [Signer(blake3(b"new/%d" % number)) for number in range(2)]
+CHANGES: list[tuple[Change, str]] = [
+    (addition(NEW[0]), f"It let in the peer {KeyPublic(NEW[0].public)}."),
+    (removal(PEERS.signers[3]), f"It removed the peer {GENESIS.entries[3].public}."),
+    (rotation(PEERS.signers[0], NEW[1]), f"It replaced the key {GENESIS.entries[0].public} by "
+     f"{KeyPublic(NEW[1].public)}."),
+    (Configure(Network(gc_depth=9, order="fast")),
+     "From then on the settings are: name 'syncpoint', rule 'two_step', order 'fast', f None, gc_depth 9, "
+     "max_payload_bytes 1048576, max_ahead 200, epoch_ms 0."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "words"), CHANGES, ids=["joined", "left", "rotated", "settings"])
+def test_what_a_sync_point_changed_in_words(order: Places, core: str, change: Change, words: str) -> None:
+    index = order.change(change, *NEW)
+    order.event(1, [b"x"])
+    proved = Proof(order.proof(index)).verify(GENESIS, core)
+    assert isinstance(proved, ProvedSyncPoint)
+    assert f" with the metadata b'' (0 bytes). {words}\n" in str(proved)
+    said = proved.joined, proved.left, proved.rotated, proved.settings
+    assert sum(value is not None for value in said) == 1
+    assert (proved.epoch, proved.checkpoint_epoch) == (0, 1)
+    assert "of the network 'syncpoint', at 2023" in str(proved)
+
+
+def test_who_signed_is_who_they_were_then(order: Places, core: str) -> None:
+    old, new = GENESIS.entries[0].public, KeyPublic(NEW[1].public)
+    order.change(rotation(PEERS.signers[0], NEW[1]), NEW[1])
+    early = order.change(addition(NEW[0]), NEW[0])
+    order.event(3, [b"later"])
+    now = [KeyPublic(signer.public) for signer in order.peers.signers]
+    assert len(now) == 5
+    assert new in now
+    assert old not in now
+    proved = Proof(order.proof(len(order.places) - 1)).verify(GENESIS, core)
+    assert isinstance(proved, ProvedTransaction)
+    assert (proved.creator, proved.signers, proved.peers) == (now[3], tuple(now[:4]), 5)
+    assert (proved.epoch, proved.checkpoint_epoch) == (2, 2)
+    assert "of the network 'syncpoint', in its epoch 2, at" in str(proved)
+    assert (
+        "4 of 5 peers of epoch 2, which 2 changes made of those in the network file, each signed by those before it, "
+        "signed the order up to index 5: " in str(proved)
+    )
+    # What is proved was made by those of another epoch than those who signed it.
+    proved = Proof(order.proof(early)).verify(GENESIS, core)
+    assert isinstance(proved, ProvedSyncPoint)
+    between = sorted({*(entry.public for entry in GENESIS.entries), new} - {old})
+    assert (proved.proposer, proved.approvals) == (between[0], (between[0],))
+    assert (proved.epoch, proved.checkpoint_epoch, proved.signers) == (1, 2, tuple(now[:4]))
+    first = Proof(order.proof(0)).verify(GENESIS, core)
+    assert isinstance(first, ProvedTransaction)
+    assert (first.creator, first.epoch, first.peers) == (GENESIS.entries[2].public, 0, 5)
+
+
 def test_it_is_bytes_whatever_they_are(order: Places) -> None:
     data = order.proof(1)
     proof = Proof(data)
@@ -140,6 +197,14 @@ def test_it_goes_through_a_file(order: Places, tmp_path: Path) -> None:
     assert raised.value.flaw is Flaw.LIMIT
 
 
+def forged_change() -> bytes:
+    """A proof by peers that let themselves in."""
+    order = some_order()
+    order.change(removal(PEERS.signers[0]), by=(1, 2, 3))
+    order.event(0)
+    return order.proof(0)
+
+
 def test_what_is_wrong_is_said(order: Places, core: str) -> None:
     proof = order.proof(0)
     others = genesis_of(Peers(4, "proofs", order="fast"))
@@ -152,6 +217,12 @@ def test_what_is_wrong_is_said(order: Places, core: str) -> None:
         (proof.replace(b"first", b"First"), GENESIS, Flaw.PAYLOAD, "the event does not hold the transaction"),
         (order.proof(0, 0, order.certificate((0, 1))), GENESIS, Flaw.SIGNERS, "as make a quorum"),
         (order.proof(0, 0, order.certificate((0, 1, 2), by=(0, 1, 3))), GENESIS, Flaw.SIGNATURE, "signature is wrong"),
+        (
+            forged_change(),
+            GENESIS,
+            Flaw.COMMITTEE,
+            "a change of peers, keys or settings",
+        ),
     ]
     for data, genesis, flaw, words in cases:
         with pytest.raises(ProofError, match=f"^it proves nothing: .*{words}") as raised:

@@ -10,10 +10,12 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from core.build import Peers
-from core.places import Places
+from core.places import Places, addition, rotation
 from syncpoint import ArgumentError, ArgumentTypeError, EngineStopped, Proof, ProofUnavailable
 from syncpoint.core.checkpoint import Certificate
+from syncpoint.core.crypto import Signer, blake3
 from syncpoint.core.items import CheckpointVote, checkpoint_message, encode_checkpoint_vote
+from syncpoint.core.journal import EpochStart
 from syncpoint.core.values import Delivered, Item, ItemType, SyncPoint
 from syncpoint.ending import Ending
 from syncpoint.proof import ProvedSyncPoint, ProvedTransaction
@@ -247,3 +249,112 @@ def test_an_engine_that_stops_proves_nothing() -> None:
         run(bench.prover.transaction(1, 0))
     with pytest.raises(EngineStopped, match="the engine was stopped and proves nothing more"):
         run(bench.prover.transaction(1, 0))
+
+
+# -- over epochs ----------------------------------------------------------------------------------------
+
+
+def start_of(order: Places) -> EpochStart:
+    """What a machine says when it enters the newest epoch of an order."""
+    last = order.places[-1]
+    return EpochStart(
+        order.epoch, order.peers.epoch_id, last.index + 1, last.consensus_at, last.order_hash, order.roster, (), b"",
+        order.transitions[-1],
+    )  # fmt: skip
+
+
+def epochs_order() -> tuple[Places, list[EpochStart]]:
+    """Three epochs of some events each, and what began the second and the third one."""
+    new = [Signer(blake3(b"new/%d" % number)) for number in range(2)]
+    order, starts = Places(PEERS), []
+    for epoch in range(3):
+        for number in range(3):
+            order.event(number, [b"%d in %d" % (number, epoch), b"more"])
+        if epoch < 2:
+            order.change((addition(new[0]), rotation(PEERS.signers[1], new[1]))[epoch], *new)
+            starts.append(start_of(order))
+    return order, starts
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_transactions_and_sync_points_of_all_epochs_are_proved(at_once: bool) -> None:
+    order, starts = epochs_order()
+    bench = Bench(order, order.certificate())
+    if at_once:
+        bench.prover.begin(starts)
+    else:
+        bench.prover.begin(())
+        for start in starts:
+            bench.prover.enter(start)
+    for place in order.places:
+        if isinstance(place, SyncPoint):
+            # It has ended its epoch: who signed that is known, and nobody waits for those of the next one.
+            proved = run(bench.prover.sync_point(place.index)).verify(GENESIS, "python")
+            assert (proved.checkpoint, proved.epoch, proved.checkpoint_epoch) == (place.index, place.epoch, place.epoch)
+            continue
+        proof = run(bench.prover.transaction(place.index, 0))
+        assert proof == Proof(order.proof(place.index))
+        proved = proof.verify(GENESIS, "python")
+        assert (proved.index, proved.epoch, proved.checkpoint_epoch) == (place.index, place.epoch, 2)
+    assert bench.asked == [place.index for place in order.places if not isinstance(place, SyncPoint)]
+
+
+def test_a_certificate_of_an_epoch_before_needs_no_later_changes() -> None:
+    order, starts = epochs_order()
+    early = Places(PEERS)
+    early.event(0, [b"x"])
+    bench = Bench(early, early.certificate())
+    bench.prover.begin(starts)
+    proof = run(bench.prover.transaction(0, 0))
+    assert proof == Proof(early.proof(0))
+    assert proof.verify(GENESIS, "python").checkpoint_epoch == 0
+    assert order.epoch == 2
+
+
+def test_the_sync_point_that_ended_an_epoch_certifies_what_the_machine_has_forgotten() -> None:
+    order, starts = epochs_order()
+    bench = Bench(order)
+    bench.prover.begin(starts)
+    for place in order.places[:8]:
+        if isinstance(place, SyncPoint):
+            proved = run(bench.prover.sync_point(place.index)).verify(GENESIS, "python")
+        else:
+            proved = run(bench.prover.transaction(place.index, 1)).verify(GENESIS, "python")
+        assert (proved.index, proved.epoch, proved.checkpoint_epoch) == (place.index, place.epoch, place.epoch)
+        assert proved.checkpoint == (3, 7)[place.epoch]
+    # The newest epoch has no end yet, and no votes in it.
+    with pytest.raises(ProofUnavailable, match="the votes behind index 8 are forgotten"):
+        run(bench.prover.transaction(8, 0))
+
+
+def test_votes_count_by_the_committee_of_their_epoch() -> None:
+    order, starts = epochs_order()
+    index, order_hash = len(order.places) - 1, order.hashes[-1]
+    message = checkpoint_message(order.peers.epoch_id, index, order_hash, bytes(32))
+    q = order.peers.committee.q
+    for creator in range(q):
+        signature = order.peers.signers[creator].sign(message)
+        said = CheckpointVote(index, order_hash, bytes(32), signature)
+        order.event(creator, [b"x"], items=[Item(ItemType.CHECKPOINT_VOTE, encode_checkpoint_vote(said))])
+    bench = Bench(order)
+    bench.prover.begin(starts)
+    proved = run(bench.prover.transaction(8, 0)).verify(GENESIS, "python")
+    assert (proved.checkpoint, proved.epoch, proved.checkpoint_epoch, len(proved.signers)) == (index, 2, 2, q)
+    # Those of the first committee are others.
+    old = Bench(order)
+    old.prover.begin(())
+    with pytest.raises(ProofUnavailable):
+        run(old.prover.transaction(8, 0))
+
+
+def test_changes_may_be_too_many_or_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    order, starts = epochs_order()
+    bench = Bench(order, order.certificate())
+    bench.prover.begin(starts)
+    with monkeypatch.context() as patch:
+        patch.setattr("syncpoint.proving.MAX_TRANSITIONS", 1)
+        with pytest.raises(ProofUnavailable, match="changed 2 times up to its checkpoint, and a proof has 1 such"):
+            run(bench.prover.transaction(0, 0))
+    monkeypatch.setattr("syncpoint.proving.MAX_PROOF_BYTES", 1000)
+    with pytest.raises(ProofUnavailable, match=r"this proof would have \d+ bytes, and none has more than 1000"):
+        run(bench.prover.transaction(0, 0))

@@ -119,6 +119,7 @@ def bench() -> Iterator[Bench]:
 def status_of(creator: int, **fields: Any) -> Status:
     """What a machine of four says that has nothing to do, but for what is given."""
     return Status(
+        epoch=0,
         **{
             "creator": creator, "peers": 4, "linked": tuple({0, 1, 2, 3} - {creator}), "has_quorum": True,
             "halted": None, "recovering": False, "catching_up": False, "stranded": False,

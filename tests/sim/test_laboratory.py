@@ -271,7 +271,7 @@ class Scheduled:
         """The same machine, but one that leaves the primary out of the parents wherever a quorum is left."""
         if node.number in self.honest:
             return machine
-        proposer = machine._proposer  # type: ignore[attr-defined]
+        proposer = machine.replica.proposer  # type: ignore[attr-defined]
         choose = proposer._strong
 
         def strong(round: int, left_out: int) -> object:

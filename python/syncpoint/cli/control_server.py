@@ -214,12 +214,12 @@ class _Server:
         return {"proposal": _proposal_fields(found[0]), "approve": approve}
 
     def _members(self) -> Json:
-        status, committee = self._engine.status(), self._genesis.committee
+        status, committee = self._engine.status(), self._engine._membership.current.committee
         active = self._engine.active_creators()
         proposers = Counter(each.proposer for each in self._engine.proposals)
         frontier = status.consensus.frontier
         members = []
-        for number, entry in enumerate(self._genesis.entries):
+        for number, entry in enumerate(self._engine.peers):
             orders = number < committee.n  # observers come behind them, and make no events (Q4)
             members.append(
                 {
@@ -236,7 +236,7 @@ class _Server:
                 }
             )
         return {
-            "network": self._genesis.network.name,
+            "network": self._engine.network.name,
             "n": committee.n,
             "f": committee.f,
             "q": committee.q,

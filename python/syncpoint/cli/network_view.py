@@ -8,6 +8,7 @@ from dataclasses import fields
 from ..core.config import Network
 from ..genesis import Genesis, GenesisPeer
 from ..options import Options
+from ..peers import Peer
 
 __all__ = ["flags_of", "summary"]
 
@@ -17,7 +18,7 @@ def summary(genesis: Genesis) -> str:
     return "\n".join(_lines(genesis))
 
 
-def flags_of(entry: GenesisPeer) -> list[str]:
+def flags_of(entry: GenesisPeer | Peer) -> list[str]:
     """The flags of a peer that are set, by their names."""
     return [each.name for each in fields(entry.capabilities) if getattr(entry.capabilities, each.name)]
 

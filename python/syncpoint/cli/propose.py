@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ..core.epoch import PROPOSABLE
 from ..core.values import SyncPointKind
 from ..errors import ArgumentError
-from ..proposal import check_proposal
+from ..proposal import PROPOSABLE, check_proposal
 from .control import ANSWER_TIMEOUT_S, DECISION_GRACE_S, ControlFile, StoreFolder, ask, find_socket
 from .guard import FAILED, STALLED, fail, note, plain_errors
 

@@ -64,7 +64,7 @@ class Host:
 
     async def bind(self, host: str, port: int, address: str) -> Listener:
         """Listen in the simulated network."""
-        return self._internet.bind(host, port, address, shared=self._shared)
+        return self._internet.bind(host, port, address, number=self.number, shared=self._shared)
 
     def clock(self) -> Clock:
         """The clock of this computer."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ...address import parse_address
 from ...core import wire
 from ...core.committee import Committee
-from ...core.config import Member, Network
+from ...core.config import MAX_PEERS, Member, Network
 from ...core.crypto import DOMAIN_EVENT, Signer
 from ...core.dag import Node
 from ...core.error import Reject
@@ -245,7 +245,7 @@ class Forger(Liar):
             key=self.signer.public,
             network_id=self.committee.epoch_id,
             epoch_id=self.committee.epoch_id,
-            max_frame_bytes=wire.max_frame_bytes(cluster.n, cluster.network),
+            max_frame_bytes=wire.max_frame_bytes(MAX_PEERS, cluster.network),
             peers=others,
         )
         host.links(listener, settings, self)

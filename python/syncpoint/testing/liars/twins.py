@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from ...core.committee import Committee
 from ...core.config import MachineConfig
 from ...core.crypto import Signer
 from ...core.dag import Node
 from ...core.error import Reject
 from ...core.machine import Machine
-from ...core.propose import Proposer
+from ...core.propose import Made, Proposer
+from ...core.replica import Replica
+from ...core.roster import Roster
 from ...core.values import Event
 from ...core.verify import exposed
 from ...runtime import driver
@@ -18,7 +21,7 @@ from ..cluster import Cluster
 from ..cluster import Node as Peer
 from .base import Liar, LiarSpec
 
-__all__ = ["Copies", "HotSpare", "Twin", "TwinMachine", "TwinProposer"]
+__all__ = ["Copies", "HotSpare", "Twin", "TwinMachine", "TwinProposer", "TwinReplica"]
 
 MS = 1_000_000
 STUCK_ROUNDS = 4  # above our newest event, before we do not wait any longer
@@ -54,29 +57,39 @@ class TwinProposer(Proposer):
         return chosen if tip in chosen and len(chosen) >= q else None
 
 
-class TwinMachine(Machine):
-    """A machine that is not disturbed by events with its own signature that it did not make (contrary to R5)."""
+class TwinReplica(Replica):
+    """A replica that is not disturbed by events with its own signature that it did not make (contrary to R5)."""
 
-    def __init__(self, config: MachineConfig, signed: Callable[[Event], None]) -> None:
-        super().__init__(config)
-        self._proposer = TwinProposer(
-            config.network,
-            self.committee,
+    def __init__(
+        self,
+        config: MachineConfig,
+        roster: Roster,
+        committee: Committee,
+        network_id: bytes,
+        number: int,
+        signer: Signer,
+        signed: Callable[[Event], None],
+    ) -> None:
+        super().__init__(config, roster, committee, network_id, number, signer)
+        self.proposer = TwinProposer(
+            self.network,
+            committee,
             config.local,
             self.own,
-            Signer(config.seed, config.signatures),
+            signer,
             config.entropy,
-            self._dag,
-            self._decider,
-            self._orderer,
-            self._timer,
+            number,
+            self.dag,
+            self.decider,
+            self.orderer,
+            self.timer,
         )
         self._signed = signed
         self._ours: dict[bytes, None] = {}
         self._meeting = False
 
     def _may_propose(self) -> bool:
-        self._recovery.believe()  # what others know of us need not be ours
+        self.recovery.believe()  # what others know of us need not be ours
         return super()._may_propose()
 
     def _event_frame(self, peer: int, frame: bytes) -> Reject | None:
@@ -86,18 +99,19 @@ class TwinMachine(Machine):
         finally:
             self._meeting = False
 
-    def _halt(self, reason: str | None) -> None:
-        if not self._meeting and not self._proposer.is_copied:
-            super()._halt(reason)
+    def halt(self, reason: str | None) -> None:
+        """Not for what the other copies did."""
+        if not self._meeting and not self.proposer.is_copied:
+            super().halt(reason)
 
-    def _propose(self) -> None:
+    def propose(self) -> Made | None:
         """Go on from what another copy made, as with a copy of its journal, where our own way is at an end (V8)."""
-        tip = self._proposer.tip
-        if tip is not None and self._persisting is None and self._dag.top > tip.round + STUCK_ROUNDS:
-            newest = self._dag.row(self._dag.frontier[self.own]).variants[self.own]
+        tip = self.proposer.tip
+        if tip is not None and not self.is_waiting and self.dag.top > tip.round + STUCK_ROUNDS:
+            newest = self.dag.row(self.dag.frontier[self.own]).variants[self.own]
             if newest and newest[0].round > tip.round:
-                self._proposer.tip = newest[0]
-        super()._propose()
+                self.proposer.tip = newest[0]
+        return super().propose()
 
     def _take(self, event: Event, sender: int) -> Reject | None:
         if sender == self.own:  # it is from our journal
@@ -110,16 +124,29 @@ class TwinMachine(Machine):
         return None if event.digest in self._ours else reject
 
     def _accept(self, event: Event) -> Reject | None:
-        tip = self._proposer.tip
+        tip = self.proposer.tip
         reject = super()._accept(event)
         if event.creator == self.own and event.digest not in self._ours:
-            self._proposer.tip = tip
+            self.proposer.tip = tip
         return reject
 
     def _forget(self) -> None:
         super()._forget()
-        while len(self._ours) > self._retention.rounds:
+        while len(self._ours) > self.retention.rounds:
             del self._ours[next(iter(self._ours))]
+
+
+class TwinMachine(Machine):
+    """A machine of such replicas."""
+
+    def __init__(self, config: MachineConfig, signed: Callable[[Event], None]) -> None:
+        self._signed = signed
+        super().__init__(config)
+
+    def make_replica(self, roster: Roster, committee: Committee, number: int) -> Replica:
+        """One that its copies do not disturb."""
+        signer = self._signer_in(roster)
+        return TwinReplica(self.config, roster, committee, self._network_id, number, signer, self._signed)
 
 
 class Copies(Liar):
