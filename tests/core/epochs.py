@@ -26,6 +26,7 @@ class Changing(Cluster):
         self.known: list[dict[bytes, int]] = []  # key -> number, of members and of those that left, as each peer has it
         self.entered: list[list[Entered]] = []
         self._approved: set[bytes] = set()
+        self.returning: set[int] = set()  # first peers that start again as those that follow until they are let in
         self.expelled: set[int] = set()  # peers whose links ended after they left
         core = settings.pop("core", "python")
         first = Roster.first(settings.get("network") or _DEFAULT, members_of(n))
@@ -124,7 +125,7 @@ class Changing(Cluster):
             next_seed=keys[-1] if len(keys) > 1 else None,
             entropy=bytes([i]) * 32,
             local=self.local_of(i),
-            joins=i >= self.n or len(keys) > 2,  # else one of the keys is among the first
+            joins=i >= self.n or i in self.returning or len(keys) > 2,  # else one of the keys is among the first
         )
         return self.factory(i, config)
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
+from syncpoint.core import wire
 from syncpoint.core.change import Configure
 from syncpoint.core.config import Local, Network
+from syncpoint.core.crypto import DOMAIN_EVENT, Signer
 from syncpoint.core.epoch import Outcome
-from syncpoint.core.values import SyncPointKind
+from syncpoint.core.error import Reject
+from syncpoint.core.input import Received
+from syncpoint.core.output import Rejected
+from syncpoint.core.retain import Retention
+from syncpoint.core.values import Event, SyncPointKind
+from syncpoint.core.wire import FrameType
 
 from .epochs import Changing
 from .virtual import MS
@@ -143,3 +151,73 @@ def test_who_lags_by_epochs_is_helped_through(core: str, stores: bool) -> None: 
     cluster.submit(3, b"back")
     settled(cluster, [*sent, b"back"], [0, 1, 2, 3, 4])
     assert not cluster.halted
+
+
+@pytest.mark.parametrize("n", [4, 7])
+def test_the_dead_are_removed_and_come_back(core: str, n: int) -> None:  # S6, Q1
+    """The others remove f dead peers; what is left survives as many crashes as it can; the dead are let in again."""
+    cluster = Changing(n, network=SHORT, core=core, local=Local(stores=True))
+    rng = random.Random(n)
+    dead = list(range(n - (n - 1) // 3, n))
+    alive = [i for i in range(n) if i not in dead]
+    sent = load(cluster, rng, 10, list(range(n)), "before")
+    cluster.run_until(lambda: not any(machine.status().queued_transactions for machine in cluster.machines))
+    cluster.run(20 * MS)
+    for i in dead:
+        cluster.crash(i)
+    for number, i in enumerate(dead, 1):
+        cluster.agree(cluster.change(0, cluster.removal(i)))
+        cluster.run_until(lambda: all(cluster.epoch_of(j) == number for j in alive))  # noqa: B023
+    assert cluster.machines[0].status().peers == len(alive)
+    further = alive[-((len(alive) - 1) // 3) :] if (len(alive) - 1) // 3 else []
+    for i in further:
+        cluster.crash(i)
+    sent += load(cluster, rng, 10, [i for i in alive if i not in further], "without them")
+    cluster.run_until(lambda: cluster.counts[0] == len(sent))
+    for i in further:
+        cluster.restart(i, records=shelved(cluster, i))
+    for number, i in enumerate(dead, len(dead) + 1):
+        cluster.returning.add(i)
+        cluster.agree(cluster.change(1, cluster.addition(i)))
+        cluster.run_until(lambda: all(cluster.epoch_of(j) == number for j in alive))  # noqa: B023
+        cluster.restart(i, records=shelved(cluster, i))
+        cluster.run_until(lambda: cluster.machines[i].status().creator is not None)  # noqa: B023
+    sent += load(cluster, rng, 10, list(range(n)), "together")
+    streams = [cluster.stores[i] for i in range(n)]
+    cluster.run_until(lambda: len({len(store.delivered) for store in streams}) == 1 and cluster.counts[0] == len(sent))
+    assert all(store.delivered[-1].order_hash == streams[0].delivered[-1].order_hash for store in streams)
+    assert sorted(cluster.transactions(0)) == sorted(sent)
+    assert not cluster.halted
+
+
+def shelved(cluster: Changing, i: int) -> list[bytes]:
+    """What a peer finds in its store when it starts again."""
+    roster = cluster.rosters[i]
+    orders = sum(seat.member.orders for seat in roster.seats)
+    return cluster.stores[i].load(cluster.epoch_id, SHORT, Retention(roster.network, cluster.local, orders))
+
+
+@pytest.mark.parametrize("how", ["removed", "rotated"])
+def test_an_old_key_is_worth_nothing(core: str, how: str) -> None:  # S4, S6, V1
+    cluster = Changing(5, network=SHORT, core=core)
+    rng = random.Random(9)
+    load(cluster, rng, 5, [0, 1, 2, 3, 4], "before")
+    old = [frame for _, by, _, frame in cluster.frames if by == 4 and frame[0] == FrameType.EVENT][-1]
+    cluster.agree(cluster.change(0, cluster.removal(4)) if how == "removed" else cluster.rotate(4, NEW[0]))
+    cluster.run_until(lambda: all(cluster.epoch_of(i) == 1 for i in range(4)))
+    epoch_id = cluster.entered[0][-1].start.epoch_id
+    signer = Signer(cluster.keys[4][0])
+    rejects = []
+    for creator in range(6):
+        header = wire.encode_header(epoch_id, creator, 1, cluster.now, 1, (), (), (b"from yesterday",))
+        digest = wire.event_digest(header)
+        event = Event(creator, 1, cluster.now, (), (), (b"from yesterday",), header, digest, b"")
+        forged = replace(event, signature=signer.sign(DOMAIN_EVENT + digest))
+        outputs = cluster.machines[0].step(cluster.now, [Received(1, (wire.encode_event(forged),))])
+        rejects += [output.code for output in outputs if isinstance(output, Rejected)]
+    n = cluster.machines[0].status().peers
+    assert rejects == [Reject.SIGNATURE] * n + [Reject.CREATOR] * (6 - n)
+    outputs = cluster.machines[0].step(cluster.now, [Received(1, (old,))])
+    assert [output.code for output in outputs if isinstance(output, Rejected)] == [Reject.EPOCH]
+    cluster.run(100 * MS)
+    assert all(b"from yesterday" not in cluster.transactions(i) for i in range(4))
