@@ -22,7 +22,11 @@ __all__ = [
     "encode_change",
 ]
 
-CHANGING = (SyncPointKind.MEMBERSHIP, SyncPointKind.KEY_ROTATION, SyncPointKind.CONFIG)  # they end the epoch (S4); others do not (S3)
+CHANGING = (
+    SyncPointKind.MEMBERSHIP,
+    SyncPointKind.KEY_ROTATION,
+    SyncPointKind.CONFIG,
+)  # they end the epoch (S4); others do not (S3)
 MAX_CHANGE_BYTES = 512
 MAX_CONTACT_BYTES = 255  # of where a new member is to be found
 
