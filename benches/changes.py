@@ -28,6 +28,7 @@ from syncpoint import Context, Engine, Event, KeyPublic, KeySecret, Options, Pee
 
 JOINERS = 3
 PATIENCE_S = 60.0
+TIMEOUT_S = 2.0  # of a proposal
 
 
 @dataclass(slots=True)
@@ -60,7 +61,8 @@ class Peer:
 
     async def start(self, core: str, peers: Peers | None) -> None:
         """Bind, and start once the peers are known."""
-        self.context = Context(core=core, storage=self.folder)  # type: ignore[arg-type]
+        # The policy is a yes: else each member would propose, of which there are 16 at most before their deadlines.
+        self.context = Context(core=core, storage=self.folder, approve=lambda proposal: True)  # type: ignore[arg-type]
         socket = await Socket.bind(self.context, self.address or "127.0.0.1:0")
         self.address = socket.address
         if peers is None:
@@ -176,7 +178,7 @@ async def _network(arguments: argparse.Namespace) -> dict[str, object]:
                 await joiner.start(arguments.core, peers)
                 record = PeerRecord.of(joiner.secret)
                 began = time.perf_counter()
-                await _all(peer.running.vote_add_node(joiner.address, record) for peer in members)
+                await members[0].running.vote_add_node(joiner.address, record, timeout=TIMEOUT_S)
                 calls.append(time.perf_counter() - began)
                 members.append(joiner)
                 await _until(lambda: joiner.running.status().consensus.creator is not None)  # noqa: B023
@@ -186,7 +188,7 @@ async def _network(arguments: argparse.Namespace) -> dict[str, object]:
                 await leaver.rest()
                 members.remove(leaver)
                 began = time.perf_counter()
-                await _all(peer.running.vote_remove_node(leaver.public) for peer in members)
+                await members[0].running.vote_remove_node(leaver.public, timeout=TIMEOUT_S)
                 calls.append(time.perf_counter() - began)
                 await leaver.stop()
                 await asyncio.sleep(0.2)
@@ -198,10 +200,6 @@ async def _network(arguments: argparse.Namespace) -> dict[str, object]:
         return _judge(everybody, members, calls)
 
 
-async def _all(calls: object) -> None:
-    await asyncio.wait_for(asyncio.gather(*calls), PATIENCE_S)  # type: ignore[call-overload]
-
-
 async def _until(done: object) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not done():  # type: ignore[operator]  # noqa: ASYNC110 - a bench looks on from outside
@@ -210,7 +208,7 @@ async def _until(done: object) -> None:
 
 def _judge(everybody: list[Peer], members: list[Peer], calls: list[float]) -> dict[str, object]:
     """What was measured, if nothing is lost, doubled or at another place."""
-    one = members[0]
+    one = max(members, key=lambda peer: len(peer.stream))  # who stopped last may have received more
     for peer in everybody:
         if peer.stream != one.stream[: len(peer.stream)]:
             sys.exit(f"changes: {peer.name} has another order than {one.name}")

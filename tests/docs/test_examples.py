@@ -77,6 +77,17 @@ def test_a_proof_holds_and_a_forged_one_does_not(told: list[str]) -> None:
     assert told[8:] == ["The forged one: it proves nothing: the event does not hold the transaction"]
 
 
+@pytest.mark.parametrize("told", ["membership.py"], indirect=True)
+def test_the_order_goes_on_over_changes(told: list[str]) -> None:
+    assert told == [
+        "a fifth peer joins: 5 peers, joined is its key: True",
+        "a peer has another key: the old one was its own: True",
+        "settings change: gc_depth is 100",
+        "the fifth peer leaves: 4 peers",
+        "all five peers have the same 90 transactions, each once, over 3 changes before them",
+    ]
+
+
 def test_every_program_is_tested_and_named() -> None:
     programs = {path.name for path in FOLDER.glob("*.py")} - {SHARED}
     assert programs == set(re.findall(r'"told", \["(\w+\.py)"\]', Path(__file__).read_text(encoding="utf-8")))

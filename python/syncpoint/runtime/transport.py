@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.error import Reject
+from ..core.roster import NO_SEAT
 from .dial import connect, explain
 from .gate import Gate, origin_of
 from .leaving import Leaving
@@ -187,7 +188,9 @@ class Transport:
             log.info("refused a link from %s: %s", where, why)
         elif self.refusals.get(peer) != why and not self.closed:
             self.refusals[peer] = why
-            log.warning("no link with peer %d (%s): %s", peer, where, why)
+            is_waiting = self.settings.own == NO_SEAT  # to be let in: until then nobody takes us
+            level = logging.INFO if is_waiting else logging.WARNING
+            log.log(level, "no link with peer %d (%s): %s", peer, where, why)
 
     def reject(self, link: Link, code: Reject) -> None:
         """A link carried what cannot be a frame."""
