@@ -382,3 +382,60 @@ def test_which_socket_is_meant(folder: Path) -> None:
     (folder / "b.sock").touch()
     with pytest.raises(ArgumentError, match=r"2 control sockets: give --control with one of .*a\.sock, .*b\.sock"):
         find_socket(None, folder)
+
+
+def test_a_fifth_peer_is_let_in_and_removed_again(start: Start, peers: Peers, folder: Path, tmp_path: Path) -> None:
+    group = peers(4, "all")
+    file = tmp_path / "net" / "network.toml"
+    key, path = folder / "new.pem", folder / "new"
+    record = command("keygen", key).split()[-1]
+    joiner = start("run", "--network", file, "--key", key, "--listen", "127.0.0.1:0", "--joins", "--control", path)
+    address = await_note(joiner, "listens at").split("listens at ")[1].split(",")[0]
+    await_note(joiner, "control socket")
+    said = command("change", "add", address, record, "--control", group.paths[0])
+    assert said.startswith("MEMBERSHIP adopted: at index ")
+    public = next(line.split()[1] for line in said.splitlines() if line.startswith("joined"))
+    points = [next_line(process) for process in (*group.processes, joiner)]
+    assert points == [points[0]] * 5
+    assert points[0]["joined"] == [public]
+    listed = json.loads(command("members", "--json", "--control", path))
+    assert [(member["key"], member["address"]) for member in listed["members"] if member["own"]] == [(public, address)]
+    again = command("change", "add", address, record, "--control", group.paths[1])
+    assert again == said, "who asks for what was just decided gets the same sync point"
+    said = command("change", "config", "--gc-depth", 100, "--control", path)
+    assert said.startswith("CONFIG adopted: at index ")
+    said = command("change", "remove", public, "--control", group.paths[2])
+    assert f"left        {public}" in said
+    assert [next_line(process)["sync_point"] for process in (*group.processes, joiner)] == ["CONFIG"] * 5
+    assert [next_line(process)["left"] for process in (*group.processes, joiner)] == [[public]] * 5
+
+
+def test_a_peer_gets_another_key(peers: Peers, folder: Path) -> None:
+    group = peers(4, "all")
+    command("keygen", folder / "next.pem")
+    said = command("change", "rotate", folder / "next.pem", "--control", group.paths[3])
+    old, new = next(line.split()[1::2] for line in said.splitlines() if line.startswith("rotated"))
+    own = [member["key"] for member in members_of(group.paths[3]) if member["own"]]
+    assert own == [new] != [old]
+    assert [next_line(process)["rotated"] for process in group.processes] == [[f"{old} by {new}"]] * 4
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("add", "nowhere", "x"), "host:port"),
+        (("add", "127.0.0.1:1", "x"), "peer record"),
+        (("remove", "x"), "x"),
+        (("rotate", "/no/such/file"), "/no/such/file"),
+        (("config",), "nothing changes: give one of rule, order, f, gc_depth, max_ahead, epoch_ms"),
+        (("config", "--gc-depth", 1), "give 4 to 10000"),
+    ],
+)
+def test_a_change_that_is_none_is_refused_before_anybody_is_asked(args: tuple[object, ...], said: str) -> None:
+    assert said in command("change", *args, "--control", "/no/such/socket", code=2)
+
+
+def members_of(path: Path) -> list[dict[str, Any]]:
+    """The members as a peer has them."""
+    members: list[dict[str, Any]] = ask(path, {"do": "members"})["members"]
+    return members

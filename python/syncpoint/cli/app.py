@@ -9,6 +9,7 @@ import typer
 
 from .. import __version__
 from ..backend import core_info
+from .change import app as change
 from .check import check
 from .demo import demo
 from .dump import dump
@@ -61,6 +62,7 @@ app.add_typer(network, name="network")
 app.command()(init)
 app.command()(check)
 app.command()(run)
+app.add_typer(change, name="change")
 app.command()(propose)
 app.command()(vote)
 app.command()(members)

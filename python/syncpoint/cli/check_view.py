@@ -82,6 +82,7 @@ def show(findings: Sequence[Finding], others: Sequence[OtherPeer], files: PeerFi
         # An observer is reached or not like any other, but counts in no quorum (Q4).
         reached = [other.number for other in others if other.is_reached]
         committee = files.genesis.committee
+        assert files.number is not None, "the network file does not have us"
         ordering = sum(number < committee.n for number in [*reached, files.number])
         console.print(
             f"{len(reached)} of {len(others)} others would take a link. Within reach, with us: {ordering} of "

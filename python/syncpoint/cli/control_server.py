@@ -7,10 +7,12 @@ import base64
 import contextlib
 import json
 import os
+import re
 import socket
 import stat
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,13 @@ from ..core.values import SyncPointKind
 from ..engine import Engine
 from ..errors import ArgumentError, ProposalRejected, StorageError, SyncpointError
 from ..genesis import Genesis
+from ..keys import KeyPublic, KeySecret
 from ..message import SyncPoint
-from ..proposal import Proposal, check_proposal
+from ..peers import PeerCapabilities
+from ..proposal import Proposal, check_proposal, check_timeout
+from ..record import PeerRecord
 from ..runtime.lock import FileLock
+from .change import SETTINGS
 from .control import DECISION_GRACE_S, MAX_REQUEST_BYTES, check_folder, encode, is_trusted
 from .guard import note, one_line
 from .network_view import flags_of
@@ -32,6 +38,7 @@ Json = dict[str, Any]
 MAX_CONNECTIONS = 32
 REQUEST_TIMEOUT_S = 5.0  # for a question to come, and for its answer to be taken
 CLOSE_TIMEOUT_S = 1.0  # for the last answers to be taken
+CALL = re.compile(r"^Engine\.\w+: ")  # of no interest to who gave a command
 LEAST_PREFIX = 4  # hexadecimal digits of an id that a vote needs
 
 
@@ -156,6 +163,10 @@ class _Server:
             match _decode(line):
                 case {"do": "propose", "kind": str(kind), "metadata": str(metadata), "timeout": timeout}:
                     return await self._propose(connection, kind, metadata, timeout)
+                case {"do": "change", "what": str(what), "timeout": int() | float() as timeout, **rest}:
+                    fields = {str(name): value for name, value in rest.items()}
+                    check_timeout("propose", timeout)
+                    return await self._decided(connection, self._change(what, fields, float(timeout)), float(timeout))
                 case {"do": "vote", "proposal": str(prefix), "approve": bool(approve)}:
                     return self._vote(prefix, approve)
                 case {"do": "proposals"}:
@@ -165,25 +176,43 @@ class _Server:
                 case _:
                     raise ArgumentError("that is no question for a peer: install the same syncpoint for both")
         except (SyncpointError, ValueError) as error:
-            return {"error": one_line(error).removeprefix("Engine.vote: ").removeprefix("Engine.propose: ")}
+            return {"error": CALL.sub("", one_line(error))}
 
     async def _propose(self, connection: socket.socket, kind: str, metadata: str, timeout: float) -> Json:
-        """Propose, and wait for what comes of it as long as somebody wants to know."""
+        """Propose a sync point that changes nothing."""
         if kind not in SyncPointKind.__members__:
             raise ArgumentError(
                 f"{kind!r} is no kind of a sync point: give one of {', '.join(SyncPointKind.__members__)}"
             )
         data = base64.b64decode(metadata, validate=True)
-        checked, _, timeout_ns = check_proposal(SyncPointKind[kind], data, timeout)
+        checked, _, _ = check_proposal(SyncPointKind[kind], data, timeout)
         if checked is SyncPointKind.END:
-            decided = asyncio.ensure_future(self._engine.vote_end_session(data, timeout))
-        else:
-            decided = asyncio.ensure_future(self._engine.propose(checked, data, timeout))
+            return await self._decided(connection, self._engine.vote_end_session(data, timeout), timeout)
+        return await self._decided(connection, self._engine.propose(checked, data, timeout), timeout)
+
+    async def _change(self, what: str, fields: Json, timeout: float) -> SyncPoint:
+        """Propose other members, another key or other settings."""
+        engine = self._engine
+        match what, fields:
+            case "add", {"address": str(address), "record": str(record), "capabilities": list(names)}:
+                capabilities = PeerCapabilities(**dict.fromkeys(names, True))
+                return await engine.vote_add_node(address, PeerRecord.parse(record), capabilities, timeout)
+            case "remove", {"key": str(key)}:
+                return await engine.vote_remove_node(KeyPublic.parse(key), timeout)
+            case "rotate", {"file": str(file)}:
+                return await engine.rotate_key(KeySecret.load(file), timeout)
+            case "config", {"settings": dict(settings)}:
+                return await engine.change_options(replace(engine.network, **settings), timeout)
+        raise ArgumentError("that is no change that a peer can ask for: install the same syncpoint for both")
+
+    async def _decided(self, connection: socket.socket, wanted: Coroutine[Any, Any, SyncPoint], timeout: float) -> Json:
+        """Wait for what comes of a proposal as long as somebody wants to know."""
+        decided = asyncio.ensure_future(wanted)
         gone = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(connection, 1))
         closing = asyncio.ensure_future(self._closing.wait())
         tasks = (decided, gone, closing)
         try:
-            await asyncio.wait(tasks, timeout=timeout_ns / 1e9 + DECISION_GRACE_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, timeout=timeout + DECISION_GRACE_S, return_when=asyncio.FIRST_COMPLETED)
             if decided.done():
                 return {"outcome": "ADOPTED", "sync_point": point_fields(decided.result())}
         except ProposalRejected as error:
@@ -272,11 +301,30 @@ def _proposal_fields(proposal: Proposal) -> Json:
         "metadata": base64.b64encode(proposal.metadata).decode("ascii"),
         "proposer": str(proposal.proposer),
         "deadline": proposal.deadline,
+        "changes": _change_of(proposal),
     }
+
+
+def _change_of(proposal: Proposal) -> str:
+    """What it changes, in words; nothing of one that changes nothing."""
+    if proposal.joins is not None:
+        return f"lets in {proposal.joins.public} at {proposal.joins.address}"
+    if proposal.leaves is not None:
+        return f"removes {proposal.leaves}"
+    if proposal.rotates is not None:
+        return f"replaces {proposal.rotates[0]} by {proposal.rotates[1]}"
+    if proposal.network is not None:
+        return ", ".join(f"{name} = {getattr(proposal.network, name)}" for name in SETTINGS)
+    return ""
 
 
 def point_fields(point: SyncPoint) -> Json:
     """A sync point, which has a kind where an event has a creator; metadata is in base64."""
+    changes = {
+        "joined": [str(key) for key in point.joined],
+        "left": [str(key) for key in point.left],
+        "rotated": [f"{old} by {new}" for old, new in point.rotated],
+    }
     return {
         "index": point.index,
         "consensus_at": point.timestamp,
@@ -287,4 +335,5 @@ def point_fields(point: SyncPoint) -> Json:
         "approvals": [str(key) for key in point.approvals],
         "metadata": base64.b64encode(point.metadata).decode("ascii"),
         "order_hash": point.order_hash.hex(),
+        **{name: keys for name, keys in changes.items() if keys},
     }

@@ -37,32 +37,39 @@ class PeerFiles:
     """What all peers have alike."""
 
     secret: KeySecret
-    """Our key, which is that of one of the peers."""
+    """Our key, which is that of one of the peers, or of one that joins."""
 
-    number: int
-    """Our number among the peers: the creator index, or above all of these for an observer."""
+    number: int | None
+    """Our number among the peers: the creator index, or above all of these for an observer; None if we join."""
 
     listen: str
     """Where to listen, host:port."""
 
     @classmethod
-    def load(cls, network: Path, key: Path, listen: str | None) -> PeerFiles:
+    def load(cls, network: Path, key: Path, listen: str | None, *, joins: bool = False) -> PeerFiles:
         """Read both files; ArgumentError or KeyFileError for what is wrong with them, or does not fit together."""
-        return cls.of(Genesis.from_toml(network), KeySecret.load(key), network, key, listen)
+        return cls.of(Genesis.from_toml(network), KeySecret.load(key), network, key, listen, joins=joins)
 
     @classmethod
-    def of(cls, genesis: Genesis, secret: KeySecret, network: Path, key: Path, listen: str | None) -> PeerFiles:
-        """Put together what was read from both files; ArgumentError where our key is no peer's."""
+    def of(
+        cls, genesis: Genesis, secret: KeySecret, network: Path, key: Path, listen: str | None, *, joins: bool = False
+    ) -> PeerFiles:
+        """Put together what was read from both files; ArgumentError where our key is no peer's, unless it `joins`."""
         if listen is not None:
             try:
                 parse_address(listen, allow_zero_port=True)
             except ArgumentError as error:
                 raise ArgumentError(f"--listen: {error}") from None
         keys = [entry.public for entry in genesis.entries]
+        if joins and secret.public() not in keys:
+            if listen is None:
+                raise ArgumentError(f"{network} does not have our address, as we join: give --listen HOST:PORT")
+            return cls(genesis=genesis, secret=secret, number=None, listen=listen)
         if secret.public() not in keys:
             raise ArgumentError(
                 f"{network}: none of its {len(keys)} peers has the key {secret.public()} of {key}: give the "
-                "key file whose record went into the network file, or have the network made again with this one's"
+                "key file whose record went into the network file, have the network made again with this one's, or "
+                "give 'syncpoint run' --joins, to be let in by 'syncpoint change add'"
             )
         number = keys.index(secret.public())
         address = genesis.entries[number].address
@@ -70,5 +77,6 @@ class PeerFiles:
 
     @property
     def own(self) -> GenesisPeer:
-        """We ourselves, as the network file has us."""
+        """We ourselves, as the network file has us; not of one that joins."""
+        assert self.number is not None, "the network file does not have us"
         return self.genesis.entries[self.number]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,17 +14,16 @@ from ..proposal import PROPOSABLE, check_proposal
 from .control import ANSWER_TIMEOUT_S, DECISION_GRACE_S, ControlFile, StoreFolder, ask, find_socket
 from .guard import FAILED, STALLED, fail, note, plain_errors
 
-__all__ = ["propose"]
+__all__ = ["Timeout", "decide", "propose"]
 
+Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="How long a quorum has to approve it.")]
 KINDS = ", ".join(kind.name for kind in PROPOSABLE)
 
 
 def propose(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=f"What it is about: {KINDS}.")],
     metadata: Annotated[str, typer.Option("--metadata", metavar="TEXT", help="What all peers see with it.")] = "",
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", help="How long a quorum has to approve it.")
-    ] = 30.0,
+    timeout: Timeout = 30.0,
     control: ControlFile = None,
     store: StoreFolder = None,
 ) -> None:
@@ -45,19 +45,23 @@ def propose(
             "metadata": base64.b64encode(data).decode("ascii"),
             "timeout": timeout,
         }
-        path = find_socket(control, store)
-        try:
-            answer = ask(path, request, timeout + DECISION_GRACE_S + ANSWER_TIMEOUT_S)
-        except KeyboardInterrupt:
-            note("waits no more; if the proposal was sent, it stands")
-            raise
-        match answer["outcome"]:
-            case "ADOPTED":
-                typer.echo(_in_words(answer["sync_point"]))
-            case "UNDECIDED":
-                fail(f"UNDECIDED: {answer['reason']}", STALLED)
-            case outcome:
-                fail(f"{outcome}: {answer['reason']}", FAILED)
+        decide(find_socket(control, store), request, timeout)
+
+
+def decide(path: Path, request: dict[str, Any], timeout: float) -> None:
+    """Have a peer propose what the request says, and say what comes of it; `timeout` in s, that of the proposal."""
+    try:
+        answer = ask(path, request, timeout + DECISION_GRACE_S + ANSWER_TIMEOUT_S)
+    except KeyboardInterrupt:
+        note("waits no more; if the proposal was sent, it stands")
+        raise
+    match answer["outcome"]:
+        case "ADOPTED":
+            typer.echo(_in_words(answer["sync_point"]))
+        case "UNDECIDED":
+            fail(f"UNDECIDED: {answer['reason']}", STALLED)
+        case outcome:
+            fail(f"{outcome}: {answer['reason']}", FAILED)
 
 
 def _kind_of(text: str) -> SyncPointKind:
@@ -77,5 +81,6 @@ def _in_words(point: dict[str, Any]) -> str:
             f"session     {point['session_id']}",
             f"order hash  {point['order_hash']}",
             *(f"approved    {key}" for key in approvals),
+            *(f"{name:<11} {key}" for name in ("joined", "left", "rotated") for key in point.get(name, ())),
         ]
     )

@@ -21,6 +21,7 @@ from ..context import Context
 from ..engine import Engine
 from ..errors import ArgumentError
 from ..genesis import Genesis
+from ..keys import KeySecret
 from ..message import Event, SyncPoint
 from ..proposal import Approve, Proposal
 from ..runtime.tip import DURABILITIES
@@ -81,6 +82,21 @@ def run(
             help="The store was lost or put back: sign nothing until the others have said how far this key was.",
         ),
     ] = False,
+    joins: Annotated[
+        bool,
+        typer.Option(
+            "--joins",
+            help="Our key need not be in the network file: follow until 'syncpoint change add' lets us in.",
+        ),
+    ] = False,
+    next_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--next-key",
+            metavar="FILE",
+            help="The newest key of this peer after 'syncpoint change rotate'; --key stays the first one.",
+        ),
+    ] = None,
     approve: Annotated[
         Approval | None,
         typer.Option(
@@ -112,13 +128,14 @@ def run(
         for name, value in (("--exit-when-idle", exit_when_idle), ("--count", count), ("--linger", linger)):
             if value is not None and (value < 0 or value != value):
                 raise ArgumentError(f"{name} is {value}: give 0 or more")
-        files = PeerFiles.load(network, key, listen)
+        files = PeerFiles.load(network, key, listen, joins=joins)
+        next_secret = None if next_key is None else KeySecret.load(next_key)
         logging.basicConfig(format="syncpoint: %(message)s", level=logging.WARNING, stream=sys.stderr)
         policy = None if approve is None else _policy(approve)
         context = functools.partial(Context, core, store, durability=durability, approve=policy)
         place = default_path(store, key, files.secret.public()) if control is None else control
         controlling = functools.partial(controlled, place, control is not None)
-        peer = _Peer(files, context, controlling, everything, resume_after, joining_running_session)
+        peer = _Peer(files, context, controlling, everything, resume_after, joining_running_session, joins, next_secret)
         run_on(loop, peer.run(exit_when_idle, count, linger))
 
 
@@ -133,12 +150,16 @@ class _Peer:
         everything: bool,
         resume_after: int | None,
         joining_running_session: bool,
+        joins: bool,
+        next_secret: KeySecret | None,
     ) -> None:
         self._files = files
         self._context = context
         self._controlling = controlling
         self._resume_after = resume_after
         self._joining_running_session = joining_running_session
+        self._joins = joins
+        self._next_secret = next_secret
         self._everything = everything
         self._input_ended = False
         self._delivered = 0  # transactions
@@ -159,6 +180,8 @@ class _Peer:
                 self._joining_running_session,
                 network=genesis.network,
                 resume_after=self._resume_after,
+                joins=self._joins,
+                next_secret=self._next_secret,
             )
             with _signals_set(self._signalled):
                 note(

@@ -57,7 +57,7 @@ def _show(proposals: list[dict[str, Any]]) -> None:
         return
 
     table = Table(title="open proposals", title_justify="left")
-    for name in ("id", "kind", "proposer", "deadline", "metadata"):
+    for name in ("id", "kind", "proposer", "deadline", "metadata", "changes"):
         table.add_column(name, overflow="fold")
     for each in proposals:
         deadline = datetime.datetime.fromtimestamp(each["deadline"] // 10**9, datetime.UTC)
@@ -67,6 +67,7 @@ def _show(proposals: list[dict[str, Any]]) -> None:
             each["proposer"],
             f"{deadline:%Y-%m-%d %H:%M:%S} UTC",
             Text(_printable(base64.b64decode(each["metadata"]))),
+            Text(_printable(each["changes"].encode())),
         )
     Console().print(table)
 
