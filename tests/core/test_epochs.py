@@ -114,6 +114,21 @@ def test_of_two_equal_changes_the_second_is_a_conflict(core: str) -> None:  # S7
     assert cluster.epoch_of(0) == 1
 
 
+def test_a_proposal_goes_over_a_fence_with_its_votes(core: str) -> None:  # S4
+    cluster = Changing(4, network=SHORT, core=core)
+    id = cluster.propose(0, metadata=b"open")
+    cluster.run_until(lambda: all(cluster.opened[i] for i in range(4)))
+    cluster.agree(cluster.change(3, Configure(Network(gc_depth=8))))
+    cluster.run_until(lambda: all(cluster.epoch_of(i) == 1 for i in range(4)))
+    assert cluster.machines[0].status().proposals == 1
+    cluster.vote(1, id)
+    cluster.vote(2, id)
+    cluster.run_until(lambda: all(len(cluster.points(i)) == 2 for i in range(4)), within=2_000 * MS)
+    assert [(point.kind, point.epoch, point.metadata, point.approvals) for point in cluster.points(3)[1:]] == [
+        (SyncPointKind.CUSTOM, 1, b"open", 0b0111)
+    ]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_from_four_to_seven_to_four(core: str, seed: int) -> None:  # S6
     cluster = Changing(4, network=SHORT, core=core, local=Local(stores=True))  # who joins late comes through all epochs

@@ -30,6 +30,7 @@ FAR_BEHIND = "tests/core/test_far_behind.py"
 EPOCH = "tests/core/test_epoch.py"
 CHECKPOINT = "tests/core/test_checkpoint.py"
 SYNC_POINTS = "tests/core/test_sync_points.py"
+EPOCHS = "tests/core/test_epochs.py"
 FIXTURES = f"{ORDER}::test_a_fixture_has_its_stored_outcome"
 STEPS = f"{ORDER}::test_a_fixture_event_by_event_has_its_stored_outcome"
 ARRIVAL = f"{ORDER}::test_decisions_never_change_and_arrival_does_not_matter"
@@ -394,6 +395,49 @@ BUGS = [
         "self.proposer.is_closing = self.epoch.is_closed",
         "self.proposer.is_closing = False",
         f"{SYNC_POINTS}::test_nothing_comes_after_the_end_and_rounds_rest",
+    ),
+    Bug(
+        "S4 what lies in events of an epoch that is over is lost",
+        "propose.py",
+        "before.expire(",
+        "before.prune((), ",
+        EPOCHS,
+    ),
+    Bug(
+        "S4 an epoch goes on behind its fence",
+        "epoch.py",
+        "self.is_ended or self.fence is not None",
+        "self.is_ended",
+        EPOCHS,
+    ),
+    Bug(
+        "S4 votes do not go over a fence",
+        "epoch.py",
+        "proposer, ballot.proposal, *votes)",
+        "proposer, ballot.proposal, 0, 0)",
+        EPOCHS,
+    ),
+    Bug(
+        "S4 the store does not help who lags by epochs",
+        "ended.py",
+        "outputs.append(SendStored",
+        "repr(SendStored",
+        EPOCHS,
+    ),
+    Bug("S6 a peer that was removed goes on", "machine.py", "replica.halt(REMOVED)", "pass", EPOCHS),
+    Bug(
+        "S7 what does not apply any more is adopted",
+        "epoch.py",
+        "not self._applies(ballot.change):  # S7",
+        "False:  # S7",
+        EPOCHS,
+    ),
+    Bug(
+        "V1 keys of before an epoch count in it",
+        "replica.py",
+        "self.committee = committee\n",
+        "self.committee = committee\n        committee.epoch_id = network_id\n",
+        EPOCHS,
     ),
     Bug(
         "S5 beats while it idles",
