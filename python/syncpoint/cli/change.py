@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from .control import ControlFile, StoreFolder, find_socket
 from .guard import plain_errors
 from .propose import Timeout, decide
 
-__all__ = ["SETTINGS", "app"]
+__all__ = ["SETTINGS", "app", "capabilities_of"]
 
 SETTINGS = ("rule", "order", "f", "gc_depth", "max_ahead", "epoch_ms")  # the others cannot change: links need them
 
@@ -44,10 +45,7 @@ def add(
     with plain_errors():
         parse_address(address)
         names = capability or []
-        known = [field.name for field in fields_of(PeerCapabilities)]
-        for name in names:
-            if name not in known:
-                raise ArgumentError(f"{name!r} is no capability: give {', '.join(known)}")
+        capabilities_of(names)
         fields = {"address": address, "record": str(PeerRecord.parse(record)), "capabilities": names}
         _ask("add", fields, timeout, control, store)
 
@@ -97,6 +95,15 @@ def config(
             raise ArgumentError(f"nothing changes: give one of {', '.join(SETTINGS)}")
         Network(**given)  # type: ignore[arg-type]  # it says what is out of its range
         _ask("config", {"settings": given}, timeout, control, store)
+
+
+def capabilities_of(names: Sequence[object]) -> PeerCapabilities:
+    """Those with these names, and no others; ArgumentError for what is no name of one."""
+    known = [field.name for field in fields_of(PeerCapabilities)]
+    for name in names:
+        if name not in known:
+            raise ArgumentError(f"{name!r} is no capability: give one of {', '.join(known)}")
+    return PeerCapabilities(**{name: name in names for name in known})
 
 
 def _ask(what: str, fields: dict[str, Any], timeout: float, control: Path | None, store: Path | None) -> None:

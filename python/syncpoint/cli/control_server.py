@@ -16,17 +16,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..core.config import Network
 from ..core.values import SyncPointKind
 from ..engine import Engine
 from ..errors import ArgumentError, ProposalRejected, StorageError, SyncpointError
 from ..genesis import Genesis
 from ..keys import KeyPublic, KeySecret
 from ..message import SyncPoint
-from ..peers import PeerCapabilities
 from ..proposal import Proposal, check_proposal, check_timeout
 from ..record import PeerRecord
 from ..runtime.lock import FileLock
-from .change import SETTINGS
+from .change import SETTINGS, capabilities_of
 from .control import DECISION_GRACE_S, MAX_REQUEST_BYTES, check_folder, encode, is_trusted
 from .guard import note, one_line
 from .network_view import flags_of
@@ -39,6 +39,10 @@ MAX_CONNECTIONS = 32
 REQUEST_TIMEOUT_S = 5.0  # for a question to come, and for its answer to be taken
 CLOSE_TIMEOUT_S = 1.0  # for the last answers to be taken
 CALL = re.compile(r"^Engine\.\w+: ")  # of no interest to who gave a command
+COMMANDS = {  # by what messages name for programs
+    "Engine.peers": "'syncpoint members'",
+    "Engine.vote_add_node(its address, PeerRecord.of(its secret))": "'syncpoint change add'",
+}
 LEAST_PREFIX = 4  # hexadecimal digits of an id that a vote needs
 
 
@@ -59,7 +63,7 @@ async def controlled(path: Path, is_wanted: bool, engine: Engine, genesis: Genes
     except (ArgumentError, OSError) as error:
         if is_wanted:
             raise
-        note(f"no control socket, so no 'syncpoint propose', 'vote' and 'members': {one_line(error)}")
+        note(f"no control socket, so no 'syncpoint propose', 'change', 'vote' and 'members': {one_line(error)}")
         yield
         return
     note(f"control socket {path}")
@@ -170,13 +174,16 @@ class _Server:
                 case {"do": "vote", "proposal": str(prefix), "approve": bool(approve)}:
                     return self._vote(prefix, approve)
                 case {"do": "proposals"}:
-                    return {"proposals": [_proposal_fields(each) for each in self._engine.proposals]}
+                    return {"proposals": [self._proposal(each) for each in self._engine.proposals]}
                 case {"do": "members"}:
                     return self._members()
                 case _:
                     raise ArgumentError("that is no question for a peer: install the same syncpoint for both")
         except (SyncpointError, ValueError) as error:
-            return {"error": CALL.sub("", one_line(error))}
+            text = CALL.sub("", one_line(error))
+            for call, command in COMMANDS.items():
+                text = text.replace(call, command)
+            return {"error": text}
 
     async def _propose(self, connection: socket.socket, kind: str, metadata: str, timeout: float) -> Json:
         """Propose a sync point that changes nothing."""
@@ -195,13 +202,12 @@ class _Server:
         engine = self._engine
         match what, fields:
             case "add", {"address": str(address), "record": str(record), "capabilities": list(names)}:
-                capabilities = PeerCapabilities(**dict.fromkeys(names, True))
-                return await engine.vote_add_node(address, PeerRecord.parse(record), capabilities, timeout)
+                return await engine.vote_add_node(address, PeerRecord.parse(record), capabilities_of(names), timeout)
             case "remove", {"key": str(key)}:
                 return await engine.vote_remove_node(KeyPublic.parse(key), timeout)
             case "rotate", {"file": str(file)}:
                 return await engine.rotate_key(KeySecret.load(file), timeout)
-            case "config", {"settings": dict(settings)}:
+            case "config", {"settings": dict(settings)} if settings.keys() <= set(SETTINGS):
                 return await engine.change_options(replace(engine.network, **settings), timeout)
         raise ArgumentError("that is no change that a peer can ask for: install the same syncpoint for both")
 
@@ -240,7 +246,17 @@ class _Server:
                 "'syncpoint vote' without an id lists those that are open; one that is decided takes no more votes"
             )
         self._engine.vote(found[0], approve)
-        return {"proposal": _proposal_fields(found[0]), "approve": approve}
+        return {"proposal": self._proposal(found[0]), "approve": approve}
+
+    def _proposal(self, proposal: Proposal) -> Json:
+        return {
+            "id": proposal.id.hex(),
+            "kind": proposal.kind.name,
+            "metadata": base64.b64encode(proposal.metadata).decode("ascii"),
+            "proposer": str(proposal.proposer),
+            "deadline": proposal.deadline,
+            "changes": _change_of(proposal, self._engine.network),
+        }
 
     def _members(self) -> Json:
         status, committee = self._engine.status(), self._engine._membership.current.committee
@@ -294,27 +310,18 @@ def _decode(line: bytes) -> object:
         raise ArgumentError("a question is one JSON object in one line") from None
 
 
-def _proposal_fields(proposal: Proposal) -> Json:
-    return {
-        "id": proposal.id.hex(),
-        "kind": proposal.kind.name,
-        "metadata": base64.b64encode(proposal.metadata).decode("ascii"),
-        "proposer": str(proposal.proposer),
-        "deadline": proposal.deadline,
-        "changes": _change_of(proposal),
-    }
-
-
-def _change_of(proposal: Proposal) -> str:
-    """What it changes, in words; nothing of one that changes nothing."""
+def _change_of(proposal: Proposal, network: Network) -> str:
+    """What it changes, in words, where the settings are these; nothing of one that changes nothing."""
     if proposal.joins is not None:
-        return f"lets in {proposal.joins.public} at {proposal.joins.address}"
+        flags = flags_of(proposal.joins)
+        return " ".join([f"lets in {proposal.joins.public} at {proposal.joins.address}", *flags])
     if proposal.leaves is not None:
         return f"removes {proposal.leaves}"
     if proposal.rotates is not None:
         return f"replaces {proposal.rotates[0]} by {proposal.rotates[1]}"
     if proposal.network is not None:
-        return ", ".join(f"{name} = {getattr(proposal.network, name)}" for name in SETTINGS)
+        values = [(name, getattr(network, name), getattr(proposal.network, name)) for name in SETTINGS]
+        return ", ".join(f"{name} = {new} (was {old})" for name, old, new in values if new != old)
     return ""
 
 

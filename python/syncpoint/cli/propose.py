@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..core.change import CHANGING
 from ..core.values import SyncPointKind
 from ..errors import ArgumentError
 from ..proposal import PROPOSABLE, check_proposal
@@ -66,9 +67,12 @@ def decide(path: Path, request: dict[str, Any], timeout: float) -> None:
 
 def _kind_of(text: str) -> SyncPointKind:
     try:
-        return SyncPointKind[text.upper()]
+        kind = SyncPointKind[text.upper()]
     except KeyError:
         raise ArgumentError(f"{text!r} is no kind of a sync point: give one of {KINDS}") from None
+    if kind in CHANGING:
+        raise ArgumentError(f"{kind.name} has to say what changes: 'syncpoint change' asks for that; else give {KINDS}")
+    return kind
 
 
 def _in_words(point: dict[str, Any]) -> str:

@@ -110,8 +110,8 @@ def run(
         typer.Option(
             "--control",
             metavar="PATH",
-            help="Where 'syncpoint propose', 'vote' and 'members' reach this peer; default: in the folder of its "
-            "store, without one beside its key file.",
+            help="Where 'syncpoint propose', 'change', 'vote' and 'members' reach this peer; default: in the folder "
+            "of its store, without one beside its key file.",
         ),
     ] = None,
     core: Annotated[str, typer.Option("--core", help=f"The core that runs: {', '.join(CORES)}.")] = "auto",
