@@ -123,7 +123,7 @@ def test_a_taken_port(files: list[str]) -> None:
         (["demo", "--input", "/dev/null"], "/dev/null holds no line"),
         (["demo", "--core", "fast"], "core is 'fast'"),
         (["propose", "nothing", "--store", "{tmp}"], "'nothing' is no kind of a sync point: give one of SESSION,"),
-        (["propose", "membership", "--store", "{tmp}"], "syncpoint: MEMBERSHIP needs more than metadata.*give one of"),
+        (["propose", "membership", "--store", "{tmp}"], "syncpoint: MEMBERSHIP has to say what.*'syncpoint change'"),
         (["propose", "END", "--timeout", "0", "--store", "{tmp}"], "syncpoint: timeout is 0.0: give 0.001 to 3600"),
         (["propose", "END", "--metadata", "x" * 8193, "--store", "{tmp}"], "metadata of 8193 bytes"),
         (["propose", "END"], "which peer. give --store"),
