@@ -13,7 +13,7 @@ from syncpoint.core.config import Local, Network
 from syncpoint.core.crypto import DOMAIN_EVENT, Signer
 from syncpoint.core.epoch import Outcome
 from syncpoint.core.error import Reject
-from syncpoint.core.input import Received
+from syncpoint.core.input import NextKey, Received
 from syncpoint.core.output import Rejected
 from syncpoint.core.retain import Retention
 from syncpoint.core.values import Event, SyncPointKind
@@ -236,3 +236,7 @@ def test_an_old_key_is_worth_nothing(core: str, how: str) -> None:  # S4, S6, V1
     assert [output.code for output in outputs if isinstance(output, Rejected)] == [Reject.EPOCH]
     cluster.run(100 * MS)
     assert all(b"from yesterday" not in cluster.transactions(i) for i in range(4))
+
+
+def test_a_secret_is_not_shown() -> None:
+    assert repr(NextKey(NEW[0])) == "NextKey(...)"

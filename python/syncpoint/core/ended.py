@@ -28,14 +28,12 @@ class EndedEpochs:
     """Answers pulls for epochs before the newest one from the store; peers go by their numbers at the seam."""
 
     def __init__(self, local: Local) -> None:
-        self.ids: set[bytes] = set()  # of these epochs
         self._ended: list[_Ended] = []  # by number, from 0
         self._stores = local.stores
         self._budget = Budget()
 
     def add(self, committee: Committee, gc_depth: int, reached: Sequence[int]) -> None:
         """The next epoch has ended."""
-        self.ids.add(committee.epoch_id)
         self._ended.append(_Ended(committee, gc_depth, reached))
 
     def answer(self, peer: int, number: int, frame: bytes, now: int, outputs: list[Output]) -> Reject | None:

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use crate::crypto::SEED_BYTES;
 use crate::values::Digest;
 
-/// One thing that happened.
-#[derive(Clone, Debug)]
+/// One thing that happened; not `Debug`, as one of them holds a secret.
+#[derive(Clone)]
 pub enum Input {
     /// The first input: what the store has (J1, J2, R1), nothing for a new peer.
     ///
