@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from ..core.committee import Committee
 from ..core.config import Member
 from ..core.crypto import blake3
+from ..core.journal import height
 from ..core.order import DOMAIN_ORDER
 from ..core.status import Status
 from ..errors import EngineStopped
@@ -58,7 +59,7 @@ class Agreement(Checker):
         ):
             raise self._differs(stream, message, place)
         if (stream.last + stream.node.number) % _FULL == 0 and (
-            message.round != place.round
+            height(message.epoch, message.round) != place.round
             or message.created_at != place.created_at
             or message.transactions != place.transactions
             or message.parents != place.parents

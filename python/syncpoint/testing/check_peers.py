@@ -16,8 +16,7 @@ from ..errors import DivergenceError, EngineStopped, QueueFull
 from ..message import Message
 from ..stream import MAX_UNREAD_MESSAGES
 from .check_order import Agreement, NoLoss
-from .check_points import SyncPoints
-from .checker import Checker, Observed
+from .checker import Checker, Observed, Points
 from .cluster import Node
 from .history import Place, Sent, Stream
 from .loop import Process, _running
@@ -42,7 +41,7 @@ class NoSelfFork(Checker):
 
     def made(self, node: Node, creator: int, round: int, created_at: int, frame: bytes) -> None:
         """Its events are its own, and new."""
-        if creator != node.creator or creator >= self.cluster.n:  # an observer makes none (Q4)
+        if creator != node.creator or creator not in self.observed.orderers:  # an observer makes none (Q4)
             raise self.violated(node.number, f"it broadcasts an event of round {round} by creator {creator}")
         if creator not in self.observed.single:
             return
@@ -71,7 +70,7 @@ class Progress(Checker):
     (`left_behind`; F4, R4). What was in order before healing is little to ask for: see `Checkers.healed` for `probes`.
     """
 
-    def __init__(self, observed: Observed, no_loss: NoLoss, points: SyncPoints) -> None:
+    def __init__(self, observed: Observed, no_loss: NoLoss, points: Points) -> None:
         super().__init__(observed)
         self.left_behind: set[int] = set()
         self.not_asked = False  # whether there were too few to ask for anything, when it was looked at last

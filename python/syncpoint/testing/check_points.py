@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Sequence
 
 from ..core.crypto import blake3
@@ -16,14 +15,14 @@ from ..errors import ProposalRejected
 from ..message import SyncPoint
 from ..runtime.storage import is_event
 from .check_order import epoch_id_of
-from .checker import Checker, Observed
+from .checker import Observed, Points
 from .cluster import Node
 from .history import Asked, Place, Stream
 
 __all__ = ["SyncPoints"]
 
 
-class SyncPoints(Checker):
+class SyncPoints(Points):
     """Whoever receives a sync point receives the same; what peers count of proposals and votes is the same (S1, S2).
 
     A sync point has a time right behind what comes before it, is asked for and approved by a quorum, and no honest
@@ -36,7 +35,6 @@ class SyncPoints(Checker):
     def __init__(self, observed: Observed) -> None:
         super().__init__(observed)
         cluster = observed.cluster
-        self.counts: Counter[str] = Counter()
         self._epoch_id = epoch_id_of(cluster)
         self._first = min((node.number for node in observed.nodes()), default=0)  # by whom outcomes are counted
         self._states: dict[int, bytes] = {}  # round -> hash of the state behind it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ..core.input import Input
@@ -11,7 +12,7 @@ from ..message import Event, Message, SyncPoint
 from .cluster import Cluster, Node
 from .history import History, Place, Sent, Stream
 
-__all__ = ["Checker", "Observed", "Violation"]
+__all__ = ["Checker", "Observed", "Points", "Violation"]
 
 
 class Violation(Exception):
@@ -52,6 +53,7 @@ class Observed:
         self.single = (honest - (forgetful - unsure)) & frozenset(range(n))  # who sign no slot twice
         # Who is unsure signs when q others have answered, and liars may keep silent.
         self.able = self.faithful if self.liars else self.single
+        self.orderers = frozenset(range(n))  # creators that may make events
         self.q = n - ((n - 1) // 3 if cluster.network.f is None else cluster.network.f)
 
     def nodes(self) -> list[Node]:
@@ -118,3 +120,15 @@ class Checker:
 
     def finish(self) -> None:
         """It is over."""
+
+
+class Points(Checker):
+    """The one checker that is told of sync points."""
+
+    def __init__(self, observed: Observed) -> None:
+        super().__init__(observed)
+        self.counts: Counter[str] = Counter()
+
+    def pending(self, within_ns: int) -> list[str]:
+        """What is still open, in words; of proposals those with a deadline so near."""
+        raise NotImplementedError

@@ -18,7 +18,7 @@ from .check_order import Agreement, Causality, NoDuplicates, NoLoss, TotalOrder
 from .check_peers import ApiHistory, BoundedMemory, NoSelfFork, Progress, QuietLogs
 from .check_points import SyncPoints
 from .check_time import ConsensusTime
-from .checker import Checker, Observed, Violation
+from .checker import Checker, Observed, Points, Violation
 from .cluster import Cluster, Node
 from .history import History, Place, Sent
 
@@ -60,26 +60,12 @@ class Checkers:
         self.observed = Observed(
             cluster, history, frozenset(honest), frozenset(forgetful), frozenset(excusable), frozenset(unsure)
         )
+        self._observe()
         self.violations: list[Violation] = []
         self.quiet_logs = QuietLogs(self.observed, expected_logs)
-        no_loss = NoLoss(self.observed)
-        self.points = SyncPoints(self.observed)
-        self.progress = Progress(self.observed, no_loss, self.points)
-        self.all: tuple[Checker, ...] = (
-            TotalOrder(self.observed),
-            Agreement(self.observed),
-            NoDuplicates(self.observed),
-            Causality(self.observed),
-            ConsensusTime(self.observed),
-            self.points,
-            no_loss,
-            NoSelfFork(self.observed),
-            NoInvalid(self.observed),
-            ApiHistory(self.observed),
-            BoundedMemory(self.observed),
-            self.quiet_logs,
-            self.progress,
-        )
+        self.points: Points
+        self.progress: Progress
+        self.all = self._promises()
         self._message = [each.message for each in self.all if _has(each, "message")]
         self._out_of_turn = [each.out_of_turn for each in self.all if _has(each, "out_of_turn")]
         self._ordered = [each.ordered for each in self.all if _has(each, "ordered")]
@@ -139,7 +125,8 @@ class Checkers:
         if host not in self._honest or frame[0] != _EVENT:
             return
         node = self.cluster.nodes[host]
-        creator, round, created_at = _SLOT.unpack_from(frame, _SLOT_AT)
+        index, number, created_at = _SLOT.unpack_from(frame, _SLOT_AT)
+        creator, round = self._event(node, index, number, frame)
         self.history.made(creator, round)
         for check in self._made:
             try:
@@ -203,6 +190,35 @@ class Checkers:
         self.check()
 
     # -- private ------------------------------------------------------------------------------------
+
+    def _observe(self) -> None:
+        """Say more of what is looked at."""
+
+    def _event(self, node: Node, creator: int, round: int, frame: bytes) -> tuple[int, int]:
+        """Whose event a frame says it is, and its round, as the history knows them."""
+        return creator, round
+
+    def _promises(self) -> tuple[Checker, ...]:
+        """All checkers, `points` and `progress` among them."""
+        observed = self.observed
+        no_loss = NoLoss(observed)
+        self.points = SyncPoints(observed)
+        self.progress = Progress(observed, no_loss, self.points)
+        return (
+            TotalOrder(observed),
+            Agreement(observed),
+            NoDuplicates(observed),
+            Causality(observed),
+            ConsensusTime(observed),
+            self.points,
+            no_loss,
+            NoSelfFork(observed),
+            NoInvalid(observed),
+            ApiHistory(observed),
+            BoundedMemory(observed),
+            self.quiet_logs,
+            self.progress,
+        )
 
     def _probe(self) -> None:
         """Let those send something who have not yet, since all is well."""

@@ -50,6 +50,12 @@ def secrets_of(n: int, observers: int = 0) -> tuple[KeySecret, ...]:
 
 
 @functools.cache
+def spare_secret(number: int) -> KeySecret:
+    """A key that is none of these, always the same for a number, 0 to 255."""
+    return KeySecret.from_seed(bytes((number, 255)) * 16)
+
+
+@functools.cache
 def peers_of(n: int, observers: int = 0) -> Peers:
     """The address book of these keys."""
     peers = Peers()
@@ -61,7 +67,8 @@ def peers_of(n: int, observers: int = 0) -> Peers:
 class Cluster:
     """n peers that run, on virtual time, what they would run in production; everything follows from the seed.
 
-    `observers` more take no part in ordering (Q4); their numbers are n and above.
+    `observers` more take no part in ordering (Q4); their numbers are n and above. `newcomers` are no members when the
+    network begins, and follow until they are let in; their numbers come after those.
 
     >>> with Cluster(4, seed=1) as cluster:
     ...     cluster.start()
@@ -94,6 +101,7 @@ class Cluster:
         signatures: str = "simulated",
         app: App | None = None,
         unread: int | None = None,
+        newcomers: int = 0,
     ) -> None:
         if n < 1:
             raise ArgumentError(f"Cluster({n}): give at least one peer")
@@ -109,7 +117,7 @@ class Cluster:
         self.loop = VirtualLoop()  # type: ignore[abstract]
         self.internet = Internet(self.loop, random.Random(f"internet/{seed}"), delays or Delays())
         self.peers = peers_of(n, observers)
-        self.secrets = secrets_of(n, observers)
+        self.secrets = (*secrets_of(n, observers), *map(spare_secret, range(newcomers)))
         self.app = app
         self.crash_when_final: dict[int, list[object]] = {}  # peer -> who kills it when a transaction of its is final
         self.faults: list[object] = []  # those that last, and have begun and not ended
@@ -126,7 +134,7 @@ class Cluster:
         self._signatures = signatures
         self._core = core
         self.unread = unread
-        self.nodes = [self._node(number, number) for number in range(n + observers)]
+        self.nodes = [self._node(number, number) for number in range(n + observers + newcomers)]
 
     # -- what happens -------------------------------------------------------------------------------
 
@@ -338,6 +346,8 @@ class Cluster:
                 node.joining,
                 network=self.network,
                 resume_after=node.resume_after,
+                joins=node.number >= len(self.peers) and not node.shares,
+                next_secret=node.next_secret,
             )
             engine._stream.max_messages = self.unread
             node.engine = engine
@@ -348,7 +358,6 @@ class Cluster:
 
     async def _read(self, node: Node, engine: Engine) -> None:
         """What an application does that only reads."""
-        own = engine.public
         while (message := await engine.recv_message()) is not None:
             if message.index >= node.received:
                 node.received = message.index + 1
@@ -357,7 +366,7 @@ class Cluster:
             if (
                 self.crash_when_final.get(node.number)
                 and isinstance(message, Event)
-                and message.creator == own
+                and message.creator == engine.public
                 and message.transaction_count
             ):
                 self.happened["fault crash_when_final"] += 1

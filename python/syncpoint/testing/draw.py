@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from ..core.config import ORDERS, RULES
 from ..errors import ArgumentError
 from .delays import Delays
+from .draw_changes import MOST_NEWCOMERS, draw_changes, draw_interruptions
 from .draw_faults import FaultDraw, groups_of
 from .faults import FAULTS, Crash, CrashWhenFinal, Cut, Fault, Partition
 from .liars import LIARS, ONLY_BY_NAME, LiarSpec
@@ -30,7 +31,7 @@ CROWD_NS = 300 * MS
 EARLY_NS = 60 * MS
 SIZES = (0.01, 1_000.0)  # least and greatest
 MOST_PEERS = 128
-LEAST_PEERS = {"kills": 4, "twins": 4, "beyond": 2, "rejoin": 4}  # 1 elsewhere
+LEAST_PEERS = {"kills": 4, "twins": 4, "beyond": 2, "rejoin": 4, "epochs": 4}  # 1 elsewhere
 
 
 def draw(seed: int, profile: str = "chaos", *, peers: int | None = None, core: str = "auto",
@@ -249,6 +250,29 @@ def _sync(draw: Draw) -> Scenario:
     return dataclasses.replace(scenario, liars=lying, agenda=agenda, epoch_ms=rng.choice((0, 0, 20, 100)))
 
 
+def _epochs(draw: Draw) -> Scenario:
+    """Members join and leave, keys and settings change, while peers crash and the network falls apart."""
+    rng = draw.rng
+    n = draw.count_of_peers((4, 4, 5, 5, 6, 7))
+    delays = Delays(
+        kind=rng.choice(("fixed", "uniform", "lognormal")),
+        low_ns=rng.choice((200_000, MS)),
+        high_ns=rng.choice((2, 5)) * MS,
+        sigma=rng.choice((0.1, 0.5)),
+        grain_ns=rng.choice((0, 250_000)),
+    )
+    scenario = _network(draw, n, delays, draw.rounds(n) * 4 * MS, 0, liars=0)
+    changes = draw_changes(rng, n, scenario.duration_ns)
+    return dataclasses.replace(
+        scenario,
+        f=None,
+        retain_events=40_000,
+        faults=draw_interruptions(rng, n, changes, scenario.duration_ns, draw.wants),
+        changes=changes,
+        newcomers=min(MOST_NEWCOMERS, sum(change.kind == "join" for change in changes)),
+    )
+
+
 def _dead(scenario: Scenario) -> frozenset[int]:
     """Who dies and does not come back."""
     return frozenset(
@@ -269,6 +293,7 @@ PROFILES: dict[str, Callable[[Draw], Scenario]] = {
     "beyond": _beyond,
     "rejoin": _rejoin,
     "sync": _sync,
+    "epochs": _epochs,
 }
 """What `draw` draws, by name."""
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..core.crypto import blake3
+from ..core.journal import height
+from ..keys import KeyPublic
 from ..message import Event, Message, Receipt, SyncPoint
 from .cluster import Cluster, Node
 from .loop import BEGIN_NS
@@ -28,8 +30,8 @@ class Place:
     hash: bytes
     consensus_at: int
     order_hash: bytes
-    creator: int  # index in the committee
-    round: int
+    creator: int  # index in the first committee, or number of the host of who joined later
+    round: int  # its height: in the first epoch the round
     created_at: int
     closed_by: int  # the round whose closing delivered it, 0 if unknown
     transactions: tuple[bytes, ...]
@@ -102,7 +104,7 @@ class History:
         self.order: list[Place] = []
         self.index_of: dict[bytes, int] = {}  # hash -> the first index that it has
         self.slots: dict[tuple[int, int], int] = {}  # (creator, round) -> the same
-        self.where: list[dict[bytes, tuple[int, int]]] = [{} for _ in range(cluster.n)]
+        self.where: list[dict[bytes, tuple[int, int]]] = [{} for _ in cluster.secrets]
         """Of each creator: transaction -> (index, position), where it stands first."""
         self.sends: dict[bytes, Sent] = {}
         self.open: dict[bytes, Sent] = {}  # of these, neither refused nor, as far as promised, at their end
@@ -214,6 +216,10 @@ class History:
             lowest = round - 2 * self.cluster.network.gc_depth
             self._made = {slot: at_ns for slot, at_ns in made.items() if slot[1] >= lowest}
 
+    def rotates(self, creator: int, public: KeyPublic) -> None:
+        """A creator may get another key."""
+        self._creators[public] = creator
+
     def creator_of(self, message: Event) -> int:
         """The index of a message's creator in the committee."""
         return self._creators[message.creator]
@@ -235,7 +241,7 @@ class History:
         done = message._done
         event = done.event
         index, hash, transactions = done.index, event.digest, event.transactions
-        creator, round = self._creators[message.creator], event.round
+        creator, round = self._creators[message.creator], height(message.epoch, event.round)
         made_ns = self._made.pop((creator, round), -1)
         place = Place(
             index,

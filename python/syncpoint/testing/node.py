@@ -9,6 +9,7 @@ from ..core.input import Input
 from ..core.output import Output
 from ..core.status import Status
 from ..engine import Engine
+from ..keys import KeySecret
 from ..runtime import driver
 from ..runtime.tip import Tip
 from .world import Host
@@ -37,6 +38,7 @@ class Node:
         self.received = 0  # messages that its applications had in the end, from index 0 on
         self.joining = False  # what its next start is told
         self.resume_after: int | None = None  # the same
+        self.next_secret: KeySecret | None = None  # once it has asked for another key: its next starts know it
 
     @property
     def shares(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from ..core.config import ORDERS, RULES
 from ..errors import ArgumentError
 from ..runtime.tip import DURABILITIES
+from .changes import ChangeSpec, change_from
 from .cluster import CORES
 from .delays import Delays
 from .faults import FAULTS, Fault, fault_from
@@ -90,6 +91,10 @@ class Scenario:
     """As in `Network`."""
     faults: tuple[Fault, ...] = ()
     liars: tuple[LiarSpec, ...] = ()
+    changes: tuple[ChangeSpec, ...] = ()
+    """Of members, keys and settings."""
+    newcomers: int = 0
+    """Peers that may join; their numbers are `peers` and above."""
 
     @property
     def tolerated(self) -> int:
@@ -131,7 +136,7 @@ class Scenario:
                     for each in dataclasses.fields(value)
                     if getattr(value, each.name) != getattr(plain, each.name)
                 }
-            elif field.name in ("faults", "liars"):
+            elif field.name in ("faults", "liars", "changes"):
                 value = [each.to_data() for each in value]
             data[field.name] = value
         return data
@@ -177,6 +182,7 @@ class Scenario:
             fields["agenda"] = _made(Agenda, fields["agenda"])
         fields["faults"] = tuple(map(fault_from, fields.get("faults", ())))
         fields["liars"] = tuple(map(liar_from, fields.get("liars", ())))
+        fields["changes"] = tuple(map(change_from, fields.get("changes", ())))
         scenario: Scenario = _made(cls, fields)
         return scenario
 
@@ -203,7 +209,11 @@ class Scenario:
                 f"a scenario with liars {creators} of {self.peers} peers: each once, below {self.peers}"
             )
         for fault in self.faults:
-            fault.check(self.peers)
+            fault.check(self.peers + self.newcomers)
+        if self.newcomers < 0 or (self.changes and (self.liars or self.agenda != NOTHING or self.forgetful)):
+            raise ArgumentError("a scenario with changes of its members has no liars, no agenda, and loses no store")
+        for change in self.changes:
+            change.check(self.peers + self.newcomers)
 
     def __str__(self) -> str:
         """What it is, in a few lines."""
@@ -217,6 +227,9 @@ class Scenario:
             what = {key: value for key, value in fault.to_data().items() if key not in ("kind", "at_ns", "until_ns")}
             told = ", ".join(f"{key} {value}" for key, value in what.items())
             lines.append(f"  {fault.at_ns / 1e6:.1f}{end} ms: {fault.kind} {told}".rstrip())
+        for change in self.changes:
+            told = "".join(f", {name} {value}" for name, value in change.settings)
+            lines.append(f"  {change.at_ns / 1e6:.1f} ms: {change.kind} {change.peer}{told}")
         return "\n".join(lines)
 
 

@@ -15,6 +15,8 @@ from ..engine import Engine
 from ..errors import EngineStopped, QueueFull
 from ..message import Message
 from ..options import Options
+from .changing import Changing
+from .check_epochs import EpochCheckers
 from .checkers import Checkers, Violation
 from .cluster import Cluster, Node
 from .deciding import Deciding
@@ -30,6 +32,7 @@ SAMPLES = 16  # looks at every peer, in the course of a scenario
 EXCUSABLE = frozenset({"Agreement", "Causality", "ConsensusTime", "NoDuplicates", "NoLoss", "Progress", "SyncPoints"})
 APP_AHEAD = "what lies between is ordered again"  # as it may be after a crash
 STANDS_STILL = "messages are unread: the engine stands still"  # as it should, with a limit that is low
+REMOVED = "this key is no member any more"  # as was asked for
 SETTLE_NS = 200_000_000  # between two looks whether everything has come to its end
 
 
@@ -83,13 +86,15 @@ class Simulation:
             retain_rounds=scenario.retain_rounds,
             unread=scenario.unread,
             signatures=scenario.signatures,
+            newcomers=scenario.newcomers,
         )
         self.honest = [peer for peer in range(scenario.peers) if peer not in scenario.liar_creators]
+        self.newcomers = range(scenario.peers, scenario.peers + scenario.newcomers)
         self.history = History(self.cluster)
-        self.checkers = Checkers(
+        self.checkers = (EpochCheckers if scenario.changes else Checkers)(
             self.cluster,
             self.history,
-            set(self.honest),
+            {*self.honest, *self.newcomers},
             set(scenario.forgetful),
             expected_logs=_expected_logs(scenario),
             excusable=EXCUSABLE if scenario.is_beyond else (),
@@ -99,6 +104,9 @@ class Simulation:
         if scenario.agenda.proposals or scenario.epoch_ms:
             self.deciding = Deciding(self.cluster, self.history, self.checkers, scenario)
             self.cluster.received = self._received
+        self.changing: Changing | None = None
+        if isinstance(self.checkers, EpochCheckers):
+            self.changing = Changing(self.cluster, self.history, self.checkers, scenario)
         self.features = Features(self.cluster, scenario)
         self.liars: list[Liar] = [
             LIARS[spec.kind](self.cluster, spec, random.Random(f"liar/{scenario.seed}/{spec.creator}"))
@@ -180,6 +188,8 @@ class Simulation:
         self._send()
         if self.deciding is not None and self.honest:
             self.deciding.start(self.honest)
+        if self.changing is not None:
+            self.changing.start()
         for sample in range(1, SAMPLES + 1):
             cluster.run((scenario.duration_ns * sample // SAMPLES - cluster.now_ns) / 1e9)
             self.features.sample(self.checkers.sample())
@@ -212,7 +222,7 @@ class Simulation:
         if not self.honest:
             return
         for number in range(0, load.transactions, load.burst):
-            peer = rng.choice(self.honest)
+            peer = rng.choice((*self.honest, *self.newcomers))
             at = rng.randrange(scenario.duration_ns)
             awaited = rng.random() < load.awaited
             batch = [self._transaction(each) for each in range(number, min(number + load.burst, load.transactions))]
@@ -226,6 +236,8 @@ class Simulation:
         engine = node.engine
         if not node.up or engine is None or node.host.process.stopped:
             return  # there is no application that could send
+        if engine.status().consensus.creator is None:
+            return  # it has not been let in, and may never be
         for transaction in batch:
             self.history.sent(node, transaction, awaited)
             if awaited:
@@ -248,6 +260,7 @@ class Simulation:
 def _expected_logs(scenario: Scenario) -> list[str]:
     """Warnings that are all right: a peer may doubt its store only where it has reason to."""
     doubts = [rf"^the store of host {peer}: own events may be missing" for peer in sorted(scenario.forgetful)]
+    doubts += [REMOVED] * bool(scenario.changes)
     split = ["DivergenceError", "the engine failed and stops"] if scenario.is_beyond else []  # C4: they notice it
     return [*doubts, *split, APP_AHEAD, *([STANDS_STILL] if scenario.unread is not None else [])]
 

@@ -1,0 +1,108 @@
+"""Who calls for the changes of a simulated network, and when."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Awaitable, Callable
+
+from ..core.values import SyncPointKind
+from ..engine import Engine
+from ..errors import ArgumentError, EngineStopped, NotAMember, ProposalRejected
+from ..message import SyncPoint
+from ..record import PeerRecord
+from .changes import ChangeSpec
+from .check_epochs import EpochCheckers, Wish
+from .cluster import PORT, Cluster, spare_secret
+from .history import Asked, History
+from .scenario import Scenario
+
+__all__ = ["Changing"]
+
+MS = 1_000_000
+TIMEOUT_S = 3.0  # of consensus time
+SPREAD_NS = 30 * MS  # between the first that calls for a change and the last
+LEAST = 4  # members, whoever leaves
+SECOND_KEYS = 100  # from which number on spare keys take the place of others
+
+Call = Callable[[Engine], Awaitable[SyncPoint]]
+
+
+class Changing:
+    """Lets members call for the changes of a scenario, and those start that are to join."""
+
+    def __init__(self, cluster: Cluster, history: History, checkers: EpochCheckers, scenario: Scenario) -> None:
+        self.cluster = cluster
+        self.history = history
+        self.points = checkers.points
+        self.scenario = scenario
+        self._rng = random.Random(f"changing/{scenario.seed}")
+        self._leaving: set[int] = set()  # whose removal was called for
+
+    def start(self) -> None:
+        """Plan it all."""
+        for number, spec in enumerate(self.scenario.changes):
+            if spec.kind == "join":
+                self.cluster.at(spec.started_ns, functools.partial(self.cluster.start, spec.peer))
+            self.cluster.at(spec.at_ns, functools.partial(self._call_for, number, spec))
+
+    # -- private --------------------------------------------------------------------------------------
+
+    def _call_for(self, number: int, spec: ChangeSpec) -> None:
+        """Let a quorum call for it, or more than that; one calls for its own key."""
+        members = sorted(self.points.members.values())
+        found = self._found(spec)
+        if found is None:
+            return
+        wish, call, callers = *found, [spec.peer]
+        if spec.kind != "rotate":
+            callers = self._rng.sample(members, self._rng.randint(self.points.observed.q, len(members)))
+        self.points.called.setdefault(wish, set())
+        for host in callers:
+            at = self.cluster.now_ns + self._rng.randrange(SPREAD_NS)
+            self.cluster.at(at, functools.partial(self._ask, host, number, wish, call))
+
+    def _found(self, spec: ChangeSpec) -> tuple[Wish, Call] | None:
+        """What it is today, None if it is nothing."""
+        points, public = self.points, self.points.key_of(spec.peer)
+        if spec.kind == "join":
+            secret = self.cluster.secrets[spec.peer]
+            address, record = f"host{spec.peer}:{PORT}", PeerRecord.of(secret)
+            return ("joined", secret.public()), lambda engine: engine.vote_add_node(address, record, timeout=TIMEOUT_S)
+        if spec.kind == "configure":
+            network = spec.network(points.networks[-1])
+            return ("configured", network), lambda engine: engine.change_options(network, TIMEOUT_S)
+        if public is None:
+            return None
+        if spec.kind == "leave":
+            self._leaving.add(spec.peer)
+            if len(set(points.members.values()) - self._leaving) < LEAST:
+                self._leaving.discard(spec.peer)
+                return None
+            return ("left", public), lambda engine: engine.vote_remove_node(public, TIMEOUT_S)
+        secret = spare_secret(SECOND_KEYS + spec.peer)
+        return ("rotated", secret.public()), lambda engine: engine.rotate_key(secret, TIMEOUT_S)
+
+    def _ask(self, host: int, number: int, wish: Wish, call: Call) -> None:
+        node = self.cluster.nodes[host]
+        if not node.up or node.engine is None or node.host.process.stopped:
+            return  # there is no application that could ask
+        if wish[0] == "rotated":
+            node.next_secret = spare_secret(SECOND_KEYS + host)
+            public = node.next_secret.public()
+            self.points.hosts[public] = host
+            self.history.rotates(host, public)
+        deadline = node.host.hardware_clock.wall() + int(TIMEOUT_S * 1e9)
+        metadata = b"change %d, %s, peer %d" % (number, wish[0].encode(), host)
+        asked = Asked(host, node.host.starts, SyncPointKind.MEMBERSHIP, metadata, self.cluster.now_ns, deadline)
+        self.history.asks(asked)
+        self.points.called[wish].add(host)
+        self.cluster.spawn(host, functools.partial(self._wait, node.engine, asked, call))
+
+    async def _wait(self, engine: Engine, asked: Asked, call: Call) -> None:
+        try:
+            point = await call(engine)
+        except (ArgumentError, NotAMember, ProposalRejected, EngineStopped) as error:
+            self.history.answered(asked, error)
+        else:
+            self.history.answered(asked, point)
