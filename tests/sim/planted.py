@@ -1043,6 +1043,36 @@ BUGS = (
         size=0.15,
         seed=0,
     ),
+    Bug(
+        rule="S4",
+        name="what is on its way at a fence is lost",
+        file="core/propose.py",
+        old="        before.expire(EPOCH_ROUNDS - 1)\n",
+        new="",
+        profile="epochs",
+        size=0.15,
+        seed=2,
+    ),
+    Bug(
+        rule="S4",
+        name="votes go over by the old indices",
+        file="core/epoch.py",
+        old="votes = _moved(ballot.approvals, places), _moved",
+        new="votes = ballot.approvals, _moved",
+        profile="epochs",
+        size=0.15,
+        seed=6,
+    ),
+    Bug(
+        rule="S4",
+        name="a start links with the first members only",
+        file="engine.py",
+        old="            self._change_links()\n        if self._membership.is_removed",
+        new="            pass\n        if self._membership.is_removed",
+        profile="epochs",
+        size=0.15,
+        seed=47,
+    ),
 )
 
 if __name__ == "__main__":

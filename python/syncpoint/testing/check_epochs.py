@@ -33,7 +33,7 @@ class Epochs(Points):
     """Each adopted change was called for by a quorum, and all members enter the same epoch behind it.
 
     Nothing is delivered in an epoch of a key that is no member's there. Who was removed receives that as its last
-    message. Whoever called for a change learns what came of it.
+    message, unless somebody joins before it does. Whoever called for a change learns what came of it.
     """
 
     def __init__(self, observed: Observed) -> None:
@@ -131,7 +131,7 @@ class Epochs(Points):
         roster = dict(self.members)
         for key in point.joined:
             roster[key] = self.hosts[key]
-            self.removed.pop(self.hosts[key], None)
+            self.removed.clear()  # a number may have gone to the newcomer, and with it what an old key was good for
         for key in point.left:
             host = roster.pop(key)
             self.removed[host] = point.index

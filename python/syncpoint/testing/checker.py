@@ -79,7 +79,7 @@ class Checker:
     @property
     def name(self) -> str:
         """By which violations are known."""
-        return type(self).__name__
+        return type(self).__name__.lstrip("_")
 
     def violated(self, node: int | None, text: str) -> Violation:
         """To be raised."""
