@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 
 from ..core.values import SyncPointKind
 from ..engine import Engine
@@ -13,15 +14,19 @@ from ..message import SyncPoint
 from ..record import PeerRecord
 from .changes import ChangeSpec
 from .check_epochs import EpochCheckers, Wish
-from .cluster import PORT, Cluster, spare_secret
+from .cluster import PORT, Cluster, Node, spare_secret
+from .faults import Crash
 from .history import Asked, History
 from .scenario import Scenario
+from .storage import Store
 
 __all__ = ["Changing"]
 
 MS = 1_000_000
 TIMEOUT_S = 3.0  # of consensus time
 SPREAD_NS = 30 * MS  # between the first that calls for a change and the last
+STUMBLE_NS = 8 * MS  # after which the beginning of an epoch is durable
+AWAY_NS = 40 * MS
 LEAST = 4  # members, whoever leaves
 SECOND_KEYS = 100  # from which number on spare keys take the place of others
 
@@ -37,6 +42,9 @@ class Changing:
         self.points = checkers.points
         self.scenario = scenario
         self._rng = random.Random(f"changing/{scenario.seed}")
+        self._outside = copy_context()  # what happens in it outlives the process that it happens to
+        if scenario.stumbles:
+            self.points.entering = self._entering
         self._leaving: set[int] = set()  # whose removal was called for
 
     def start(self) -> None:
@@ -61,6 +69,21 @@ class Changing:
         for host in callers:
             at = self.cluster.now_ns + self._rng.randrange(SPREAD_NS)
             self.cluster.at(at, functools.partial(self._ask, host, number, wish, call))
+
+    def _entering(self, node: Node) -> None:
+        """Let it die, sometimes, at once or a moment later, when the beginning of the epoch may not be durable."""
+        now, end = self.cluster.now_ns, self.scenario.duration_ns
+        if now < end - STUMBLE_NS and self._rng.random() < self.scenario.stumbles:
+            at = now + self._rng.choice((0, self._rng.randrange(STUMBLE_NS)))
+            fall = Crash(
+                at_ns=at,
+                until_ns=min(at + self._rng.randrange(AWAY_NS), end),
+                peer=node.number,
+                store=Store.UNSYNCED_LOST.value,
+                silent=True,
+            )
+            self._outside.run(self.cluster.at, at, functools.partial(fall.begin, self.cluster))
+            self._outside.run(self.cluster.at, fall.until_ns or end, functools.partial(fall.end, self.cluster))
 
     def _found(self, spec: ChangeSpec) -> tuple[Wish, Call] | None:
         """What it is today, None if it is nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..core.input import Input
 from ..core.journal import EpochStart, height
@@ -47,6 +47,7 @@ class Epochs(Points):
         self.numbers = {epoch_id_of(cluster): 0}  # of epochs, by their ids
         self._begins = [0]  # index of the first message of each epoch
         self._starts: dict[int, tuple[object, ...]] = {}  # epoch -> how it begins
+        self.entering: Callable[[Node], None] | None = None  # called when a machine enters an epoch
         self._count()
 
     @property
@@ -74,6 +75,8 @@ class Epochs(Points):
 
     def _entered(self, node: Node, start: EpochStart) -> None:
         self.numbers[start.epoch_id] = start.number
+        if self.entering is not None:
+            self.entering(node)
         here = (start.epoch_id, start.next_index, start.consensus_at, start.order_hash, start.roster, start.state)
         known = self._starts.setdefault(start.number, here)
         if here != known:
@@ -185,9 +188,9 @@ class Epochs(Points):
         for asked in self.history.asked.values():
             self._answered(asked)
         for key, host in self.members.items():
-            node = self.cluster.nodes[host]
-            if not node.up or node.engine is None or self._status(host) is None:
-                continue
+            node, status = self.cluster.nodes[host], self._status(host)
+            if node.engine is None or status is None or status.epoch != len(self.rosters) - 1:
+                continue  # if it is late, that is for `Progress` to say
             engine = node.engine
             if set(map(_key, engine.peers)) != set(self.members) or engine.network != self.networks[-1]:
                 raise self.violated(host, f"it has other members or settings: {engine.peers}, {engine.network}")

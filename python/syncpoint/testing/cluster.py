@@ -30,7 +30,7 @@ from .node import Node, Watched
 from .storage import Disk, Store
 from .world import Host, SimulatedContext
 
-__all__ = ["CORES", "HOWS", "App", "Cluster", "Node"]
+__all__ = ["CORES", "HOWS", "PORT", "App", "Cluster", "Node", "spare_secret"]
 
 CORES = ("native", "python", "mixed")
 HOWS = ("reset", "hold", "drop")  # to cut the network

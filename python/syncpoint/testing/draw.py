@@ -269,6 +269,7 @@ def _epochs(draw: Draw) -> Scenario:
         retain_events=40_000,
         faults=draw_interruptions(rng, n, changes, scenario.duration_ns, draw.wants),
         changes=changes,
+        stumbles=rng.choice((0.0, 0.0, 0.1, 0.3)) if draw.wants("crash") else 0.0,
         newcomers=min(MOST_NEWCOMERS, sum(change.kind == "join" for change in changes)),
     )
 

@@ -95,6 +95,8 @@ class Scenario:
     """Of members, keys and settings."""
     newcomers: int = 0
     """Peers that may join; their numbers are `peers` and above."""
+    stumbles: float = 0.0
+    """Share of the times that a peer enters an epoch at which it dies, and starts again with what was synced."""
 
     @property
     def tolerated(self) -> int:
