@@ -82,7 +82,8 @@ class Exchange:
     def pull(self, peer: int, now: int) -> None:
         """Ask a peer for all that it has above our frontier, unless it is asked already."""
         if self.fetcher.pull(peer, now):
-            self._send_frontier(FrameType.PULL, peer)
+            above = self.fetcher.pull_above(peer, self._dag.frontier)
+            self._outputs.append(Send(peer, wire.encode_frontier(FrameType.PULL, above, self._epoch)))
 
     def rest(self, now: int) -> None:
         """Note that all is well: a round closed."""

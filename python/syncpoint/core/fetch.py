@@ -291,6 +291,20 @@ class Fetcher:
         self._progress_at_pull[peer] = self._progress
         return True
 
+    def pull_above(self, peer: int, frontier: Sequence[int]) -> list[int]:
+        """Above which frontier to pull from a peer: below ours where its last answer had nothing that we could take.
+
+        Of two events of one slot we may have the one that the others did not build on. In an epoch that is over single
+        events are not asked for any more, so the slots of those that are missing are pulled again.
+        """
+        above = list(frontier)
+        if peer in self._barren:
+            for waiting in self._waiting.values():
+                for parent in waiting.event.parents:
+                    if parent.digest in waiting.missing and parent.digest not in self._waiting:
+                        above[parent.creator] = min(above[parent.creator], max(parent.round, 1) - 1)
+        return above
+
     def pulled(self, peer: int, *, is_ahead: bool) -> None:
         """The answer to a pull is complete: it ends with the peer's frontier, which is ahead of ours or not."""
         asked = self._pulls.pop(peer, None) is not None

@@ -107,7 +107,9 @@ impl Exchange {
     /// Ask a peer for all that it has above our frontier, unless it is asked already.
     pub fn pull(&mut self, peer: usize, desk: &mut Desk<'_>) {
         if self.fetcher.pull(peer, desk.now) {
-            self.send_frontier(FrameType::Pull, peer, desk);
+            let above = self.fetcher.pull_above(peer, &desk.dag.frontier);
+            let frame = wire::encode_frontier(FrameType::Pull, &above, self.epoch);
+            desk.outputs.push(Output::Send { peer, frame });
         }
     }
 

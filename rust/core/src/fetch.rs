@@ -386,6 +386,26 @@ impl Fetcher {
         true
     }
 
+    /// Above which frontier to pull from a peer: below ours where its last answer had nothing that we could take.
+    ///
+    /// Of two events of one slot we may have the one that the others did not build on. In an epoch that is over single
+    /// events are not asked for any more, so the slots of those that are missing are pulled again.
+    #[must_use]
+    pub fn pull_above(&self, peer: usize, frontier: &[u64]) -> Vec<u64> {
+        let mut above = frontier.to_vec();
+        if self.barren.contains(&peer) {
+            for waiting in self.waiting.values() {
+                for parent in waiting.event.parents() {
+                    if waiting.missing.contains(&parent.digest) && !self.waiting.contains_key(&parent.digest) {
+                        let least = &mut above[usize::from(parent.creator)];
+                        *least = (*least).min(parent.round.max(1) - 1);
+                    }
+                }
+            }
+        }
+        above
+    }
+
     /// The answer to a pull is complete: it ends with the peer's frontier, which is ahead of ours or not.
     pub fn pulled(&mut self, peer: usize, is_ahead: bool) {
         let asked = self.pulls.remove(&peer).is_some();
