@@ -240,3 +240,33 @@ def test_an_old_key_is_worth_nothing(core: str, how: str) -> None:  # S4, S6, V1
 
 def test_a_secret_is_not_shown() -> None:
     assert repr(NextKey(NEW[0])) == "NextKey(...)"
+
+
+def test_the_variant_that_the_others_built_on_is_found_behind_a_fence(core: str) -> None:  # F3, S4
+    """Who has another event of a liar than everybody else gets theirs, though that epoch is over for them."""
+    cluster = Changing(4, network=SHORT, core=core)
+    sent = load(cluster, random.Random(5), 5, [0, 1, 2, 3], "before")
+    cluster.run_until(lambda: all(count == len(sent) for count in cluster.counts))
+    cluster.run(100 * MS)
+    assert not any(input is not None for *_, input in cluster._queue), "all have heard everything"
+    for peer in (0, 1, 2):
+        cluster.cut(peer, 3)
+    before = len(cluster.frames)
+    sent.append(b"what the others have")
+    cluster.submit(2, sent[-1])
+    cluster.run_until(lambda: all(cluster.counts[i] == len(sent) for i in range(3)))
+    frame = next(frame for _, by, _, frame in cluster.frames[before:] if by == 2 and frame[0] == FrameType.EVENT)
+    event = wire.decode_event(frame, cluster.epoch_id, SHORT)
+    assert isinstance(event, Event)
+    header = wire.encode_header(cluster.epoch_id, 2, event.round, event.created_at, 7, event.parents, (), ())
+    digest = wire.event_digest(header)
+    signature = Signer(cluster.keys[2][0]).sign(DOMAIN_EVENT + digest)
+    other = replace(event, header=header, digest=digest, signature=signature, transactions=())
+    cluster.step(3, Received(2, (wire.encode_event(other),)))
+    assert not cluster.rejects
+    cluster.agree(cluster.change(0, Configure(Network(gc_depth=8))))
+    cluster.run_until(lambda: all(cluster.epoch_of(i) == 1 for i in range(3)))
+    for peer in (0, 1, 2):
+        cluster.link(peer, 3)
+    cluster.run_until(lambda: cluster.epoch_of(3) == 1)
+    settled(cluster, sent, [0, 1, 2, 3])

@@ -134,3 +134,24 @@ def test_an_idle_network_does_not_lengthen_its_waits() -> None:
         assert status.timeouts == 0
         assert status.round_timeout_ns <= FIRST_TIMEOUT_NS
         assert status.timely == (0, 1, 2, 3)
+
+
+def test_the_next_epoch_goes_on_with_what_was_measured() -> None:  # P4, P5, S4
+    rounds = Rounds()
+    for _ in range(20):
+        rounds.pass_one({1: MS, 2: MS, 3: None})
+    before = rounds.timer
+    assert (before.timely, before.timeout_ns) != (0b1111, FIRST_TIMEOUT_NS), "it has measured something"
+    after = Timer(Committee(5, None, bytes(32)), 1)
+    after.follow(before, [3, OWN, 4 + 7, 1, 2])
+    after.linked = 0b11111
+    assert [after.expects(creator) for creator in range(5)] == [False, True, False, True, True]
+    assert (after.soft_ns, after.timeout_ns, after.timeouts) == (before.soft_ns, before.timeout_ns, before.timeouts)
+
+
+def test_who_observed_before_has_measured_nothing() -> None:
+    before = Timer(Committee(4, None, bytes(32)), 4)
+    before.timeouts = 3
+    after = Timer(Committee(5, None, bytes(32)), 4)
+    after.follow(before, [0, 1, 2, 3, 4])
+    assert (after.timely, after.timeout_ns, after.timeouts) == (0b11111, FIRST_TIMEOUT_NS, 3)

@@ -133,7 +133,7 @@ class Replica:
 
     def follow(self, before: Replica, whole: bool, now: int) -> None:
         """Go on where the epoch before ended (S4); `whole` says that our journal has all that we ever signed."""
-        orderer, decider, timer = before.orderer, before.decider, before.timer
+        orderer, decider = before.orderer, before.decider
         self._now = now
         self.exchange.rest(now)
         self.recovery.start(whole)
@@ -144,7 +144,8 @@ class Replica:
         self.epoch = before.epoch.next_epoch(self.committee, self.network.epoch_ms * 1_000_000)
         self.proposer.follow(before.proposer)
         self.decider.follow(decider)
-        self.timer.timeouts = timer.timeouts
+        numbers = map(self.peers.number_of, range(self.committee.n))
+        self.timer.follow(before.timer, [before.peers.index_of(number) for number in numbers])
         self.rejects, self.halted = before.rejects, before.halted
         self._queued = before._queued
         for peer in before.fetcher.linked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 from .committee import Committee
@@ -53,6 +54,22 @@ class Timer:
         self._delay_ns = FIRST_SOFT_NS  # from our event of a round to q events of it
         self._late_ns = FIRST_SOFT_NS  # from q events of a round to the last one worth waiting for
         self._settle_ns = FIRST_TIMEOUT_NS // 4  # from q events of a round to when it is settled
+
+    def follow(self, before: Timer, places: Sequence[int]) -> None:
+        """Go on with what was measured in the epoch before, where the creators had these indices.
+
+        Who was no creator there is not waited for until it is mostly in time: it may still be catching up (P4).
+        """
+        self.timeouts = before.timeouts
+        if before.own >= before.committee.n:  # an observer measures nothing
+            return
+        self.soft_ns, self.timeout_ns = before.soft_ns, before.timeout_ns
+        self._delay_ns, self._late_ns, self._settle_ns = before._delay_ns, before._late_ns, before._settle_ns
+        for creator, place in enumerate(places):
+            was_there = place < before.committee.n
+            self._in_time[creator] = before._in_time[place] if was_there else 0
+            if not was_there or not before.timely >> place & 1:
+                self.timely &= ~(1 << creator)
 
     def accepted(self, round: int, creator: int, now: int) -> None:
         """Note the first event of a creator in a round."""

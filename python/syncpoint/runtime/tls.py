@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import os
 import ssl
 import tempfile
@@ -19,35 +20,44 @@ __all__ = ["Tls"]
 class Tls:
     """Our certificate, and whose certificates we take: those of some keys, and no others.
 
-    What is trusted can only grow in an `ssl.SSLContext`; when the keys change, make a new `Tls`.
+    What is trusted can only grow in an `ssl.SSLContext`; when the keys change, make a new `Tls`. Its contexts are made
+    when they are needed first: that costs milliseconds, and when keys change most links stay as they are.
     """
 
     def __init__(self, seed: bytes, keys: Iterable[bytes]) -> None:
         """`seed` is the 32 bytes of our secret key, `keys` the public ones of the other peers, 32 bytes each."""
-        trusted = b"".join(map(anchor_of, keys))
-        chain = _pem("CERTIFICATE", certificate_of(Signer(seed)))
-        secret = _pem("PRIVATE KEY", secret_der(seed))
-        self.client = _context(ssl.PROTOCOL_TLS_CLIENT, chain, secret, trusted)
-        self.server = _context(ssl.PROTOCOL_TLS_SERVER, chain, secret, trusted)
+        self._seed = seed
+        self._keys = tuple(keys)
+
+    @functools.cached_property
+    def client(self) -> ssl.SSLContext:
+        """For connections that we make."""
+        return self._context(ssl.PROTOCOL_TLS_CLIENT)
+
+    @functools.cached_property
+    def server(self) -> ssl.SSLContext:
+        """For connections that others make."""
+        return self._context(ssl.PROTOCOL_TLS_SERVER)
 
     def session(self, *, server: bool) -> Session:
         """Our end of a new connection; `server` is the side that was called."""
         return Session(self.server if server else self.client, server=server)
 
-
-def _context(protocol: int, chain: bytes, secret: bytes, trusted: bytes) -> ssl.SSLContext:
-    context = ssl.SSLContext(protocol)
-    context.check_hostname = False  # the key is the name
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
-    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    if protocol == ssl.PROTOCOL_TLS_SERVER:
-        context.num_tickets = 0  # a resumed session would skip the check of its certificate
-    with _as_file(chain) as certificate, _as_file(secret) as key:
-        context.load_cert_chain(certificate, key)
-    if trusted:
-        context.load_verify_locations(cadata=trusted)
-    return context
+    def _context(self, protocol: int) -> ssl.SSLContext:
+        context = ssl.SSLContext(protocol)
+        context.check_hostname = False  # the key is the name
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
+        context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        if protocol == ssl.PROTOCOL_TLS_SERVER:
+            context.num_tickets = 0  # a resumed session would skip the check of its certificate
+        chain = _pem("CERTIFICATE", certificate_of(Signer(self._seed)))
+        secret = _pem("PRIVATE KEY", secret_der(self._seed))
+        with _as_file(chain) as certificate, _as_file(secret) as key:
+            context.load_cert_chain(certificate, key)
+        if self._keys:
+            context.load_verify_locations(cadata=b"".join(map(anchor_of, self._keys)))
+        return context
 
 
 def _pem(kind: str, der: bytes) -> bytes:

@@ -186,7 +186,8 @@ impl Replica {
         self.epoch = before.epoch.next_epoch(self.committee.clone(), self.network.epoch_ms * 1_000_000);
         self.proposer.follow(&mut before.proposer);
         self.decider.follow(&before.decider);
-        self.timer.timeouts = before.timer.timeouts;
+        let numbers = (0..self.committee.n).map(|creator| self.peers.number_of(creator));
+        self.timer.follow(&before.timer, numbers.map(|number| before.peers.index_of(number)));
         self.rejects = std::mem::take(&mut before.rejects);
         self.halted.clone_from(&before.halted);
         self.queued = before.queued;

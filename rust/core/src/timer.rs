@@ -90,6 +90,25 @@ impl Timer {
         }
     }
 
+    /// Go on with what was measured in the epoch before, where the creators had these indices.
+    ///
+    /// Who was no creator there is not waited for until it is mostly in time: it may still be catching up (P4).
+    pub fn follow(&mut self, before: &Self, places: impl Iterator<Item = usize>) {
+        self.timeouts = before.timeouts;
+        if before.own >= before.n {
+            return; // an observer measures nothing
+        }
+        (self.soft_ns, self.timeout_ns) = (before.soft_ns, before.timeout_ns);
+        (self.delay_ns, self.late_ns, self.settle_ns) = (before.delay_ns, before.late_ns, before.settle_ns);
+        for (creator, place) in places.enumerate() {
+            let was_there = place < before.n;
+            self.in_time[creator] = if was_there { before.in_time[place] } else { 0 };
+            if !was_there || before.timely & bit(place) == 0 {
+                self.timely &= !bit(creator);
+            }
+        }
+    }
+
     /// Note the first event of a creator in a round.
     pub fn accepted(&mut self, round: u64, creator: usize, now: u64) {
         let (q, is_own) = (self.q as u32, creator == self.own);
