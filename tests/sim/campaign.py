@@ -62,7 +62,7 @@ def parts(core: str) -> dict[str, tuple[Part, ...]]:
         "plain": plain,  # without a native core
         "chaos": (Part(settings("chaos", 0.05, peers=4), 90_000), Part(settings("chaos", 0.1), 10_000)),
         "kills": (Part(settings("kills", 0.3, peers=4), 1_000),),
-        "epochs": (Part(settings("epochs", 0.15), 1_900), Part(settings("epochs", 0.3, "mixed"), 100)),
+        "epochs": (Part(settings("epochs", 0.05), 1_900), Part(settings("epochs", 0.3, "mixed"), 100)),
         "sync": (Part(settings("sync", 0.1), 19_000), Part(settings("sync", 0.3, "mixed"), 1_000)),
         "rejoin": (Part(settings("rejoin", 0.05), 95_000), Part(settings("rejoin", 0.3, "mixed"), 5_000)),
         "twins": (Part(settings("twins", 0.05, peers=4), 95_000), Part(settings("twins", 0.05, peers=7), 5_000)),

@@ -81,8 +81,8 @@ class Exchange:
 
     def pull(self, peer: int, now: int) -> None:
         """Ask a peer for all that it has above our frontier, unless it is asked already."""
-        if self.fetcher.pull(peer, now):
-            above = self.fetcher.pull_above(peer, self._dag.frontier)
+        above = self.fetcher.pull(peer, self._dag.frontier, now)
+        if above is not None:
             self._outputs.append(Send(peer, wire.encode_frontier(FrameType.PULL, above, self._epoch)))
 
     def rest(self, now: int) -> None:

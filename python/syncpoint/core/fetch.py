@@ -270,40 +270,40 @@ class Fetcher:
 
     # -- pulling whole rounds -----------------------------------------------------------------------
 
-    def pull(self, peer: int, now: int) -> bool:
-        """Whether to pull from a peer that is ahead of us, unless enough pulls are under way (F3)."""
+    def pull(self, peer: int, frontier: Sequence[int], now: int) -> list[int] | None:
+        """Above which frontier to pull from a peer that is ahead; None while enough pulls are under way (F3)."""
         self._pulls = {other: until for other, until in self._pulls.items() if now < until}
         # An observer is pulled from while nobody else is, and never stands in the way of a member (Q4).
         is_member = peer < self._n
         rivals = [until for other, until in self._pulls.items() if other < self._n or not is_member]
         if peer in self._pulls or len(rivals) >= (self._max_pulls if is_member else 1):
-            return False
+            return None
         if any(now < until - PULL_TIMEOUT_NS + PULL_PATIENCE_NS for until in rivals):
-            return False
+            return None
         not_before, pause = self._pause.get(peer, (0, FIRST_PULL_PAUSE_NS))
-        if self._progress_at_pull.get(peer) == self._progress:
+        in_vain = self._progress_at_pull.get(peer) == self._progress
+        if in_vain:
             if now < not_before:
-                return False
+                return None
             self._pause[peer] = (now + pause, min(2 * pause, MAX_PULL_PAUSE_NS))
         else:
             self._pause[peer] = (now + FIRST_PULL_PAUSE_NS, FIRST_PULL_PAUSE_NS)
         self._pulls[peer] = now + PULL_TIMEOUT_NS
         self._progress_at_pull[peer] = self._progress
-        return True
+        return self._below_missing(frontier) if in_vain else list(frontier)
 
-    def pull_above(self, peer: int, frontier: Sequence[int]) -> list[int]:
-        """Above which frontier to pull from a peer: below ours where its last answer had nothing that we could take.
+    def _below_missing(self, frontier: Sequence[int]) -> list[int]:
+        """A frontier below the slots of what is missing.
 
-        Of two events of one slot we may have the one that the others did not build on. In an epoch that is over single
-        events are not asked for any more, so the slots of those that are missing are pulled again.
+        Of two events of one slot we may have the one that the others did not build on. In an epoch that is over for
+        them they cannot be asked for single events any more, so the slots of those that are missing are pulled again.
         """
-        above = list(frontier)
-        if peer in self._barren:
-            for waiting in self._waiting.values():
-                for parent in waiting.event.parents:
-                    if parent.digest in waiting.missing and parent.digest not in self._waiting:
-                        above[parent.creator] = min(above[parent.creator], max(parent.round, 1) - 1)
-        return above
+        below = list(frontier)
+        for waiting in self._waiting.values():
+            for parent in waiting.event.parents:
+                if parent.digest in waiting.missing and parent.digest not in self._waiting:
+                    below[parent.creator] = min(below[parent.creator], max(parent.round, 1) - 1)
+        return below
 
     def pulled(self, peer: int, *, is_ahead: bool) -> None:
         """The answer to a pull is complete: it ends with the peer's frontier, which is ahead of ours or not."""

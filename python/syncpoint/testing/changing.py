@@ -15,6 +15,7 @@ from ..record import PeerRecord
 from .changes import ChangeSpec
 from .check_epochs import EpochCheckers, Wish
 from .cluster import PORT, Cluster, Node, spare_secret
+from .draw_changes import FEWEST_MEMBERS
 from .faults import Crash
 from .history import Asked, History
 from .scenario import Scenario
@@ -23,11 +24,10 @@ from .storage import Store
 __all__ = ["Changing"]
 
 MS = 1_000_000
-TIMEOUT_S = 3.0  # of consensus time
+TIMEOUT_S = 0.6  # of consensus time
 SPREAD_NS = 30 * MS  # between the first that calls for a change and the last
 STUMBLE_NS = 8 * MS  # after which the beginning of an epoch is durable
 AWAY_NS = 40 * MS
-LEAST = 4  # members, whoever leaves
 SECOND_KEYS = 100  # from which number on spare keys take the place of others
 
 Call = Callable[[Engine], Awaitable[SyncPoint]]
@@ -58,13 +58,15 @@ class Changing:
 
     def _call_for(self, number: int, spec: ChangeSpec) -> None:
         """Let a quorum call for it, or more than that; one calls for its own key."""
-        members = sorted(self.points.members.values())
+        members = sorted(self.points.observed.able)
         found = self._found(spec)
         if found is None:
             return
         wish, call, callers = *found, [spec.peer]
         if spec.kind != "rotate":
-            callers = self._rng.sample(members, self._rng.randint(self.points.observed.q, len(members)))
+            callers = self._rng.sample(
+                members, self._rng.randint(min(self.points.observed.q, len(members)), len(members))
+            )
         self.points.called.setdefault(wish, set())
         for host in callers:
             at = self.cluster.now_ns + self._rng.randrange(SPREAD_NS)
@@ -95,11 +97,11 @@ class Changing:
         if spec.kind == "configure":
             network = spec.network(points.networks[-1])
             return ("configured", network), lambda engine: engine.change_options(network, TIMEOUT_S)
-        if public is None:
+        if public is None or (spec.kind == "rotate" and spec.peer not in self.points.observed.honest):
             return None
         if spec.kind == "leave":
             self._leaving.add(spec.peer)
-            if len(set(points.members.values()) - self._leaving) < LEAST:
+            if len(set(points.members.values()) - self._leaving) < FEWEST_MEMBERS:
                 self._leaving.discard(spec.peer)
                 return None
             return ("left", public), lambda engine: engine.vote_remove_node(public, TIMEOUT_S)
@@ -113,7 +115,7 @@ class Changing:
         if wish[0] == "rotated":
             node.next_secret = spare_secret(SECOND_KEYS + host)
             public = node.next_secret.public()
-            self.points.hosts[public] = host
+            self.cluster.hosts[bytes(public)] = host
             self.history.rotates(host, public)
         deadline = node.host.hardware_clock.wall() + int(TIMEOUT_S * 1e9)
         metadata = b"change %d, %s, peer %d" % (number, wish[0].encode(), host)

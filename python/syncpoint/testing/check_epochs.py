@@ -39,8 +39,7 @@ class Epochs(Points):
     def __init__(self, observed: Observed) -> None:
         super().__init__(observed)
         cluster = self.cluster
-        self.hosts = {secret.public(): number for number, secret in enumerate(cluster.secrets)}  # of all keys
-        self.rosters: list[dict[KeyPublic, int]] = [{key: self.hosts[key] for key in map(_key, cluster.peers)}]
+        self.rosters: list[dict[KeyPublic, int]] = [{key: self._host(key) for key in map(_key, cluster.peers)}]
         self.networks = [cluster.network]
         self.called: dict[Wish, set[int]] = {}  # hosts that called for it
         self.removed: dict[int, int] = {}  # host -> index of the sync point that removed it last
@@ -58,6 +57,9 @@ class Epochs(Points):
     def key_of(self, host: int) -> KeyPublic | None:
         """The key of a host today, None of who is no member."""
         return next((key for key, number in self.members.items() if number == host), None)
+
+    def _host(self, key: KeyPublic) -> int:
+        return self.cluster.hosts[bytes(key)]
 
     # -- what machines say ----------------------------------------------------------------------------
 
@@ -78,6 +80,8 @@ class Epochs(Points):
         if self.entering is not None:
             self.entering(node)
         here = (start.epoch_id, start.next_index, start.consensus_at, start.order_hash, start.roster, start.state)
+        if start.number not in self._starts:
+            self.cluster.starts.append(start)
         known = self._starts.setdefault(start.number, here)
         if here != known:
             raise self.violated(node.number, f"epoch {start.number} begins with {here}, elsewhere with {known}")
@@ -117,6 +121,7 @@ class Epochs(Points):
         approved = {self.members.get(key, -1) for key in point.approvals}
         if len(approved) < self.observed.q or -1 in approved:
             raise self.violated(place.node, f"{point} has too few approvals: {sorted(approved)}")
+        approved &= self.observed.honest
         # The default policy approves other keys.
         if wish not in self.called or (wish[0] != "rotated" and not approved <= self.called[wish]):
             raise self.violated(place.node, f"{point} was called for by {self.called.get(wish)}")
@@ -133,7 +138,7 @@ class Epochs(Points):
     def _apply(self, place: Place, point: SyncPoint) -> None:
         roster = dict(self.members)
         for key in point.joined:
-            roster[key] = self.hosts[key]
+            roster[key] = self._host(key)
             self.removed.clear()  # a number may have gone to the newcomer, and with it what an old key was good for
         for key in point.left:
             host = roster.pop(key)
@@ -157,18 +162,18 @@ class Epochs(Points):
         """Say how many have to agree from here on."""
         n, f = len(self.members), self.networks[-1].f
         self.observed.q = n - ((n - 1) // 3 if f is None else f)
-        self.observed.able = frozenset(self.members.values())
+        self.observed.able = frozenset(self.members.values()) & self.observed.honest
 
     # -- the end --------------------------------------------------------------------------------------
 
     def pending(self, within_ns: int) -> list[str]:
         """Who has not entered the last epoch, who does not know that it was removed, who waits for an outcome."""
         waits, last = [], len(self.rosters) - 1
-        for host in self.members.values():
+        for host in self.observed.able:
             status = self._status(host)
             if status is None or status.epoch != last:
                 waits.append(f"peer {host} is in epoch {'?' if status is None else status.epoch}, the last is {last}")
-        for host in self.removed.keys() & self.observed.stopping:
+        for host in self.removed.keys() & self.observed.stopping & self.observed.honest:
             index = self.removed[host]
             stream = self.history.streams.get(host)
             if self.cluster.nodes[host].up and (stream is None or stream.last != index or not stream.ended):

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..core.config import Network
 from ..core.input import Input
+from ..core.journal import EpochStart
 from ..core.output import Output
 from ..engine import Engine
 from ..errors import ArgumentError
@@ -118,6 +119,9 @@ class Cluster:
         self.internet = Internet(self.loop, random.Random(f"internet/{seed}"), delays or Delays())
         self.peers = peers_of(n, observers)
         self.secrets = (*secrets_of(n, observers), *map(spare_secret, range(newcomers)))
+        self.hosts = {bytes(secret.public()): number for number, secret in enumerate(self.secrets)}
+        """The numbers of hosts by their public keys, those that they get later as well."""
+        self.starts: list[EpochStart] = []  # of epochs, in turn, as somebody has entered them
         self.app = app
         self.crash_when_final: dict[int, list[object]] = {}  # peer -> who kills it when a transaction of its is final
         self.faults: list[object] = []  # those that last, and have begun and not ended

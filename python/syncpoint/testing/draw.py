@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from ..core.config import ORDERS, RULES
 from ..errors import ArgumentError
 from .delays import Delays
-from .draw_changes import MOST_NEWCOMERS, draw_changes, draw_interruptions
+from .draw_changes import FEWEST_MEMBERS, MOST_NEWCOMERS, draw_changes, draw_interruptions
 from .draw_faults import FaultDraw, groups_of
 from .faults import FAULTS, Crash, CrashWhenFinal, Cut, Fault, Partition
 from .liars import LIARS, ONLY_BY_NAME, LiarSpec
@@ -31,6 +31,10 @@ CROWD_NS = 300 * MS
 EARLY_NS = 60 * MS
 SIZES = (0.01, 1_000.0)  # least and greatest
 MOST_PEERS = 128
+CHANGING_LIARS = (
+    "false_changer", "false_changer", "replayer", "replayer", "equivocator", "fork_bomb", "twin", "withholder",
+    "silent", "stale", "junk",
+)  # fmt: skip
 LEAST_PEERS = {"kills": 4, "twins": 4, "beyond": 2, "rejoin": 4, "epochs": 4}  # 1 elsewhere
 
 
@@ -251,7 +255,7 @@ def _sync(draw: Draw) -> Scenario:
 
 
 def _epochs(draw: Draw) -> Scenario:
-    """Members join and leave, keys and settings change, while peers crash and the network falls apart."""
+    """Members join and leave, keys and settings change, while peers crash and the network falls apart; some lie."""
     rng = draw.rng
     n = draw.count_of_peers((4, 4, 5, 5, 6, 7))
     delays = Delays(
@@ -263,11 +267,21 @@ def _epochs(draw: Draw) -> Scenario:
     )
     scenario = _network(draw, n, delays, draw.rounds(n) * 4 * MS, 0, liars=0)
     changes = draw_changes(rng, n, scenario.duration_ns)
+    faults = draw_interruptions(rng, n, changes, scenario.duration_ns, draw.wants)
+    fewest = max(FEWEST_MEMBERS, n - sum(change.kind == "leave" for change in changes))
+    kinds = [kind for kind in CHANGING_LIARS if not draw.kinds or kind in draw.kinds]
+    most = (fewest - 1) // 3 if kinds else 0
+    liars = tuple(
+        LiarSpec(kind=rng.choice(kinds), creator=creator, strength=rng.choice((0.3, 1.0)))
+        for creator in rng.sample(range(n), rng.choice((0, most, most)))
+    )
+    lying = {liar.creator for liar in liars}
     return dataclasses.replace(
         scenario,
         f=None,
         retain_events=40_000,
-        faults=draw_interruptions(rng, n, changes, scenario.duration_ns, draw.wants),
+        faults=tuple(fault for fault in faults if isinstance(fault, Partition) or not fault.whom & lying),
+        liars=liars,
         changes=changes,
         stumbles=rng.choice((0.0, 0.0, 0.1, 0.3)) if draw.wants("crash") else 0.0,
         newcomers=min(MOST_NEWCOMERS, sum(change.kind == "join" for change in changes)),

@@ -11,13 +11,14 @@ from .draw_faults import groups_of
 from .faults import Crash, Fault, Partition
 from .storage import Store
 
-__all__ = ["MOST_NEWCOMERS", "draw_changes", "draw_interruptions"]
+__all__ = ["FEWEST_MEMBERS", "MOST_NEWCOMERS", "draw_changes", "draw_interruptions"]
 
 MS = 1_000_000
 FIRST_NS = 20 * MS  # when all are linked
 LONGEST_NS = 80 * MS  # that a fault lasts
 DECIDED_NS = 90 * MS  # in which most changes are decided
 MOST_NEWCOMERS = 3
+FEWEST_MEMBERS = 4  # whoever leaves
 SYNCED = (Store.KEPT, Store.KEPT, Store.UNSYNCED_LOST, Store.TORN)  # from which nothing is missing that was durable
 
 

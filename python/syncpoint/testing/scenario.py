@@ -212,8 +212,8 @@ class Scenario:
             )
         for fault in self.faults:
             fault.check(self.peers + self.newcomers)
-        if self.newcomers < 0 or (self.changes and (self.liars or self.agenda != NOTHING or self.forgetful)):
-            raise ArgumentError("a scenario with changes of its members has no liars, no agenda, and loses no store")
+        if self.newcomers < 0 or (self.changes and (self.agenda != NOTHING or self.forgetful)):
+            raise ArgumentError("a scenario with changes of its members has no agenda, and loses no store")
         for change in self.changes:
             change.check(self.peers + self.newcomers)
 

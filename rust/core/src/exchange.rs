@@ -106,8 +106,7 @@ impl Exchange {
 
     /// Ask a peer for all that it has above our frontier, unless it is asked already.
     pub fn pull(&mut self, peer: usize, desk: &mut Desk<'_>) {
-        if self.fetcher.pull(peer, desk.now) {
-            let above = self.fetcher.pull_above(peer, &desk.dag.frontier);
+        if let Some(above) = self.fetcher.pull(peer, &desk.dag.frontier, desk.now) {
             let frame = wire::encode_frontier(FrameType::Pull, &above, self.epoch);
             desk.outputs.push(Output::Send { peer, frame });
         }

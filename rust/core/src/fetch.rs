@@ -359,23 +359,24 @@ impl Fetcher {
 
     // -- pulling whole rounds ---------------------------------------------------------------------
 
-    /// Whether to pull from a peer that is ahead of us, unless enough pulls are under way (F3).
-    pub fn pull(&mut self, peer: usize, now: u64) -> bool {
+    /// Above which frontier to pull from a peer that is ahead; None while enough pulls are under way (F3).
+    pub fn pull(&mut self, peer: usize, frontier: &[u64], now: u64) -> Option<Vec<u64>> {
         self.pulls.retain(|_, until| now < *until);
         // An observer is pulled from while nobody else is, and never stands in the way of a member (Q4).
         let (is_member, n) = (peer < self.n, self.n);
         let rivals = || self.pulls.iter().filter(|&(&other, _)| other < n || !is_member).map(|(_, until)| until);
         let most = if is_member { self.max_pulls } else { 1 };
         if self.pulls.contains_key(&peer) || rivals().count() >= most {
-            return false;
+            return None;
         }
         if rivals().any(|until| now < until - PULL_TIMEOUT_NS + PULL_PATIENCE_NS) {
-            return false;
+            return None;
         }
         let (not_before, pause) = self.pause.get(&peer).copied().unwrap_or((0, FIRST_PULL_PAUSE_NS));
-        if self.progress_at_pull.get(&peer) == Some(&self.progress) {
+        let in_vain = self.progress_at_pull.get(&peer) == Some(&self.progress);
+        if in_vain {
             if now < not_before {
-                return false;
+                return None;
             }
             self.pause.insert(peer, (now + pause, (2 * pause).min(MAX_PULL_PAUSE_NS)));
         } else {
@@ -383,27 +384,24 @@ impl Fetcher {
         }
         self.pulls.insert(peer, now + PULL_TIMEOUT_NS);
         self.progress_at_pull.insert(peer, self.progress);
-        true
+        Some(if in_vain { self.below_missing(frontier) } else { frontier.to_vec() })
     }
 
-    /// Above which frontier to pull from a peer: below ours where its last answer had nothing that we could take.
+    /// A frontier below the slots of what is missing.
     ///
-    /// Of two events of one slot we may have the one that the others did not build on. In an epoch that is over single
-    /// events are not asked for any more, so the slots of those that are missing are pulled again.
-    #[must_use]
-    pub fn pull_above(&self, peer: usize, frontier: &[u64]) -> Vec<u64> {
-        let mut above = frontier.to_vec();
-        if self.barren.contains(&peer) {
-            for waiting in self.waiting.values() {
-                for parent in waiting.event.parents() {
-                    if waiting.missing.contains(&parent.digest) && !self.waiting.contains_key(&parent.digest) {
-                        let least = &mut above[usize::from(parent.creator)];
-                        *least = (*least).min(parent.round.max(1) - 1);
-                    }
+    /// Of two events of one slot we may have the one that the others did not build on. In an epoch that is over for
+    /// them they cannot be asked for single events any more, so the slots of those that are missing are pulled again.
+    fn below_missing(&self, frontier: &[u64]) -> Vec<u64> {
+        let mut below = frontier.to_vec();
+        for waiting in self.waiting.values() {
+            for parent in waiting.event.parents() {
+                if waiting.missing.contains(&parent.digest) && !self.waiting.contains_key(&parent.digest) {
+                    let least = &mut below[usize::from(parent.creator)];
+                    *least = (*least).min(parent.round.max(1) - 1);
                 }
             }
         }
-        above
+        below
     }
 
     /// The answer to a pull is complete: it ends with the peer's frontier, which is ahead of ours or not.

@@ -7,10 +7,11 @@ from typing import Any
 
 from ...errors import ArgumentError
 from .base import Liar, LiarSpec
-from .decisions import FalseVoter
+from .decisions import FalseChanger, FalseVoter
 from .forks import Equivocator, ForkBomb
 from .hiding import Silent, Stale, Withholder
 from .noise import FarFuture, Junk
+from .outdated import Replayer
 from .rules import RuleBreaker
 from .times import TimeLiar
 from .twins import HotSpare, Twin
@@ -32,11 +33,13 @@ LIARS: dict[str, type[Liar]] = {
         HotSpare,
         RuleBreaker,
         FalseVoter,
+        FalseChanger,
+        Replayer,
     )
 }
 """Every kind of liar by its name."""
 
-ONLY_BY_NAME = frozenset({"rule_breaker", "false_voter"})
+ONLY_BY_NAME = frozenset({"rule_breaker", "false_voter", "false_changer", "replayer"})
 """Kinds that are drawn only if they are asked for, so that the scenarios of all seeds so far stay what they are."""
 
 

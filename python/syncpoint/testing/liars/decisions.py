@@ -1,11 +1,14 @@
-"""A liar about what the network decides: proposals, votes and checkpoints."""
+"""Liars about what the network decides: proposals, votes and checkpoints; and about who is in it."""
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections import deque
 
-from ...core.config import MAX_ITEM_BYTES, MAX_ITEMS
+from ...core.change import Add, Change, Configure, Remove, Rotate, encode_change
+from ...core.config import MAX_ITEM_BYTES, MAX_ITEMS, Member
+from ...core.crypto import Signer, peer_record
 from ...core.epoch import MAX_DEADLINE_NS
 from ...core.items import (
     MAX_METADATA_BYTES,
@@ -18,12 +21,12 @@ from ...core.items import (
     encode_vote,
     proposal_id,
 )
-from ...core.values import Event, Item, ItemType
+from ...core.values import Event, Item, ItemType, SyncPointKind
 from ..cluster import Cluster
 from .base import LiarSpec
 from .forger import MS, Forger
 
-__all__ = ["FalseVoter"]
+__all__ = ["FalseChanger", "FalseVoter"]
 
 SECOND_NS = 1_000 * MS
 KEPT = 64  # proposals of all peers that are repeated and voted on
@@ -32,6 +35,7 @@ WAYS = (
     "both ways", "both ways", "proposes", "proposes", "repeats", "malformed", "far deadline", "past deadline",
     "other kind", "many", "false checkpoint", "false checkpoint", "unknown proposal",
 )  # fmt: skip
+CHANGING_WAYS = ("lets in", "removes", "other key", "configures", "mismatched", "approves all", "approves all")
 
 
 class FalseVoter(Forger):
@@ -45,6 +49,7 @@ class FalseVoter(Forger):
 
     def __init__(self, cluster: Cluster, spec: LiarSpec, rng: random.Random) -> None:
         super().__init__(cluster, spec, rng)
+        self.ways: tuple[str, ...] = WAYS
         self._known: deque[tuple[bytes, bytes]] = deque(maxlen=KEPT)  # id and body
         self._made = 0
 
@@ -64,8 +69,8 @@ class FalseVoter(Forger):
             return
         items: list[Item] = []
         room = MAX_ITEM_BYTES
-        for way in self.rng.choices(WAYS, k=self.rng.randint(1, 4)):
-            for item in self._items(way):
+        for way in self.rng.choices(self.ways, k=self.rng.randint(1, 4)):
+            for item in self.items(way):
                 room -= len(item.body)
                 if room >= 0 and len(items) < MAX_ITEMS:
                     items.append(item)
@@ -79,7 +84,8 @@ class FalseVoter(Forger):
 
     # -- what it says ---------------------------------------------------------------------------------
 
-    def _items(self, way: str) -> list[Item]:
+    def items(self, way: str) -> list[Item]:
+        """What it says in one of its ways."""
         rng = self.rng
         now = self.node.host.hardware_clock.wall()
         match way:
@@ -130,6 +136,45 @@ class FalseVoter(Forger):
         signature = self.signer.sign(message) if rng.random() < 0.7 else rng.randbytes(64)
         vote = CheckpointVote(max(0, index), order_hash, state_hash, signature)
         return Item(ItemType.CHECKPOINT_VOTE, encode_checkpoint_vote(vote))
+
+
+class FalseChanger(FalseVoter):
+    """The same, where members change: it wants strangers in and others out, and says yes to all that is proposed.
+
+    Of changes that exclude each other it approves all, in one event; it asks for other keys in the name of others.
+    """
+
+    kind = "false_changer"
+
+    def __init__(self, cluster: Cluster, spec: LiarSpec, rng: random.Random) -> None:
+        super().__init__(cluster, spec, rng)
+        self.ways = (*WAYS, *CHANGING_WAYS)
+
+    def items(self, way: str) -> list[Item]:
+        """What it says in one of its ways."""
+        if way not in CHANGING_WAYS:
+            return super().items(way)
+        if way == "approves all":
+            return [_vote(id, True) for id, _ in self._known]
+        rng = self.rng
+        record = peer_record(Signer(rng.randbytes(32)))
+        members = self.committee.members
+        changes: dict[str, tuple[SyncPointKind, Change]] = {
+            "lets in": (SyncPointKind.MEMBERSHIP, Add(record, 0, b"nowhere:1")),
+            "removes": (SyncPointKind.MEMBERSHIP, Remove(rng.choice(members).public)),
+            "other key": (SyncPointKind.KEY_ROTATION, Rotate(rng.choice(self._others()).public, record)),
+            "configures": (SyncPointKind.CONFIG, Configure(dataclasses.replace(self.network, gc_depth=9))),
+            "mismatched": (SyncPointKind.CONFIG, Remove(rng.choice(members).public)),
+        }
+        kind, change = changes[way]
+        deadline = self.node.host.hardware_clock.wall() + rng.randint(10 * MS, 2 * SECOND_NS)
+        body = encode_proposal(Proposal(kind, deadline, rng.getrandbits(64), b"a lie", encode_change(change)))
+        id = proposal_id(self.committee.epoch_id, self.creator, body)
+        self._known.append((id, body))
+        return [Item(ItemType.PROPOSE, body), _vote(id, True)]
+
+    def _others(self) -> list[Member]:
+        return [member for creator, member in enumerate(self.committee.members) if creator != self.creator]
 
 
 def _vote(id: bytes, approves: bool) -> Item:

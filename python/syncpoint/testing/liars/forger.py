@@ -8,17 +8,17 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from ...address import parse_address
 from ...core import wire
 from ...core.committee import Committee
 from ...core.config import MAX_PEERS, Member, Network
 from ...core.crypto import DOMAIN_EVENT, Signer
 from ...core.dag import Node
 from ...core.error import Reject
+from ...core.roster import Places, Roster
 from ...core.values import Event, Item, Parent
 from ...core.wire import FrameType
 from ...runtime.links import LinkPeer, LinkSettings
-from ..cluster import Cluster
+from ..cluster import PORT, Cluster
 from ..transport import SimulatedLinks
 from .base import Liar, LiarSpec
 from .knowledge import Knowledge
@@ -51,7 +51,7 @@ class Forger(Liar):
     """Keeps pace with the others and makes one right event in each round; what it does else its kinds say.
 
     They override `lie`, which makes the events of a round when it is time to lie, `asked` and `pulled`, which answer
-    peers, and `tick`.
+    peers, `tick`, and `leave`.
     """
 
     def __init__(self, cluster: Cluster, spec: LiarSpec, rng: random.Random) -> None:
@@ -59,21 +59,33 @@ class Forger(Liar):
         self.node = cluster.nodes[spec.creator]
         self.signer = Signer(cluster.secrets[spec.creator]._seed, self.node.host.signatures)
         members = tuple(Member(bytes(peer.public), peer.capabilities.flags) for peer in cluster.peers)
-        self.committee = committee_of(cluster.network, members, self.node.host.signatures)
-        self.network = cluster.network
-        self.peers = [creator for creator in range(cluster.n) if creator != spec.creator]
-        self.known = Knowledge(self.committee, cluster.network)
-        self.dag = self.known.dag
-        self.tips: list[Node] = []  # our events of the newest round that has any
-        self.round = 0  # of these
-        self.aside: dict[bytes, Event] = {}  # our events that are in no graph
+        self.epoch = 0  # the number of the one that we are in
+        self.roster = Roster.first(cluster.network, members)
+        committee = committee_of(cluster.network, members, self.node.host.signatures)
+        self.network_id = committee.epoch_id
+        self._begin(committee)
         self.linked: dict[int, None] = {}
         self._links: SimulatedLinks | None = None
         self._next: asyncio.TimerHandle | None = None
         self._next_at = 0  # ns, absolute
-        self._stuck = (0, 0)  # a round that could not be made, and the events that were known
         self._pull_at: dict[int, int] = {}  # peer -> not before
         self._answers = MAX_ANSWERS  # left in this tick
+
+    def _begin(self, committee: Committee) -> None:
+        """Know nothing, in the epoch of `roster`."""
+        self.committee = committee
+        self.network = self.roster.network
+        self.places = Places(self.roster, committee)
+        own = self.roster.seat_of(self.signer.public)
+        assert own is not None, "it is a member"
+        self.creator = self.places.index_of(own.number)
+        self.peers = [seat.number for seat in self.roster.seats if seat.member.orders and seat is not own]
+        self.known = Knowledge(committee, self.network)
+        self.dag = self.known.dag
+        self.tips: list[Node] = []  # our events of the newest round that has any
+        self.round = 0  # of these
+        self.aside: dict[bytes, Event] = {}  # our events that are in no graph
+        self._stuck = (0, 0)  # a round that could not be made, and the events that were known
         self._moved = (0, 0)  # events accepted, and when that changed last
 
     # -- what kinds of liars override -----------------------------------------------------------------
@@ -98,7 +110,7 @@ class Forger(Liar):
         """Answer a pull."""
         for event in self.allowed(self.known.above(frontier, MAX_PULLED)):
             self.send(peer, wire.encode_event(event))
-        self.send(peer, wire.encode_frontier(FrameType.FRONTIER, self.dag.frontier))
+        self.send(peer, self.frontier())
 
     def allowed(self, answers: Iterable[T]) -> Iterator[T]:
         """As many of these as may still be sent in this tick."""
@@ -110,6 +122,9 @@ class Forger(Liar):
 
     def tick(self) -> None:
         """Do what does not depend on rounds; every 20 ms."""
+
+    def leave(self) -> None:
+        """Another epoch begins for us: what is known of this one will be forgotten."""
 
     @property
     def mute(self) -> bool:
@@ -203,6 +218,10 @@ class Forger(Liar):
             self._links.send(peer, frame)
             self.count("frames")
 
+    def frontier(self, type: FrameType = FrameType.FRONTIER) -> bytes:
+        """A frame that says how far we are."""
+        return wire.encode_frontier(type, self.dag.frontier, self.epoch)
+
     def show(self, event: Event, peers: Sequence[int] | None = None, after_ns: int = 0) -> None:
         """Send an event to all peers, or some; now, or later."""
         if after_ns:
@@ -231,32 +250,53 @@ class Forger(Liar):
         """Listen, dial, and take part from when enough peers are linked."""
         cluster, host = self.cluster, self.node.host
         process = host.boot()
-        addresses = [parse_address(peer.address) for peer in cluster.peers]
-        name, port = addresses[self.creator]
-        listener = cluster.internet.bind(name, port, f"{name}:{port}")
-        others = [
-            LinkPeer(creator, bytes(peer.public), *addresses[creator])
-            for creator, peer in enumerate(cluster.peers)
-            if creator != self.creator
-        ]
-        settings = LinkSettings(
-            own=self.creator,
-            seed=b"",  # nothing is encrypted here
-            key=self.signer.public,
-            network_id=self.committee.epoch_id,
-            epoch_id=self.committee.epoch_id,
-            max_frame_bytes=wire.max_frame_bytes(MAX_PEERS, cluster.network),
-            peers=others,
-        )
-        host.links(listener, settings, self)
+        name = f"host{self.spec.creator}"
+        listener = cluster.internet.bind(name, PORT, f"{name}:{PORT}")
+        host.links(listener, self._settings(), self)
         self._links = host.open_links
         assert self._links is not None
         cluster.loop.spawn(process, self._links.start)
         self.later(TICK_NS, self._tick)
 
+    def host_of(self, number: int) -> int:
+        """The number of the host of a peer that has a number at the seam."""
+        key = next(seat.member.public for seat in self.roster.seats if seat.number == number)
+        return self.cluster.hosts[key]
+
+    def _settings(self) -> LinkSettings:
+        """Links with all that are in the roster."""
+        own = self.roster.seat_of(self.signer.public)
+        assert own is not None, "it is a member"
+        others = [
+            LinkPeer(seat.number, seat.member.public, f"host{self.host_of(seat.number)}", PORT)
+            for seat in self.roster.seats
+            if seat is not own
+        ]
+        return LinkSettings(
+            own=own.number,
+            seed=b"",  # nothing is encrypted here
+            key=self.signer.public,
+            network_id=self.network_id,
+            epoch_id=self.committee.epoch_id,
+            max_frame_bytes=wire.max_frame_bytes(MAX_PEERS, self.network),
+            peers=others,
+        )
+
+    def _follow(self) -> None:
+        """Enter the newest epoch that anybody has entered; where we are no member we stay in the one before."""
+        start = self.cluster.starts[-1] if self.cluster.starts else None
+        if start is None or start.number == self.epoch or start.roster.seat_of(self.signer.public) is None:
+            return
+        assert self._links is not None
+        self.leave()
+        self.epoch, self.roster = start.number, start.roster
+        self._begin(start.roster.committee(start.epoch_id, self.node.host.signatures))
+        self._links.change(self._settings())
+
     def _do(self, action: Callable[..., None], args: tuple[Any, ...]) -> None:
         if self.over:
             return
+        self._follow()
         action(*args)
         self._consider()
         if self._links is not None:
@@ -266,7 +306,7 @@ class Forger(Liar):
         """A link is up."""
         self.linked[peer] = None
         if not self.mute:
-            self._do(self.send, (peer, wire.encode_frontier(FrameType.FRONTIER, self.dag.frontier)))
+            self._do(self.send, (peer, self.frontier()))
 
     def disconnected(self, peer: int) -> None:
         """A link is gone."""
@@ -289,7 +329,7 @@ class Forger(Liar):
                 digests = wire.decode_request(frame)
                 if not isinstance(digests, Reject):
                     self.asked(peer, digests)
-            elif kind in (FrameType.FRONTIER, FrameType.PULL):
+            elif kind in (FrameType.FRONTIER, FrameType.PULL) and wire.epoch_of_frontier(frame) == self.epoch:
                 frontier = wire.decode_frontier(frame, self.committee.n)
                 if not isinstance(frontier, Reject):
                     if kind == FrameType.PULL:
@@ -299,7 +339,7 @@ class Forger(Liar):
 
     def heard(self, peer: int, event: Event, frame: bytes) -> None:
         """An event came, which may be anything."""
-        self.known.learn(event, peer, self.cluster.loop.now_ns)
+        self.known.learn(event, self.places.index_of(peer), self.cluster.loop.now_ns)
         if event.round > self.dag.top + JUMP_ROUNDS:
             self._pull(peer)
 
@@ -307,21 +347,21 @@ class Forger(Liar):
         now = self.cluster.loop.now_ns
         if now >= self._pull_at.get(peer, 0):
             self._pull_at[peer] = now + PULL_PAUSE_NS
-            self.send(peer, wire.encode_frontier(FrameType.PULL, self.dag.frontier))
+            self.send(peer, self.frontier(FrameType.PULL))
 
     def _tick(self) -> None:
         self.later(TICK_NS, self._tick)
         self._answers = MAX_ANSWERS
         now = self.cluster.loop.now_ns
-        for peer, digests in self.known.due(now):
-            if peer != self.creator:
-                self.send(peer, wire.encode_request(digests))
+        for creator, digests in self.known.due(now):
+            if creator != self.creator:
+                self.send(self.places.number_of(creator), wire.encode_request(digests))
         if self.known.accepted != self._moved[0]:
             self._moved = (self.known.accepted, now)
         elif now >= self._moved[1] + STALL_NS:
             self._moved = (self.known.accepted, now)
             for peer in self.linked:
-                self.send(peer, wire.encode_frontier(FrameType.FRONTIER, self.dag.frontier))
+                self.send(peer, self.frontier())
         if not self.mute:
             self.tick()
 

@@ -125,7 +125,9 @@ class Stale(Forger):
             self.count("lies")
         parents = self.with_self(round, strong, self.tip()) if round > 1 else []
         taken = {node.creator for node in parents} | {self.creator}
-        parents = parents + [node for by in self.peers if by not in taken and (node := self._oldest(round, by))]
+        parents = parents + [
+            node for by in range(self.committee.n) if by not in taken and (node := self._oldest(round, by))
+        ]
         event = self.sign(round, parents)
         self.keep(event)
         self.show(event, after_ns=rng.choice((0, rng.randint(*STALE_NS))))

@@ -92,11 +92,11 @@ class Junk(Forger):
                 return [wire.encode_request(rng.choices(digests, k=wire.MAX_REQUEST)) for _ in range(FLOOD)]
             case "pulls":
                 lowest = [rng.randint(0, self.dag.top) for _ in range(self.committee.n)]
-                pull = wire.encode_frontier(FrameType.PULL, rng.choice((lowest, [0] * self.committee.n)))
+                pull = wire.encode_frontier(FrameType.PULL, rng.choice((lowest, [0] * self.committee.n)), self.epoch)
                 return [pull] * rng.randint(1, FLOOD)
             case "frontier":
                 claim = [rng.choice((0, self.dag.top, 2**62, EVERYTHING)) for _ in range(self.committee.n)]
-                return [wire.encode_frontier(rng.choice((FrameType.FRONTIER, FrameType.PULL)), claim)]
+                return [wire.encode_frontier(rng.choice((FrameType.FRONTIER, FrameType.PULL)), claim, self.epoch)]
         return [self._event(how)]
 
     def behave(self, round: int) -> None:
@@ -118,7 +118,7 @@ class Junk(Forger):
             return wire.encode_event(tip.event)
         if self._frames:
             return self.rng.choice(self._frames)
-        return wire.encode_frontier(FrameType.FRONTIER, self.dag.frontier)
+        return self.frontier()
 
     def _now(self, **fields: object) -> Event:
         """An event of the newest round, as it could be; to be made wrong, as a right one would be a fork."""

@@ -210,7 +210,7 @@ class RuleBreaker(Forger):
     def _show_late(self, late: _Late) -> None:
         """Send it to those that have dropped our last event before it, and still have its parents."""
         for peer in list(self.linked):
-            status = self.cluster.nodes[peer].status()
+            status = self.cluster.nodes[self.host_of(peer)].status()
             if status is None or peer in late.shown or not late.last <= status.floor_round < late.event.round - 1:
                 continue
             late.shown.add(peer)
