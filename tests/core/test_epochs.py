@@ -78,6 +78,28 @@ def test_a_removed_peer_can_do_nothing_more(core: str) -> None:  # S4, S6
     assert all(cluster.machines[i].status().peers == 4 for i in range(4))
 
 
+def test_a_removed_peer_stays_until_it_is_needed_no_more(core: str) -> None:  # S4, S6
+    """With one dead of four, who is removed is one of the three that have to sign what removes it."""
+    lost: set[int] = set()
+    cluster = Changing(4, network=SHORT, core=core, delay=lambda by, to, frame: None if by in lost else MS)
+    sent = load(cluster, random.Random(8), 10, [0, 1, 2, 3], "before")
+    cluster.run_until(lambda: all(count == len(sent) for count in cluster.counts))
+    cluster.crash(3)
+    cluster.agree(cluster.change(0, cluster.removal(2)))
+    cluster.run_until(lambda: bool(cluster.points(2)))
+    lost.add(2)  # its signature as well
+    cluster.run(300 * MS)
+    assert [cluster.epoch_of(i) for i in (0, 1, 2)] == [0, 0, 0]
+    assert not cluster.halted
+    lost.clear()
+    cluster.run_until(lambda: 2 in cluster.halted)
+    cluster.crash(2)  # its application is over
+    cluster.run_until(lambda: [cluster.epoch_of(i) for i in (0, 1)] == [1, 1])
+    cluster.restart(3)
+    sent += load(cluster, random.Random(9), 5, [0, 1], "after")
+    settled(cluster, sent, [0, 1, 3])
+
+
 def test_a_key_is_replaced(core: str) -> None:  # S4
     cluster = Changing(4, network=SHORT, core=core)
     rng = random.Random(3)

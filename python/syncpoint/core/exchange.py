@@ -45,6 +45,7 @@ class Exchange:
         self._outputs = outputs
         self._gc_depth = network.gc_depth
         self._observes = own >= committee.n
+        self.beyond = 0  # bit set over creators: who says that it is in a later epoch
         self._quiet_since = 0  # ns, when a round closed last, or frontiers were exchanged again
 
     def connected(self, peer: int) -> None:
@@ -67,6 +68,7 @@ class Exchange:
         if isinstance(epoch, Reject):
             return epoch
         if epoch > self._epoch:  # it is through with this epoch: what it has of that leads there
+            self.beyond |= (peer < self._committee.n) << peer
             self.pull(peer, now)
             return None
         theirs = wire.decode_frontier(frame, self._committee.n)

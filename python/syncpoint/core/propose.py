@@ -80,6 +80,7 @@ class Proposer:
         self.own = own
         self.tip: Node | None = None  # our newest event, once it is in the DAG
         self.resume_round = 0  # our next event builds on this round at least (R2)
+        self.unknown_round = 0  # or on one not below this, where nobody can build on that (0015)
         self.created_at = 0  # ns, when we made it
         self.made = 0
         self.resubmitted = 0
@@ -207,7 +208,10 @@ class Proposer:
             # there never are q events by others, and one of the liar does no harm (V8; 0015-far-behind.md).
             parents = self._at_last(round)
             if parents is None:
-                return None
+                found = self._lower(round)
+                if found is None:
+                    return None
+                round, parents = found
         above = self._dag.row(round + 1).creators.bit_count()
         waits = not self.is_closing and (self._queue or self._orderer.has_undelivered)
         if not (waits or self.is_certifying or self._evidence or self._urgent or above):
@@ -329,6 +333,18 @@ class Proposer:
             left_out ^= 1 << creator
             parents = self._strong(round, left_out)
         return parents
+
+    def _lower(self, round: int) -> tuple[int, list[Node]] | None:
+        """The highest round below, and its strong parents, where we left rounds out and nobody can build on the last.
+
+        An event of ours may be what the others lack there, and we have signed none (0015).
+        """
+        least = max(self.own_round, self.unknown_round, round - self.network.gc_depth // 2)
+        for lower in range(round - 1, least - 1, -1):
+            parents = self._at_last(lower)
+            if parents is not None:
+                return lower, parents
+        return None
 
     def _weak(self, round: int, strong: list[Node]) -> list[Node]:
         """The newest accepted events that only a weak parent brings into our history (P6, V3)."""

@@ -152,10 +152,17 @@ class Replica:
             self.input(Connected(self.peers.index_of(before.peers.number_of(peer))), now)
 
     def transition(self) -> tuple[SyncPoint, Certificate] | None:
-        """The sync point that ends the epoch, once q have signed it (S4); None before."""
+        """The sync point that ends the epoch, once q have signed it (S4); None before, and while we are needed."""
         fence = self.epoch.fence
         certificate = None if fence is None else self.checkpoints.certificate(fence.index)
-        return None if fence is None or certificate is None else (fence, certificate)
+        return None if fence is None or certificate is None or self._is_needed() else (fence, certificate)
+
+    def _is_needed(self) -> bool:
+        """Whether it removes us, and f + 1 who stay have not gone on yet: they may need what we have signed (S6)."""
+        roster, number = self.epoch.next_roster, self.peers.number_of(self.own)
+        assert roster is not None, "a fence leads somewhere"
+        stays = any(seat.number == number for seat in roster.seats)
+        return not stays and self._orders(self.own) and self.exchange.beyond.bit_count() <= self.committee.f
 
     # -- what a machine asks for --------------------------------------------------------------------
 
@@ -420,6 +427,7 @@ class Replica:
         self.recovery.catch_up(self.proposer.base_round, self.retention.reach(self.dag.bytes))
         self.proposer.keeps_up = self.recovery.keeps_up(self.proposer.base_round)
         self.proposer.resume_round, self.proposer.late.line = self.recovery.resume_round, self.recovery.late_round
+        self.proposer.unknown_round = self.recovery.unknown_round
         is_back = not self.orderer.replays and self.proposer.base_round >= self.recovery.journaled_round
         return is_back and self.recovery.is_certain and not self.recovery.is_behind
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::bits::{Creators, creator};
 use crate::committee::Committee;
 use crate::config::{Local, Network};
 use crate::dag::Dag;
@@ -38,6 +39,8 @@ pub struct Exchange {
     pub server: Server,
     /// What we know of our own past.
     pub recovery: Recovery,
+    /// Who says that it is in a later epoch.
+    pub beyond: Creators,
     n: usize,
     /// Its number.
     epoch: u32,
@@ -58,6 +61,7 @@ impl Exchange {
             recovery: Recovery::new(committee, own, network.gc_depth),
             n: committee.n,
             epoch,
+            beyond: 0,
             local: local.clone(),
             gc_depth: network.gc_depth,
             observes: own >= committee.n,
@@ -88,6 +92,9 @@ impl Exchange {
             return Ok(());
         }
         if wire::epoch_of_frontier(frame)? > self.epoch {
+            if peer < self.n {
+                self.beyond |= creator(peer);
+            }
             self.pull(peer, desk); // it is through with this epoch: what it has of that leads there
             return Ok(());
         }

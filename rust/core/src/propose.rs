@@ -90,6 +90,8 @@ pub struct Proposer {
     pub tip: Option<Arc<Event>>,
     /// Our next event builds on this round at least (R2).
     pub resume_round: u64,
+    /// Or on one not below this, where nobody can build on that (0015).
+    pub unknown_round: u64,
     /// ns, when we made it.
     pub created_at: u64,
     /// Events made since the start.
@@ -150,6 +152,7 @@ impl Proposer {
             own,
             tip: None,
             resume_round: 0,
+            unknown_round: 0,
             created_at: 0,
             made: 0,
             resubmitted: 0,
@@ -306,7 +309,7 @@ impl Proposer {
 
     /// Our next event if it is time for it, else when to ask again (None: when something changes).
     pub fn poll(&mut self, now: u64, view: View<'_>, timer: &mut Timer) -> Poll {
-        let round = self.base_round();
+        let mut round = self.base_round();
         let left_out = self.exposed | self.latecomers(round, view.dag);
         let parents = match self.strong(round, left_out, view.dag) {
             Some(parents) => parents,
@@ -320,8 +323,13 @@ impl Proposer {
                 }
                 // A peer that was away may have left this round out, or come too late, and a liar been exposed since:
                 // then there never are q events by others, and one of the liar does no harm (V8; 0015-far-behind.md).
-                let Some(parents) = self.at_last(round, view.dag) else { return Poll::Later(None) };
-                parents
+                if let Some(parents) = self.at_last(round, view.dag) {
+                    parents
+                } else {
+                    let Some((lower, parents)) = self.lower(round, view.dag) else { return Poll::Later(None) };
+                    round = lower;
+                    parents
+                }
             }
         };
         let above = view.dag.row(round + 1).creators.count_ones() as usize;
@@ -470,6 +478,14 @@ impl Proposer {
             parents = self.strong(round, left_out, dag);
         }
         parents
+    }
+
+    /// The highest round below, and its strong parents, where we left rounds out and nobody can build on the last.
+    ///
+    /// An event of ours may be what the others lack there, and we have signed none (0015).
+    fn lower(&mut self, round: u64, dag: &Dag) -> Option<(u64, Vec<NodeRef>)> {
+        let least = self.own_round().max(self.unknown_round).max(round.saturating_sub(self.network.gc_depth / 2));
+        (least..round).rev().find_map(|lower| Some((lower, self.at_last(lower, dag)?)))
     }
 
     /// The newest accepted events that only a weak parent brings into our history (P6, V3).

@@ -197,11 +197,20 @@ impl Replica {
         }
     }
 
-    /// The sync point that ends the epoch, once q have signed it (S4); None before.
+    /// The sync point that ends the epoch, once q have signed it (S4); None before, and while we are needed.
     #[must_use]
     pub fn transition(&self) -> Option<(SyncPoint, Certificate)> {
         let fence = self.epoch.fence.as_ref()?;
-        Some((fence.clone(), self.checkpoints.certificate(fence.index)?))
+        let certificate = self.checkpoints.certificate(fence.index)?;
+        if self.is_needed() { None } else { Some((fence.clone(), certificate)) }
+    }
+
+    /// Whether it removes us, and f + 1 who stay have not gone on yet: they may need what we have signed (S6).
+    fn is_needed(&self) -> bool {
+        let roster = self.epoch.next_roster.as_ref().expect("a fence leads somewhere");
+        let number = self.peers.number_of(self.own);
+        let stays = roster.seats.iter().any(|seat| seat.number as usize == number);
+        !stays && self.orders(self.own) && self.exchange.beyond.count_ones() as usize <= self.committee.f
     }
 
     // -- what a machine asks for ------------------------------------------------------------------
@@ -614,6 +623,7 @@ impl Replica {
         self.proposer.late.line = self.exchange.recovery.late_round;
         self.proposer.keeps_up = self.exchange.recovery.keeps_up(self.proposer.base_round(), &self.dag);
         self.proposer.resume_round = self.exchange.recovery.resume_round;
+        self.proposer.unknown_round = self.exchange.recovery.unknown_round;
         let may = self.exchange.recovery.is_certain() && !self.exchange.recovery.is_behind && !self.orderer.replays();
         may && self.proposer.base_round() >= self.exchange.recovery.journaled_round
     }
