@@ -156,9 +156,7 @@ class Machine:
         assert self._persisting, "nothing was being persisted"
         assert token in self._persisting, "another token was being persisted"
         replica, event = self._persisting.pop(token)
-        if event is None:
-            replica.is_waiting = False
-        else:
+        if event is not None:
             replica.persisted(event, self._now)
         self._drain(replica, outputs)
 
@@ -187,7 +185,7 @@ class Machine:
             replica.epoch.encode(),
             encode_transition(transition_of(fence, before.epoch.before_fence, certificate)),
         )
-        replica.is_waiting = True  # nothing is signed in it before this is durable
+        # What is persisted first is durable first, so nothing of this epoch is sent before its beginning is durable.
         outputs.append(self._persist(encode_epoch_start(start), None, replica))
         outputs.append(Entered(start))
         self._ended.add(before.committee, before.network.gc_depth, tuple(before.dag.frontier))

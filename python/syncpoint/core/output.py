@@ -36,7 +36,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Persist:
-    """Make these records durable, then answer `Persisted(token)` (J1)."""
+    """Make these records durable, not before those of an earlier one, then answer `Persisted(token)` (J1)."""
 
     token: int
     records: Sequence[bytes]

@@ -94,7 +94,7 @@ class Replica:
         self.rejects: dict[Reject, int] = {}
         self.equivocators = 0  # bit set over creators
         self.halted: str | None = None
-        self.is_waiting = False  # for an own event, or for the beginning of the epoch, to be durable (J1)
+        self.is_waiting = False  # for an own event to be durable (J1)
         self._queued = (0, 0)
         self._submitted = False  # since the queue was reported last
         self._propose_at: int | None = None  # ns, when to ask the proposer again

@@ -254,9 +254,8 @@ impl Machine {
             self.before.iter_mut().find(|before| before.number == number)
         };
         let Some(replica) = replica else { return }; // the beginning of an epoch that is over
-        match event {
-            None => replica.is_waiting = false,
-            Some(event) => replica.persisted(event, now),
+        if let Some(event) = event {
+            replica.persisted(event, now);
         }
         drain(replica, outputs);
         self.count_rejects();
@@ -291,7 +290,7 @@ impl Machine {
             state: self.replica.epoch.encode().into(),
             transition,
         };
-        self.replica.is_waiting = true; // nothing is signed in it before this is durable
+        // What is persisted first is durable first, so nothing of this epoch is sent before its beginning is durable.
         outputs.push(self.persist(encode_epoch_start(&start), None));
         outputs.push(Output::Entered { start });
         self.look_for_us();

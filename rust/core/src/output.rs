@@ -13,7 +13,7 @@ use crate::values::{Digest, Message};
 /// One thing to do.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Make these records durable, then answer `Persisted(token)` (J1).
+    /// Make these records durable, not before those of an earlier one, then answer `Persisted(token)` (J1).
     Persist {
         /// Numbers the answers.
         token: u64,

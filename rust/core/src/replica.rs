@@ -65,7 +65,7 @@ pub struct Replica {
     pub(crate) rejects: BTreeMap<Reject, u64>,
     pub(crate) equivocators: Creators,
     pub(crate) halted: Option<String>,
-    /// For an own event, or for the beginning of the epoch, to be durable (J1).
+    /// For an own event to be durable (J1).
     pub(crate) is_waiting: bool,
     /// Since the queue was reported last.
     submitted: bool,
@@ -209,7 +209,7 @@ impl Replica {
     fn is_needed(&self) -> bool {
         let roster = self.epoch.next_roster.as_ref().expect("a fence leads somewhere");
         let number = self.peers.number_of(self.own);
-        let stays = roster.seats.iter().any(|seat| seat.number as usize == number);
+        let stays = roster.seats.iter().any(|seat| seat.number == number);
         !stays && self.orders(self.own) && self.exchange.beyond.count_ones() as usize <= self.committee.f
     }
 
