@@ -52,17 +52,23 @@ def parts(core: str) -> dict[str, tuple[Part, ...]]:
         Part(settings("beyond", 0.3), 100),
         Part(settings("rejoin", 0.3), 150),
         Part(settings("sync", 0.15), 120),
-        Part(settings("epochs", 0.15), 40),
+        Part(settings("epochs", 0.15), 60),
         Part(settings("chaos", 0.3, "mixed"), 60),
         Part(settings("chaos", 0.3, kinds=tuple(ONLY_BY_NAME)), 40),
     )
-    plain = tuple(Part(settings(profile, 0.2), 30) for profile in ("chaos", "twins", "wan", "lan", "beyond", "sync"))
+    plain = tuple(
+        Part(settings(profile, 0.2), 30) for profile in ("chaos", "twins", "wan", "lan", "beyond", "sync", "epochs")
+    )
     return {
         "gate": gate,
         "plain": plain,  # without a native core
         "chaos": (Part(settings("chaos", 0.05, peers=4), 90_000), Part(settings("chaos", 0.1), 10_000)),
         "kills": (Part(settings("kills", 0.3, peers=4), 1_000),),
-        "epochs": (Part(settings("epochs", 0.05), 1_900), Part(settings("epochs", 0.3, "mixed"), 100)),
+        "epochs": (
+            Part(settings("epochs", 0.05), 180_000),
+            Part(settings("epochs", 0.15), 19_000),
+            Part(settings("epochs", 0.3, "mixed"), 1_000),
+        ),
         "sync": (Part(settings("sync", 0.1), 19_000), Part(settings("sync", 0.3, "mixed"), 1_000)),
         "rejoin": (Part(settings("rejoin", 0.05), 95_000), Part(settings("rejoin", 0.3, "mixed"), 5_000)),
         "twins": (Part(settings("twins", 0.05, peers=4), 95_000), Part(settings("twins", 0.05, peers=7), 5_000)),

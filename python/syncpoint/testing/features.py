@@ -59,7 +59,16 @@ WANTED: dict[str, dict[str, int]] = {
         "restarts": 20,
         "liar false_voter": 50,
     },
-    "epochs": {"epochs entered": 500, "joined": 100, "left": 100, "rotated": 50, "configured": 50, "restarts": 100},
+    "epochs": {
+        "epochs entered": 500,
+        "joined": 100,
+        "left": 100,
+        "rotated": 50,
+        "configured": 50,
+        "restarts": 100,
+        "liar false_changer": 50,
+        "liar replayer": 50,
+    },
     "rejoin": {"restarts of all peers": 1, "stores unsynced": 1, "stores torn": 1, "probes": 1}
     | {f"restarts {store}": 1 for store in Store},
 }
