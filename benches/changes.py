@@ -1,236 +1,407 @@
-"""What a change of the members costs: engines on loopback, from n to n + 3 and back under load, one at a time.
+"""What a change of the members costs: a process for each peer, on loopback, from n to n + 3 and back under load.
 
     python benches/changes.py                       one network, 4 to 7 to 4, five times
     python benches/changes.py --networks 5 --rounds 10
+    python benches/changes.py --order fast --durability memory
     python benches/changes.py --quick --core python
 
-All engines run in one process, each with its own store; who was removed comes back with its own. Every member sends
+One joins or leaves at a time. Each has its own store; who was removed comes back with it. Every member sends
 transactions one after the other, and waits for each. A stall is the time from the last event with a transaction before
-the sync point to the first one after it, as a peer that stays receives them; beside it stands the time between any two
-such events. At the end every transaction has to be in the order once, and the order has to be the same everywhere.
+the sync point to the first one after it, as a peer that stays receives them; all that stay count, each by its own
+times. Behind is the part of it behind the sync point; rounds are the events that the peer itself made meanwhile, one in
+each round. Beside it stands the time between any two events with transactions. At the end every transaction has to be
+in the order once, and the order has to be the same everywhere.
+
+All peers share this machine's cores, so with more peers than cores these are not the numbers of a real network. Who
+joins has to catch up with what came since it left, and takes from the others what that costs.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import bisect
+import contextlib
 import itertools
 import json
-import statistics
+import math
+import multiprocessing
+import os
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
-from surroundings import describe
-from syncpoint import Context, Engine, Event, KeyPublic, KeySecret, Options, PeerRecord, Peers, Socket
+from surroundings import cores, describe
+from syncpoint import (
+    Context,
+    Engine,
+    Event,
+    KeyPublic,
+    KeySecret,
+    Network,
+    Options,
+    PeerRecord,
+    Peers,
+    Socket,
+    SyncPoint,
+)
+from syncpoint.core.config import ORDERS
+
+Json = dict[str, Any]
 
 JOINERS = 3
-PATIENCE_S = 60.0
-TIMEOUT_S = 2.0  # of a proposal
-
-
-@dataclass(slots=True)
-class Peer:
-    """One peer, over all of its lives."""
-
-    name: str
-    secret: KeySecret
-    folder: Path
-    context: Context | None = None
-    engine: Engine | None = None
-    address: str = ""
-    stream: list[tuple[bytes, bytes]] = field(default_factory=list)  # event or sync point: order hash, transactions
-    times: list[float] = field(default_factory=list)  # when each of these was received, s
-    points: list[int] = field(default_factory=list)  # indices of sync points
-    sent: list[bytes] = field(default_factory=list)
-    sending: asyncio.Task[None] | None = None
-    reading: asyncio.Task[None] | None = None
-
-    @property
-    def public(self) -> KeyPublic:
-        """Its key."""
-        return self.secret.public()
-
-    @property
-    def running(self) -> Engine:
-        """Its engine, which runs."""
-        assert self.engine is not None, "it is not running"
-        return self.engine
-
-    async def start(self, core: str, peers: Peers | None) -> None:
-        """Bind, and start once the peers are known."""
-        # The policy is a yes: else each member would propose, of which there are 16 at most before their deadlines.
-        self.context = Context(core=core, storage=self.folder, approve=lambda proposal: True)  # type: ignore[arg-type]
-        socket = await Socket.bind(self.context, self.address or "127.0.0.1:0")
-        self.address = socket.address
-        if peers is None:
-            self.socket_of_first = socket
-            return
-        await self.run(socket, peers)
-
-    socket_of_first: Socket | None = None
-
-    async def run(self, socket: Socket, peers: Peers) -> None:
-        """Take part, or wait to be let in."""
-        assert self.context is not None
-        options = Options(heartbeat_us=50_000)
-        after = len(self.stream) - 1 if self.stream else None
-        joins = self.public not in peers
-        self.engine = await Engine.start(
-            self.context, socket, options, self.secret, peers, joins=joins, resume_after=after
-        )
-        self.reading = asyncio.create_task(self._read())
-
-    async def stop(self) -> None:
-        """Stop, and keep the store."""
-        await self.running.stop()
-        assert self.reading is not None
-        assert self.context is not None
-        await self.reading
-        await self.context.close()
-        self.engine = None
-
-    def send(self) -> None:
-        """Begin to send."""
-        self.sending = asyncio.create_task(self._send())
-
-    async def rest(self) -> None:
-        """Send no more, once what was sent last is final."""
-        task, self.sending = self.sending, None
-        if task is not None:
-            await task
-
-    async def _send(self) -> None:
-        while self.sending is not None:
-            transaction = f"{self.name} {len(self.sent)}".encode()
-            self.sent.append(transaction)
-            await self.running.submit(transaction)
-
-    async def _read(self) -> None:
-        async for message in self.running:
-            assert message.index == len(self.stream), "a gap in the stream"
-            is_event = isinstance(message, Event)
-            self.stream.append((message.order_hash, b"\n".join(message.transactions) if is_event else b""))
-            self.times.append(time.perf_counter())
-            if not is_event:
-                self.points.append(message.index)
+CHANGES = ("joins", "leaves")
+DURABILITIES = ("full", "normal", "memory")
+PATIENCE_S = 60.0  # for one answer of a peer
+PAUSE_S = 0.2  # between two changes, for the load alone
+TIMEOUT_S = 3.0  # of a proposal: a peer has 16 at most before their deadlines, and PAUSE_S lies between two
+LOOK_S = 0.01  # between two looks at whether a condition holds
 
 
 def main() -> None:
     arguments = _arguments()
-    results = [asyncio.run(_network(arguments)) for _ in range(arguments.networks)]
+    results = [_measure(arguments) for _ in range(arguments.networks)]
     if arguments.json:
-        print(json.dumps({"setup": describe(), "results": results}))
+        print(json.dumps({"setup": describe(), "arguments": vars(arguments), "results": results}))
         return
     print("\n".join(describe()))
     print(
-        f"{arguments.peers} peers in one process, {arguments.core} core; "
-        f"{JOINERS} join and leave {arguments.rounds} times, each for itself"
+        f"{arguments.peers} peers, one process each, {arguments.core} core, {arguments.order} order, durability "
+        f"{arguments.durability}; {JOINERS} join and leave {arguments.rounds} times, each for itself"
     )
-    for found in results:
-        stalls, gaps, calls = found["stalls"], found["gaps"], found["calls"]
-        print(
-            f"{len(stalls)} changes: stall p50 {_ms(stalls, 0.5)} p90 {_ms(stalls, 0.9)} most {_ms(stalls, 1.0)}; "
-            f"between events p50 {_ms(gaps, 0.5)} p99 {_ms(gaps, 0.99)}; "
-            f"call to sync point p50 {_ms(calls, 0.5)} most {_ms(calls, 1.0)}; "
-            f"{found['transactions']:,} transactions, each once, {found['places']:,} places alike"
-        )
+    for result in results:
+        _show(result)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--core", default="native", choices=("native", "python"))
+    parser.add_argument("--core", choices=cores(), default=cores()[-1])
+    parser.add_argument("--order", choices=ORDERS, default=Network().order)
+    parser.add_argument("--durability", choices=DURABILITIES, default=DURABILITIES[0])
     parser.add_argument("--peers", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5, help="there and back (5)")
     parser.add_argument("--networks", type=int, default=1, help="one after the other (1)")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--quick", action="store_true", help="--rounds 1")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds = 1
-    if min(arguments.rounds, arguments.networks) < 1 or arguments.peers < 1:
+    if min(arguments.rounds, arguments.networks, arguments.peers) < 1:
         parser.error("--peers, --rounds and --networks from 1")
     return arguments
 
 
-async def _network(arguments: argparse.Namespace) -> dict[str, object]:
-    with tempfile.TemporaryDirectory() as folder:
+def _show(result: Json) -> None:
+    joins, leaves = (result[change] for change in CHANGES)
+    columns = "stall p50", "p90", "most", "behind p50", "rounds p50", "most", "call p50", "most"
+    print(f"{'ms':<8}{'changes':>8}{'stalls':>8}" + "".join(f"{column:>12}" for column in columns))
+    everything = {what: joins[what] + leaves[what] for what in joins}
+    for name, found in {"all": everything, "joins": joins, "leaves": leaves}.items():
+        stalls, rounds, calls = (sorted(found[what]) for what in ("stalls", "rounds", "calls"))
+        cells = [_ms(stalls, 0.5), _ms(stalls, 0.9), _ms(stalls, 1.0), _ms(sorted(found["behind"]), 0.5)]
+        cells += [str(_at(rounds, 0.5)), str(_at(rounds, 1.0)), _ms(calls, 0.5), _ms(calls, 1.0)]
+        print(f"{name:<8}{len(calls):>8}{len(stalls):>8}" + "".join(f"{cell:>12}" for cell in cells))
+    gaps = sorted(result["gaps"])
+    print(
+        f"between events p50 {_ms(gaps, 0.5)} ms, p99 {_ms(gaps, 0.99)} ms; "
+        f"{result['transactions']:,} transactions, each once, {result['places']:,} places alike",
+        flush=True,
+    )
+
+
+def _ms(ordered: list[float], part: float) -> str:
+    return f"{_at(ordered, part) * 1e3:.1f}"
+
+
+def _at(ordered: list[float], part: float) -> float:
+    """What so large a part of them is at most; NaN where there are none."""
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else math.nan
+
+
+# -- one network --------------------------------------------------------------------------------------
+
+
+def _measure(arguments: argparse.Namespace) -> Json:
+    """What a network had to bear."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         everybody = [
-            Peer(f"peer {i}", KeySecret.generate(), Path(folder, str(i))) for i in range(arguments.peers + JOINERS)
+            stack.enter_context(contextlib.closing(Process(f"peer {number}", arguments, folder)))
+            for number in range(arguments.peers + JOINERS)
         ]
-        first, joiners = everybody[: arguments.peers], everybody[arguments.peers :]
-        peers = Peers()
-        for peer in first:
-            await peer.start(arguments.core, None)
-            peers.insert(peer.address, peer.public)
-        for peer in first:
-            assert peer.socket_of_first is not None
-            await peer.run(peer.socket_of_first, peers)
-        members, calls = list(first), list[float]()
-        for peer in members:
-            peer.send()
-        for _ in range(arguments.rounds):
-            for joiner in joiners:
-                await joiner.start(arguments.core, peers)
-                record = PeerRecord.of(joiner.secret)
-                began = time.perf_counter()
-                await members[0].running.vote_add_node(joiner.address, record, timeout=TIMEOUT_S)
-                calls.append(time.perf_counter() - began)
-                members.append(joiner)
-                await _until(lambda: joiner.running.status().consensus.creator is not None)  # noqa: B023
-                joiner.send()
-                await asyncio.sleep(0.2)
-            for leaver in reversed(joiners):
-                await leaver.rest()
-                members.remove(leaver)
-                began = time.perf_counter()
-                await members[0].running.vote_remove_node(leaver.public, timeout=TIMEOUT_S)
-                calls.append(time.perf_counter() - began)
-                await leaver.stop()
-                await asyncio.sleep(0.2)
-        for peer in members:
-            await peer.rest()
-        await _until(lambda: len({len(peer.stream) for peer in members}) == 1)
-        for peer in members:
-            await peer.stop()
-        return _judge(everybody, members, calls)
+        calls = _change(everybody[: arguments.peers], everybody[arguments.peers :], arguments.rounds)
+        reports = {process.name: process.ask("report") for process in everybody}
+    return _judge(reports, list(reports)[: arguments.peers], calls)
 
 
-async def _until(done: object) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not done():  # type: ignore[operator]  # noqa: ASYNC110 - a bench looks on from outside
-            await asyncio.sleep(0.002)
+def _change(members: list[Process], joiners: list[Process], rounds: int) -> dict[str, list[float]]:
+    """Let them come and go under load; the times from call to sync point."""
+    peers = Peers()
+    calls: dict[str, list[float]] = {change: [] for change in CHANGES}
+    for member in members:
+        address, record = member.ask("bind")
+        peers.insert(address, record.public)
+    for member in members:
+        member.ask("start", peers)
+    for member in members:
+        member.ask("send")
+    for _ in range(rounds):
+        for joiner in joiners:
+            address, record = joiner.ask("bind")
+            joiner.ask("start", peers)
+            calls["joins"].append(members[0].ask("add", address, record))
+            joiner.ask("send")
+            time.sleep(PAUSE_S)
+        for leaver in reversed(joiners):
+            public = leaver.ask("rest")
+            calls["leaves"].append(members[0].ask("remove", public))
+            leaver.ask("leave")
+            time.sleep(PAUSE_S)
+    for member in members:
+        member.ask("rest")
+    # Nothing is on its way, so who is as far as anybody is now has all of it.
+    end = max(member.ask("reach", 0) for member in members)
+    for member in members:
+        member.ask("reach", end)
+    for member in members:
+        member.ask("stop")
+    return calls
 
 
-def _judge(everybody: list[Peer], members: list[Peer], calls: list[float]) -> dict[str, object]:
+class Process:
+    """A peer in a process of its own: what is asked is what `Peer` can do, one thing at a time."""
+
+    def __init__(self, name: str, arguments: argparse.Namespace, folder: str) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.name = name
+        self._pipe, theirs = spawn.Pipe()
+        self._process = spawn.Process(target=_work, args=(theirs, name, arguments, folder))
+        self._process.start()
+        theirs.close()  # else we would not see that it has ended
+
+    def ask(self, what: str, *arguments: object) -> Any:
+        """Have something done; the answer."""
+        try:
+            self._pipe.send((what, arguments))
+            if not self._pipe.poll(PATIENCE_S):
+                sys.exit(f"changes: {self.name} has not done {what!r} within {PATIENCE_S:.0f} s")
+            return self._pipe.recv()
+        except (EOFError, OSError):
+            sys.exit(f"changes: {self.name} has ended, and was asked to {what!r}; see above")
+
+    def close(self) -> None:
+        """End it: its engine has stopped, or nothing is to be saved."""
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+
+# -- what was measured --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An event or a sync point, as one peer received it."""
+
+    order_hash: bytes
+    at: float  # s, of one clock for all processes
+    transactions: tuple[bytes, ...] = ()
+    made: int = 0  # own events by then; asked for with transactions only
+    change: str | None = None  # what a sync point is about
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One peer, over all of its lives."""
+
+    stream: list[Received]
+    sent: list[bytes]
+
+
+def _judge(reports: dict[str, Report], staying: list[str], calls: dict[str, list[float]]) -> Json:
     """What was measured, if nothing is lost, doubled or at another place."""
-    one = max(members, key=lambda peer: len(peer.stream))  # who stopped last may have received more
-    for peer in everybody:
-        if peer.stream != one.stream[: len(peer.stream)]:
-            sys.exit(f"changes: {peer.name} has another order than {one.name}")
-    there = [each for _, transactions in one.stream for each in transactions.split(b"\n") if each]
-    sent = [each for peer in everybody for each in peer.sent]
-    if sorted(there) != sorted(sent):
-        sys.exit(f"changes: {len(sent)} transactions were sent, and {len(there)} are in the order")
-    carrying = [index for index, (_, transactions) in enumerate(one.stream) if transactions]
-    gaps = [one.times[after] - one.times[before] for before, after in itertools.pairwise(carrying)]
-    stalls = []
-    for point in one.points:
-        before = max((index for index in carrying if index < point), default=None)
-        after = min((index for index in carrying if index > point), default=None)
-        if before is not None and after is not None:
-            stalls.append(one.times[after] - one.times[before])
-    return {"stalls": stalls, "gaps": gaps, "calls": calls, "transactions": len(sent), "places": len(one.stream)}
+    longest = max(staying, key=lambda name: len(reports[name].stream))  # who stopped last may have received more
+    order = [each.order_hash for each in reports[longest].stream]
+    for name, report in reports.items():
+        if [each.order_hash for each in report.stream] != order[: len(report.stream)]:
+            sys.exit(f"changes: {name} has another order than {longest}")
+    sent = Counter(each for report in reports.values() for each in report.sent)
+    for name in staying:
+        there = Counter(each for received in reports[name].stream for each in received.transactions)
+        if there != sent:
+            sys.exit(f"changes: of {sent.total()} transactions {name} has {there.total()}, or has others")
+    found: Json = {change: {"calls": calls[change], "stalls": [], "behind": [], "rounds": []} for change in CHANGES}
+    gaps: list[float] = []
+    for name in staying:
+        _add_stalls(found, gaps, reports[name].stream)
+    return {**found, "gaps": gaps, "transactions": sent.total(), "places": len(order)}
 
 
-def _ms(seconds: list[float], part: float) -> str:
-    ordered = sorted(seconds)
-    found = statistics.median(ordered) if part == 0.5 else ordered[min(len(ordered) - 1, int(part * len(ordered)))]
-    return f"{found * 1e3:.1f} ms"
+def _add_stalls(found: Json, gaps: list[float], stream: list[Received]) -> None:
+    """Add what one peer had to wait."""
+    carrying = [place for place, received in enumerate(stream) if received.transactions]
+    gaps += [stream[after].at - stream[before].at for before, after in itertools.pairwise(carrying)]
+    for place, point in enumerate(stream):
+        next_one = bisect.bisect(carrying, place)
+        if point.change is not None and 0 < next_one < len(carrying):
+            before, after = (stream[carrying[each]] for each in (next_one - 1, next_one))
+            kind = found[point.change]
+            kind["stalls"].append(after.at - before.at)
+            kind["behind"].append(after.at - point.at)
+            kind["rounds"].append(after.made - before.made)
+
+
+# -- the process of a peer ----------------------------------------------------------------------------
+
+
+def _work(pipe: Connection, name: str, arguments: argparse.Namespace, folder: str) -> None:
+    asyncio.run(Peer(name, arguments, folder).serve(pipe))
+
+
+class Peer:
+    """One peer: it runs one engine at a time, and its store outlives them. Its key never leaves the process."""
+
+    def __init__(self, name: str, arguments: argparse.Namespace, folder: str) -> None:
+        self._name = name
+        self._arguments = arguments
+        self._folder = Path(folder, name)
+        self._secret = KeySecret.generate()
+        self._address = "127.0.0.1:0"  # the first life takes a free port, the others that one
+        self._stream: list[Received] = []
+        self._sent: list[bytes] = []
+        self._is_sending = False
+
+    _group: asyncio.TaskGroup
+    _context: Context
+    _socket: Socket
+    _engine: Engine
+    _reading: asyncio.Task[None]
+    _sending: asyncio.Task[None]
+
+    async def serve(self, pipe: Connection) -> None:
+        """Do what is asked until the process is ended; a task that fails ends it as well."""
+        asked: asyncio.Queue[tuple[str, tuple[Any, ...]]] = asyncio.Queue()
+
+        def take() -> None:
+            try:
+                asked.put_nowait(pipe.recv())
+            except (EOFError, OSError):
+                os._exit(1)  # who asks is gone: there is nothing to be saved
+
+        asyncio.get_running_loop().add_reader(pipe.fileno(), take)
+        async with asyncio.TaskGroup() as self._group:
+            while True:
+                what, arguments = await asked.get()
+                pipe.send(await getattr(self, what)(*arguments))
+
+    async def bind(self) -> tuple[str, PeerRecord]:
+        """Listen; where, and who we are."""
+        # The policy is a yes, so that one call decides, and what is measured is not when the others call.
+        self._context = Context(
+            self._arguments.core,
+            self._folder,
+            durability=self._arguments.durability,
+            approve=lambda proposal: True,
+        )
+        self._socket = await Socket.bind(self._context, self._address)
+        self._address = self._socket.address
+        return self._address, PeerRecord.of(self._secret)
+
+    async def start(self, peers: Peers) -> None:
+        """Take part, or wait to be let in, from where our stream ends."""
+        self._engine = await Engine.start(
+            self._context,
+            self._socket,
+            Options(),
+            self._secret,
+            peers,
+            network=Network(name="bench", order=self._arguments.order),
+            joins=self._secret.public() not in peers,
+            resume_after=len(self._stream) - 1 if self._stream else None,
+        )
+        self._reading = self._group.create_task(self._read())
+
+    async def send(self) -> None:
+        """Begin to send, as soon as we are a member."""
+        await _until(lambda: self._is_member)
+        self._is_sending = True
+        self._sending = self._group.create_task(self._send())
+
+    async def rest(self) -> KeyPublic:
+        """Send no more, once what was sent last is final; who we are."""
+        self._is_sending = False
+        await self._sending
+        return self._secret.public()
+
+    async def add(self, address: str, record: PeerRecord) -> float:
+        """Let a peer in; how long that took, s."""
+        began = time.perf_counter()
+        await self._engine.vote_add_node(address, record, timeout=TIMEOUT_S)
+        return time.perf_counter() - began
+
+    async def remove(self, public: KeyPublic) -> float:
+        """Remove a peer; how long that took, s."""
+        began = time.perf_counter()
+        await self._engine.vote_remove_node(public, timeout=TIMEOUT_S)
+        return time.perf_counter() - began
+
+    async def reach(self, length: int) -> int:
+        """Receive so much at least; how much it is."""
+        await _until(lambda: len(self._stream) >= length)
+        return len(self._stream)
+
+    async def leave(self) -> None:
+        """Stop once we are out. At the sync point it is too early: the others may need our signature on it."""
+        await _until(lambda: not self._is_member)
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stop, and receive what is left; the store stays."""
+        await self._engine.stop()
+        await self._reading
+        await self._context.close()
+
+    async def report(self) -> Report:
+        """All that was sent and received."""
+        return Report(self._stream, self._sent)
+
+    @property
+    def _is_member(self) -> bool:
+        """Whether we order in the epoch that we are in."""
+        return self._engine.status().consensus.creator is not None
+
+    async def _send(self) -> None:
+        while self._is_sending:
+            transaction = f"{self._name}, {len(self._sent)}".encode()
+            self._sent.append(transaction)
+            await self._engine.submit(transaction)
+
+    async def _read(self) -> None:
+        async for message in self._engine:
+            at = time.perf_counter()
+            assert message.index == len(self._stream), "a gap in the stream"
+            match message:
+                case Event(transactions=()):
+                    received = Received(message.order_hash, at)
+                case Event():
+                    made = self._engine.status().consensus.own_events
+                    received = Received(message.order_hash, at, message.transactions, made)
+                case SyncPoint():
+                    received = Received(message.order_hash, at, change=CHANGES[not message.joined])
+            self._stream.append(received)
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    """Not noticed at once, so nothing that is measured may wait here."""
+    while not holds():  # noqa: ASYNC110 - who asks has patience
+        await asyncio.sleep(LOOK_S)
 
 
 if __name__ == "__main__":
