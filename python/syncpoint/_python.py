@@ -108,7 +108,7 @@ __all__ = [
     "verify",
 ]
 
-SEAM = 6
+SEAM = 7
 
 U64 = 2**64 - 1  # the highest number that crosses to either core
 MAX_GAP = 100_000  # rounds above the highest that an event of a DagRun may be; each takes memory

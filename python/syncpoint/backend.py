@@ -29,7 +29,7 @@ __all__ = ["CORES", "SEAM", "VARIABLE", "Core", "CoreInfo", "core_info", "load_c
 
 CORES = ("auto", "native", "python")
 
-SEAM = 6
+SEAM = 7
 """The number of the seam between the package and a core; a change of what crosses it makes another number."""
 
 VARIABLE = "SYNCPOINT_CORE"

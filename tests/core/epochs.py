@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from syncpoint.core.change import Add, Change, Configure, Remove, Rotate, encode_change
+from syncpoint.core.committee import Committee
 from syncpoint.core.config import MachineConfig, Network
 from syncpoint.core.crypto import Signer, derive, peer_record
 from syncpoint.core.input import Connected, Disconnected, Input, NextKey, Propose, Received, Start, Vote
@@ -20,7 +21,8 @@ from .virtual import MS, Cluster, machine_of, members_of, seeds
 class Changing(Cluster):
     """A cluster that members join and leave; peers go by the order in which they were made, as `i`."""
 
-    def __init__(self, n: int, **settings: Any) -> None:
+    def __init__(self, n: int, *, idle: int = 0, **settings: Any) -> None:
+        """`idle` observers are members, and never run."""
         self.keys: list[list[bytes]] = [[seed] for seed in seeds(n)]  # the secrets of each peer, the newest last
         self.rosters: list[Roster] = []  # as each peer has it
         self.known: list[dict[bytes, int]] = []  # key -> number, of members and of those that left, as each peer has it
@@ -29,7 +31,8 @@ class Changing(Cluster):
         self.returning: set[int] = set()  # first peers that start again as those that follow until they are let in
         self.expelled: set[int] = set()  # peers whose links ended after they left
         core = settings.pop("core", "python")
-        first = Roster.first(settings.get("network") or _DEFAULT, members_of(n))
+        self.first = members_of(n, idle)
+        first = Roster.first(settings.get("network") or _DEFAULT, self.first)
         for _ in range(n):
             self._add_view(first)
         self._cores = [core] * n if isinstance(core, str) else list(core)
@@ -65,7 +68,7 @@ class Changing(Cluster):
         self.size += 1
         self.keys.append([seed])
         self._cores.append(core)
-        self._add_view(Roster.first(self.network, members_of(self.n)))
+        self._add_view(Roster.first(self.network, self.first))
         self.add_peer()
         self.machines.append(self._machine(i))
         self.step(i, Start(()))
@@ -110,6 +113,10 @@ class Changing(Cluster):
         publics = {seat.member.public for seat in self.rosters[i].seats}
         return {j for j in range(self.size) if publics & {derive(seed) for seed in self.keys[j]}}
 
+    @property
+    def epoch_id(self) -> bytes:
+        return Committee.genesis(self.network, self.first).epoch_id
+
     def epoch_of(self, i: int) -> int:
         """The number of the epoch that a peer is in."""
         return self.machines[i].status().epoch
@@ -120,7 +127,7 @@ class Changing(Cluster):
         keys = self.keys[i]
         config = MachineConfig(
             network=self.network,
-            members=members_of(self.n),
+            members=self.first,
             seed=keys[-2] if len(keys) > 1 else keys[0],
             next_seed=keys[-1] if len(keys) > 1 else None,
             entropy=bytes([i]) * 32,

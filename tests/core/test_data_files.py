@@ -1,4 +1,4 @@
-"""What both cores are tested with as data: keys, signatures, trees, frames, events, items, records, waits.
+"""What both cores are tested with as data: keys, signatures, trees, frames, events, items, records, rosters, waits.
 
 Here the plain-Python core reads it; `rust/core/tests/data_files.rs` reads the same files.
 `cd tests && python -m core.test_data_files` writes them anew.
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from syncpoint.core import crypto, epoch, items, journal, verify, wire
-from syncpoint.core.change import MAX_CONTACT_BYTES, Add, Remove, Rotate, decode_change, encode_change
+from syncpoint.core.change import MAX_CONTACT_BYTES, Add, Configure, Remove, Rotate, decode_change, encode_change
 from syncpoint.core.committee import Committee
 from syncpoint.core.config import (
     MAX_ITEM_BYTES,
@@ -784,8 +784,8 @@ def make_journal() -> Json:
     records += [encoded(changing), encoded(changing)[:-4], encoded(changing)[:-40]]
     seats = (Seat(0, Member(rng.randbytes(32), 0)), Seat(7, Member(rng.randbytes(32), 9), b"host:1"))
     start = journal.EpochStart(
-        3, rng.randbytes(32), 2**40, 2**60, rng.randbytes(32), Roster(Network(name="n", f=0), seats), (1, 2**40, 0),
-        b"the state", b"the transition",
+        3, rng.randbytes(32), 2**40, 2**60, rng.randbytes(32), Roster(Network(name="n", f=0), seats, MAX_PEERS - 1),
+        (1, 2**40, 0), b"the state", b"the transition",
     )  # fmt: skip
     whole = encoded(start)
     records += [whole, whole[:-1], whole + b"x", *(whole[:length] for length in (1, 50, 90, 100, 140, 200))]
@@ -821,6 +821,7 @@ def epoch_of(start: journal.EpochStart) -> Json:
         "texts": [each.hex() for each in (start.epoch_id, start.order_hash, start.state, start.transition)],
         "network": start.roster.network.encode().hex(),
         "seats": [[seat.number, *said_of(seat.member), seat.contact.hex()] for seat in start.roster.seats],
+        "last_number": start.roster.last_number,
         "reached": list(map(str, start.reached)),
     }
 
@@ -856,6 +857,75 @@ def test_journal(records: Json) -> None:
         assert record_of(decoded) == expected, text
         if decoded is not None:
             assert encoded(decoded).hex() == text
+
+
+# -- members and their numbers (S4, S7) -------------------------------------------------------------
+
+Wish = tuple[str, Any, int]  # a kind, whose key (one byte, 32 times) or which settings, and another key or flags
+
+
+def make_rosters() -> Json:
+    """Changes of members and settings, possible ones and others, and who has which number after them."""
+    rng = random.Random(SEED)
+    full: list[Wish] = [("remove", 70, 0), ("add", 200, 0), ("add", 201, 0), ("remove", 127, 0), ("remove", 3, 0)]
+    full += [("remove", 9, 0), *(("add", key, 0) for key in (201, 202, 203, 204))]
+    return {
+        "runs": [
+            run_of(Network(), [[key, int(key == 2)] for key in range(5)], wishes_of(rng, 1000)),
+            run_of(Network(f=1), [[key, 0] for key in range(4)], wishes_of(rng, 40)),
+            run_of(Network(), [[key, 0] for key in range(MAX_PEERS)], full),
+        ]
+    }
+
+
+def wishes_of(rng: random.Random, count: int) -> Iterator[Wish]:
+    for _ in range(count):
+        kind = rng.choice(("add", "add", "add", "remove", "remove", "rotate", "configure"))
+        if kind == "configure":
+            name = rng.choice((Network().name, Network().name, "another"))
+            yield kind, Network(name=name, gc_depth=rng.choice((6, 7)), f=rng.choice((None, 1))).encode().hex(), 0
+        else:
+            yield kind, rng.randrange(16), rng.randrange(2 if kind == "add" else 16)
+
+
+def run_of(network: Network, members: list[list[int]], wishes: Iterable[Wish]) -> Json:
+    """After each change that applies the number that was given last, and that of the new key."""
+    roster, steps = Roster.first(network, [Member(key_of(key), flags) for key, flags in members]), []
+    for kind, what, other in wishes:
+        changed = roster.change(change_of(kind, what, other))
+        seat = None if changed is None else changed.seat_of(key_of({"add": what, "rotate": other}.get(kind, 255)))
+        said = None if changed is None else [changed.last_number, None if seat is None else seat.number]
+        steps.append([kind, what, other, said])
+        roster = changed or roster
+    seats = [[seat.number, seat.member.public[0], seat.member.flags, seat.contact.hex()] for seat in roster.seats]
+    return {"network": network.encode().hex(), "members": members, "steps": steps, "seats": seats}
+
+
+def change_of(kind: str, what: Any, other: int) -> Add | Remove | Rotate | Configure:
+    match kind:
+        case "add":
+            return Add(key_of(what) + bytes(64), other, b"host:1")
+        case "remove":
+            return Remove(key_of(what))
+        case "rotate":
+            return Rotate(key_of(what), key_of(other) + bytes(64))
+    return Configure(network_of(what))
+
+
+def key_of(byte: int) -> bytes:
+    return bytes((byte,)) * 32
+
+
+def network_of(text: str) -> Network:
+    network = Network.decode(bytes.fromhex(text))
+    assert network is not None
+    return network
+
+
+def test_rosters(rosters: Json) -> None:
+    for run in rosters["runs"]:
+        wishes = [(kind, what, other) for kind, what, other, _ in run["steps"]]
+        assert run_of(network_of(run["network"]), run["members"], wishes) == run
 
 
 # -- waits (P3 to P5) -------------------------------------------------------------------------------
@@ -930,6 +1000,7 @@ FILES: dict[str, Callable[[], Json]] = {
     "verify/events.json": make_events,
     "wire/items.json": make_items,
     "journal/records.json": make_journal,
+    "roster/changes.json": make_rosters,
     "timer/waits.json": make_timers,
 }
 
@@ -976,6 +1047,11 @@ def bodies() -> Json:
 @pytest.fixture
 def records() -> Json:
     return stored("journal/records.json")
+
+
+@pytest.fixture
+def rosters() -> Json:
+    return stored("roster/changes.json")
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from syncpoint.core import wire
-from syncpoint.core.change import Configure
-from syncpoint.core.config import Local, Network
-from syncpoint.core.crypto import DOMAIN_EVENT, Signer
+from syncpoint.core.change import Change, Configure, Remove
+from syncpoint.core.config import MAX_PEERS, Local, Network
+from syncpoint.core.crypto import DOMAIN_EVENT, Signer, derive
 from syncpoint.core.epoch import Outcome
 from syncpoint.core.error import Reject
 from syncpoint.core.input import NextKey, Received
@@ -232,6 +232,73 @@ def shelved(cluster: Changing, i: int) -> list[bytes]:
     roster = cluster.rosters[i]
     orders = sum(seat.member.orders for seat in roster.seats)
     return cluster.stores[i].load(cluster.epoch_id, SHORT, Retention(roster.network, cluster.local, orders))
+
+
+def test_a_removed_peer_that_was_down_hears_of_it_though_others_have_joined_since(core: str) -> None:  # S4
+    cluster = Changing(5, network=SHORT, core=core, local=Local(stores=True))
+    rng = random.Random(7)
+    sent = load(cluster, rng, 10, [0, 1, 2, 3, 4], "before")
+    cluster.run_until(lambda: not cluster.machines[4].status().queued_transactions)
+    cluster.run(20 * MS)
+    cluster.crash(4)
+    cluster.agree(cluster.change(0, cluster.removal(4)))
+    cluster.run_until(lambda: all(cluster.epoch_of(i) == 1 for i in range(4)))
+    for epoch in (2, 3):
+        cluster.agree(cluster.change(1, cluster.addition(cluster.make(NEW[epoch], core))))
+        cluster.run_until(lambda: all(cluster.epoch_of(i) == epoch for i in range(4)))  # noqa: B023
+    sent += load(cluster, rng, 10, [0, 1, 2, 3, 5, 6], "after")
+    cluster.restart(4)
+    cluster.run_until(lambda: 4 in cluster.halted, within=2_000 * MS)
+    assert "no member" in cluster.halted[4]
+    settled(cluster, sent, [0, 1, 2, 3, 5, 6])
+    assert [numbers(cluster, i) for i in (0, 3, 5, 6)] == [[0, 1, 2, 3, 5, 6]] * 4
+
+
+def test_numbers_are_given_in_turn_and_a_restart_knows_whose_turn_it_is(core: str) -> None:  # S4
+    cluster = Changing(4, idle=MAX_PEERS - 5, network=SHORT, core=core, local=Local(stores=True))
+    members, sent = [0, 1, 2, 3], [b"before"]
+    cluster.submit(0, b"before")
+
+    def change(what: Change, after: list[int]) -> None:
+        epoch = cluster.epoch_of(0) + 1
+        cluster.agree(cluster.change(0, what))
+        cluster.run_until(lambda: all(cluster.epoch_of(i) == epoch for i in after))
+
+    def add(number: int) -> int:
+        """Let a peer in that gets this number, at itself as well, and is heard."""
+        new = cluster.make(bytes([200 + cluster.size]) * 32, core)
+        change(cluster.addition(new), [*members, new])
+        public = derive(cluster.keys[new][-1])
+        for i in (*members, new):
+            seat = cluster.rosters[i].seat_of(public)
+            assert seat is not None
+            assert seat.number == number
+        sent.append(b"from number %d" % number)
+        cluster.submit(new, sent[-1])
+        cluster.run_until(lambda: all(sent[-1] in cluster.transactions(i) for i in (0, new)))
+        return new
+
+    def restart() -> None:
+        for i in members:
+            cluster.run_until(lambda: not cluster.machines[i].status().queued_transactions)  # noqa: B023
+            cluster.crash(i)
+            cluster.restart(i, records=shelved(cluster, i))
+
+    members.append(add(MAX_PEERS - 1))
+    assert numbers(cluster, 0) == list(range(MAX_PEERS)), "nobody else has room"
+    for number in (50, 60):
+        change(Remove(cluster.rosters[0].seats[numbers(cluster, 0).index(number)].member.public), members)
+    restart()
+    fifty = add(50)
+    change(cluster.removal(fifty), members)
+    restart()
+    members.append(add(60))
+    assert sorted(cluster.transactions(members[-1])) == sorted(sent)
+
+
+def numbers(cluster: Changing, i: int) -> list[int]:
+    """Those of the members as one peer has it."""
+    return [seat.number for seat in cluster.rosters[i].seats]
 
 
 @pytest.mark.parametrize("how", ["removed", "rotated"])

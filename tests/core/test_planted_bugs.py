@@ -424,6 +424,20 @@ BUGS = [
         "repr(SendStored",
         EPOCHS,
     ),
+    Bug(
+        "S4 the number of whoever left goes to the next newcomer",
+        "roster.py",
+        "((self.last_number + turn) % MAX_PEERS for",
+        "(turn - 1 for",
+        f"{EPOCHS}::test_a_removed_peer_that_was_down_hears_of_it_though_others_have_joined_since",
+    ),
+    Bug(
+        "S4 a change of settings forgets whose turn it is",
+        "roster.py",
+        "return Roster(network, self.seats, self.last_number)",
+        "return Roster(network, self.seats, max(seat.number for seat in self.seats))",
+        "tests/core/test_data_files.py::test_rosters",
+    ),
     Bug("S6 a peer that was removed goes on", "machine.py", "replica.halt(REMOVED)", "pass", EPOCHS),
     Bug(
         "S7 what does not apply any more is adopted",

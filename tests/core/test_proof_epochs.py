@@ -194,9 +194,11 @@ def test_real_machines_make_proofs_over_epochs(check: Checker) -> None:
     ]
 
     def load(senders: list[int]) -> None:
+        delivered = cluster.counts[2]
         for _ in range(6):
             cluster.submit(rng.choice(senders), rng.randbytes(20))
             cluster.run(rng.randint(0, 2 * MS))
+        cluster.run_until(lambda: cluster.counts[2] == delivered + 6)
 
     asked: list[int] = []
 

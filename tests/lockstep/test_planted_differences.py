@@ -295,10 +295,10 @@ CHANGES = [
         "return Member(self.record[:PUBLIC_BYTES], 1)",
     ),
     Plant(
-        "whoever joins gets the highest number",
+        "the next number is the one before the last",
         "roster.py",
-        "for number in range(MAX_PEERS) if",
-        "for number in reversed(range(MAX_PEERS)) if",
+        "(self.last_number + turn) % MAX_PEERS",
+        "(self.last_number - turn) % MAX_PEERS",
     ),
     Plant(
         "a transition forgets who proposed",

@@ -1117,11 +1117,21 @@ BUGS = (
         rule="R3",
         name="who left rounds out never goes back to them",
         file="core/propose.py",
-        old="                found = self._lower(round)\n",
-        new="                found = None\n",
+        old="for round in range(base, least - 1, -1):",
+        new="for round in (base,):",
         profile="epochs",
         size=0.15,
         seed=587,
+    ),
+    Bug(
+        rule="S4",
+        name="a newcomer gets the lowest free number",
+        file="core/roster.py",
+        old="((self.last_number + turn) % MAX_PEERS for",
+        new="(turn - 1 for",
+        profile="epochs",
+        size=0.15,
+        seed=610,
     ),
 )
 

@@ -10,6 +10,7 @@ from syncpoint.errors import ArgumentError
 from syncpoint.testing.campaign import Settings
 from syncpoint.testing.changes import ChangeSpec
 from syncpoint.testing.check_epochs import EpochCheckers
+from syncpoint.testing.faults import Crash
 from syncpoint.testing.scenario import Agenda, Load, Scenario
 from syncpoint.testing.simulation import Outcome, Simulation, simulate
 
@@ -93,3 +94,24 @@ def test_keys_of_no_member_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = simulation.run().problem
     assert problem is not None
     assert "is of a key that is no member's in epoch 0" in problem
+
+
+def test_who_was_down_hears_of_its_removal_whoever_joined_since() -> None:
+    scenario = Scenario(
+        core="python",
+        seed=1,
+        duration_ns=600 * MS,
+        load=Load(transactions=30),
+        changes=(ChangeSpec(kind="leave", at_ns=60 * MS, peer=3), ChangeSpec(kind="join", at_ns=250 * MS, peer=7)),
+        faults=(Crash(at_ns=40 * MS, until_ns=550 * MS, peer=3),),
+        newcomers=1,
+        peers=7,
+    )
+    simulation = Simulation(scenario)
+    outcome = simulation.run()
+    assert outcome.problem is None
+    assert (outcome.features["left"], outcome.features["joined"]) == (1, 1)
+    assert isinstance(simulation.checkers, EpochCheckers)
+    stream = simulation.checkers.history.streams[3]
+    assert stream.ended
+    assert stream.last == simulation.checkers.points.removed[3]

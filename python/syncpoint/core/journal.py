@@ -42,7 +42,7 @@ _PLACE = struct.Struct("<QQQ32s")
 _ROUND = struct.Struct("<Q")
 _SYNC_POINT = struct.Struct("<BQ32sH16s32s")
 _NOBODY = 0xFFFF
-_EPOCH = struct.Struct("<I32sQQ32sHHHIH")
+_EPOCH = struct.Struct("<I32sQQ32sHHHHIH")
 _SEAT = struct.Struct("<H32sBB")
 
 
@@ -185,6 +185,7 @@ def encode_epoch_start(start: EpochStart) -> bytes:
         start.next_index,
         start.consensus_at,
         start.order_hash,
+        start.roster.last_number,
         len(network),
         len(seats),
         len(start.reached),
@@ -230,7 +231,7 @@ def _decode_sync_point(body: bytes) -> StoredSyncPoint | None:
 def _decode_epoch_start(body: bytes) -> EpochStart | None:
     if len(body) < _EPOCH.size:
         return None
-    number, epoch_id, next_index, consensus_at, order_hash, *sizes = _EPOCH.unpack_from(body)
+    number, epoch_id, next_index, consensus_at, order_hash, last, *sizes = _EPOCH.unpack_from(body)
     settings, members, creators, state, transition = sizes
     at = _EPOCH.size + settings
     network = Network.decode(body[_EPOCH.size : at])
@@ -246,7 +247,7 @@ def _decode_epoch_start(body: bytes) -> EpochStart | None:
     if network is None or len(body) != end + transition:
         return None
     reached = tuple(round for (round,) in _ROUND.iter_unpack(body[at:state_at]))
-    roster = Roster(network, tuple(seats))
+    roster = Roster(network, tuple(seats), last)
     return EpochStart(
         number, epoch_id, next_index, consensus_at, order_hash, roster, reached, body[state_at:end], body[end:]
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .committee import Committee
 from .dag import Node
@@ -63,6 +63,15 @@ class Late:
                 return None
             entry.deepest, entry.checked = deepest, self._common
         return entry.deepest
+
+    def depths(self, nodes: Iterable[Node]) -> dict[int, int]:
+        """Of the creators of such events, among those of a round: the lowest `round_of` any of theirs."""
+        depths: dict[int, int] = {}
+        for node in nodes:
+            depth = self.round_of(node)
+            if depth is not None:
+                depths[node.creator] = min(depth, depths.get(node.creator, depth))
+        return depths
 
     def prune(self, dropped: Sequence[Node], floor: int) -> None:
         """Forget events that left the DAG, those of the rounds up to `floor`; what builds on late ones stays late."""

@@ -206,12 +206,9 @@ class Proposer:
                 return timeout_at
             # A peer that was away may have left this round out, or come too late, and a liar been exposed since: then
             # there never are q events by others, and one of the liar does no harm (V8; 0015-far-behind.md).
-            parents = self._at_last(round)
-            if parents is None:
-                found = self._lower(round)
-                if found is None:
-                    return None
-                round, parents = found
+            if (found := self._at_last(round)) is None:
+                return None
+            round, parents = found
         above = self._dag.row(round + 1).creators.bit_count()
         waits = not self.is_closing and (self._queue or self._orderer.has_undelivered)
         if not (waits or self.is_certifying or self._evidence or self._urgent or above):
@@ -313,18 +310,24 @@ class Proposer:
 
         By the time ours is there, that is. Nobody could follow us then (docs/decisions/0015-far-behind.md).
         """
-        late = 0
-        for node in self._dag.row(round).nodes:
-            late |= (self.late.round_of(node) is not None) << node.creator
-        return late
+        return sum(1 << creator for creator in self.late.depths(self._dag.row(round).nodes))
 
-    def _at_last(self, round: int) -> list[Node] | None:
-        """Strong parents where there never are q beyond doubt: of the late ones as few as do, the least late ones."""
-        depths: dict[int, int] = {}  # creator -> the round of what it would bring to others
-        for node in self._dag.row(round).nodes:
-            depth = self.late.round_of(node)
-            if depth is not None:
-                depths[node.creator] = min(depth, depths.get(node.creator, depth))
+    def _at_last(self, base: int) -> tuple[int, list[Node]] | None:
+        """What to build on where there never are q parents beyond doubt: the round, and strong parents of it.
+
+        Where we left rounds out, and nobody can build on the last of them, it is the highest one below: an event of
+        ours may be what the others lack there, and we have signed none (0015).
+        """
+        least = max(self.own_round, min(base, self.unknown_round), base - self.network.gc_depth // 2)
+        for round in range(base, least - 1, -1):
+            parents = self._with_late(round)
+            if parents is not None:
+                return round, parents
+        return None
+
+    def _with_late(self, round: int) -> list[Node] | None:
+        """Strong parents, of those that are late as few as do, the least late ones."""
+        depths = self.late.depths(self._dag.row(round).nodes)
         left_out = sum(1 << creator for creator in depths)
         parents = self._strong(round, left_out)
         for creator in sorted(depths, key=lambda creator: (-depths[creator], creator)):
@@ -333,18 +336,6 @@ class Proposer:
             left_out ^= 1 << creator
             parents = self._strong(round, left_out)
         return parents
-
-    def _lower(self, round: int) -> tuple[int, list[Node]] | None:
-        """The highest round below, and its strong parents, where we left rounds out and nobody can build on the last.
-
-        An event of ours may be what the others lack there, and we have signed none (0015).
-        """
-        least = max(self.own_round, self.unknown_round, round - self.network.gc_depth // 2)
-        for lower in range(round - 1, least - 1, -1):
-            parents = self._at_last(lower)
-            if parents is not None:
-                return lower, parents
-        return None
 
     def _weak(self, round: int, strong: list[Node]) -> list[Node]:
         """The newest accepted events that only a weak parent brings into our history (P6, V3)."""
@@ -413,16 +404,9 @@ class Proposer:
         items, taken = self._take_items(), self._take()
         transactions = tuple(entry.transaction for entry in taken)
         created_at = max(now, self.tip.created_at + 1) if self.tip is not None else now  # V5
-        salt = blake3(DOMAIN_SALT + self._entropy + struct.pack("<Q", round + 1))[:8]
+        salt = int.from_bytes(blake3(DOMAIN_SALT + self._entropy + struct.pack("<Q", round + 1))[:8], "little")
         header = wire.encode_header(
-            self.committee.epoch_id,
-            self.own,
-            round + 1,
-            created_at,
-            int.from_bytes(salt, "little"),
-            references,
-            items,
-            transactions,
+            self.committee.epoch_id, self.own, round + 1, created_at, salt, references, items, transactions
         )
         digest = wire.event_digest(header)
         event = Event(

@@ -20,19 +20,7 @@ from .input import Attest, Certify, Connected, Disconnected, Input, Propose, Rec
 from .items import encode_vote
 from .journal import EpochStart, Place, encode_peer_event
 from .order import Orderer
-from .output import (
-    Broadcast,
-    Certified,
-    Closed,
-    Deliver,
-    Diverged,
-    Halted,
-    Opened,
-    Output,
-    Queue,
-    Rejected,
-    Write,
-)
+from .output import Broadcast, Certified, Closed, Deliver, Diverged, Halted, Opened, Output, Queue, Rejected, Write
 from .propose import Made, Proposer
 from .recover import COPIED, NOT_OURS, Past
 from .retain import Retention

@@ -32,12 +32,14 @@ class Roster:
 
     network: Network
     seats: tuple[Seat, ...]  # by number, ascending
+    last_number: int  # that was given to anybody
 
     @classmethod
     def first(cls, network: Network, members: Iterable[Member]) -> Roster:
         """That of the first epoch: numbers in the order of keys, observers last (Q4)."""
         ordered = sorted(members, key=lambda member: (not member.orders, member.public))
-        return cls(network, tuple(Seat(number, member) for number, member in enumerate(ordered)))
+        seats = tuple(Seat(number, member) for number, member in enumerate(ordered))
+        return cls(network, seats, len(seats) - 1)
 
     def seat_of(self, public: bytes) -> Seat | None:
         """The seat of the member with a key, None without one."""
@@ -65,9 +67,8 @@ class Roster:
         if isinstance(change, Add):
             if self.seat_of(change.member.public) is not None or len(self.seats) >= MAX_PEERS:
                 return None
-            taken = {seat.number for seat in self.seats}
-            number = next(number for number in range(MAX_PEERS) if number not in taken)
-            return self._with((*self.seats, Seat(number, change.member, change.contact)))
+            number = self._next_number()
+            return self._with((*self.seats, Seat(number, change.member, change.contact)), number)
         if isinstance(change, Remove):
             kept = tuple(seat for seat in self.seats if seat.member.public != change.public)
             return self._with(kept) if len(kept) < len(self.seats) else None
@@ -81,10 +82,17 @@ class Roster:
         network, fixed = change.network, self.network
         if network == fixed or (network.name, network.max_payload_bytes) != (fixed.name, fixed.max_payload_bytes):
             return None  # links depend on these two
-        return Roster(network, self.seats)
+        return Roster(network, self.seats, self.last_number)
 
-    def _with(self, seats: tuple[Seat, ...]) -> Roster:
-        return Roster(self.network, tuple(sorted(seats, key=lambda seat: seat.number)))
+    def _with(self, seats: tuple[Seat, ...], last_number: int | None = None) -> Roster:
+        ordered = tuple(sorted(seats, key=lambda seat: seat.number))
+        return Roster(self.network, ordered, self.last_number if last_number is None else last_number)
+
+    def _next_number(self) -> int:
+        """The first free one behind the last one: who left is known by its own until all others had their turn."""
+        taken = {seat.number for seat in self.seats}
+        numbers = ((self.last_number + turn) % MAX_PEERS for turn in range(1, MAX_PEERS + 1))
+        return next(number for number in numbers if number not in taken)
 
 
 class Places:

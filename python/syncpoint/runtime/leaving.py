@@ -19,7 +19,8 @@ class Leaving:
 
     A peer that left, or whose key was replaced, keeps its old key for `LEAVING_S`: it may be behind, and has to hear
     from somebody how its epoch ended. The same goes for a key of our own: whoever is behind knows us by no other.
-    An old key ends sooner when it comes back, when its number is given to somebody else, or when `forget` says so.
+    An old key ends sooner when it comes back, when `forget` says so, or when its number is given to somebody else, as
+    one number is one link. Numbers are given in turn, so that takes as many newcomers as there are free numbers.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ended: Callable[[], None], context: Context | None = None):

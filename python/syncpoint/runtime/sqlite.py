@@ -17,7 +17,7 @@ from .rows import Batch, DeliveredRow, EventRow, MetaRow
 __all__ = ["APPLICATION_ID", "FORMAT", "SqliteFile"]
 
 APPLICATION_ID = 0x53594E43  # "SYNC", as `file` and others show it
-FORMAT = 3  # of the tables and what is in them; another one is refused, not guessed at
+FORMAT = 4  # of the tables and what is in them; another one is refused, not guessed at
 CHECKPOINT_PAGES = 2000  # of the write-ahead log, before they go into the file itself
 MAX_LOG_BYTES = 64 * 1024 * 1024  # a longer write-ahead log is cut back once it is empty
 

@@ -33,7 +33,7 @@ class Epochs(Points):
     """Each adopted change was called for by a quorum, and all members enter the same epoch behind it.
 
     Nothing is delivered in an epoch of a key that is no member's there. Who was removed receives that as its last
-    message, unless somebody joins before it does. Whoever called for a change learns what came of it.
+    message, whoever joins meanwhile. Whoever called for a change learns what came of it.
     """
 
     def __init__(self, observed: Observed) -> None:
@@ -139,7 +139,7 @@ class Epochs(Points):
         roster = dict(self.members)
         for key in point.joined:
             roster[key] = self._host(key)
-            self.removed.clear()  # a number may have gone to the newcomer, and with it what an old key was good for
+            self.removed.pop(self._host(key), None)
         for key in point.left:
             host = roster.pop(key)
             self.removed[host] = point.index

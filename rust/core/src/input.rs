@@ -1,7 +1,7 @@
 //! What the runtime tells a machine.
 //!
 //! Peers have numbers, which they keep as long as they are members: at first those that order their creator index, 0 to
-//! n - 1, and observers the numbers from n on (Q4); whoever joins the lowest that is free then (`roster::Seat`).
+//! n - 1, and observers the numbers from n on (Q4); whoever joins gets the next free one (`roster::Roster`).
 
 use bytes::Bytes;
 

@@ -228,8 +228,8 @@ pub fn encode_epoch_start(start: &EpochStart) -> Bytes {
     record.extend(start.next_index.to_le_bytes());
     record.extend(start.consensus_at.to_le_bytes());
     record.extend(start.order_hash);
-    for count in [network.len(), seats.len(), start.reached.len()] {
-        record.extend(short(count));
+    for number in [start.roster.last_number, network.len(), seats.len(), start.reached.len()] {
+        record.extend(short(number));
     }
     record.extend(u32::try_from(start.state.len()).expect("each creator has few proposals").to_le_bytes());
     record.extend(short(start.transition.len()));
@@ -298,6 +298,7 @@ fn decode_epoch_start(record: &Bytes, body: &[u8]) -> Option<EpochStart> {
     let (next_index, rest) = rest.split_first_chunk()?;
     let (consensus_at, rest) = rest.split_first_chunk()?;
     let (order_hash, rest) = rest.split_first_chunk()?;
+    let (last_number, rest) = rest.split_first_chunk()?;
     let (settings, rest) = rest.split_first_chunk()?;
     let (members, rest) = rest.split_first_chunk()?;
     let (creators, rest) = rest.split_first_chunk()?;
@@ -326,7 +327,7 @@ fn decode_epoch_start(record: &Bytes, body: &[u8]) -> Option<EpochStart> {
         next_index: u64::from_le_bytes(*next_index),
         consensus_at: u64::from_le_bytes(*consensus_at),
         order_hash: *order_hash,
-        roster: Roster { network, seats },
+        roster: Roster { network, seats, last_number: u16::from_le_bytes(*last_number).into() },
         reached: reached.as_chunks().0.iter().map(|round| u64::from_le_bytes(*round)).collect(),
         state: record.slice_ref(state),
         transition: record.slice_ref(rest),
@@ -348,5 +349,5 @@ fn decode_own_event(record: &Bytes, body: &[u8]) -> Option<OwnEvent> {
 }
 
 fn short(count: usize) -> [u8; 2] {
-    u16::try_from(count).expect("counts are limited before").to_le_bytes()
+    u16::try_from(count).expect("counts and numbers are limited before").to_le_bytes()
 }

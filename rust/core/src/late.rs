@@ -73,6 +73,19 @@ impl Late {
         found
     }
 
+    /// Of the creators of such events, among those of a round: the lowest `round_of` any of theirs.
+    pub fn depths(&mut self, round: u64, dag: &Dag) -> BTreeMap<usize, u64> {
+        let mut depths = BTreeMap::new();
+        for (index, node) in dag.row(round).nodes.iter().enumerate() {
+            let at = NodeRef { round, index: index as u32 };
+            if let Some(depth) = self.round_of(at, dag) {
+                let known = depths.entry(node.creator as usize).or_insert(depth);
+                *known = depth.min(*known);
+            }
+        }
+        depths
+    }
+
     /// Forget events that left the DAG, those of the rounds up to `floor`; what builds on late ones stays late.
     pub fn prune(&mut self, floor: u64, dag: &Dag) {
         let kept = self.entries.split_off(&NodeRef { round: floor + 1, index: 0 });

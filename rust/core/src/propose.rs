@@ -323,13 +323,9 @@ impl Proposer {
                 }
                 // A peer that was away may have left this round out, or come too late, and a liar been exposed since:
                 // then there never are q events by others, and one of the liar does no harm (V8; 0015-far-behind.md).
-                if let Some(parents) = self.at_last(round, view.dag) {
-                    parents
-                } else {
-                    let Some((lower, parents)) = self.lower(round, view.dag) else { return Poll::Later(None) };
-                    round = lower;
-                    parents
-                }
+                let Some((lower, parents)) = self.at_last(round, view.dag) else { return Poll::Later(None) };
+                round = lower;
+                parents
             }
         };
         let above = view.dag.row(round + 1).creators.count_ones() as usize;
@@ -446,26 +442,22 @@ impl Proposer {
     ///
     /// By the time ours is there, that is. Nobody could follow us then (docs/decisions/0015-far-behind.md).
     fn latecomers(&mut self, round: u64, dag: &Dag) -> Creators {
-        let mut late = 0;
-        for (index, node) in dag.row(round).nodes.iter().enumerate() {
-            let at = NodeRef { round, index: index as u32 };
-            if self.late.round_of(at, dag).is_some() {
-                late |= creator(node.creator as usize);
-            }
-        }
-        late
+        self.late.depths(round, dag).into_keys().fold(0, |set, by| set | creator(by))
     }
 
-    /// Strong parents where there never are q beyond doubt: of the late ones as few as do, the least late ones.
-    fn at_last(&mut self, round: u64, dag: &Dag) -> Option<Vec<NodeRef>> {
-        let mut depths: BTreeMap<usize, u64> = BTreeMap::new(); // creator -> the round of what it would bring to others
-        for (index, node) in dag.row(round).nodes.iter().enumerate() {
-            let at = NodeRef { round, index: index as u32 };
-            if let Some(depth) = self.late.round_of(at, dag) {
-                let known = depths.entry(node.creator as usize).or_insert(depth);
-                *known = depth.min(*known);
-            }
-        }
+    /// What to build on where there never are q parents beyond doubt: the round, and strong parents of it.
+    ///
+    /// Where we left rounds out, and nobody can build on the last of them, it is the highest one below: an event of
+    /// ours may be what the others lack there, and we have signed none (0015).
+    fn at_last(&mut self, base: u64, dag: &Dag) -> Option<(u64, Vec<NodeRef>)> {
+        let lowest = self.own_round().max(base.min(self.unknown_round));
+        let least = lowest.max(base.saturating_sub(self.network.gc_depth / 2));
+        (least..=base).rev().find_map(|round| Some((round, self.with_late(round, dag)?)))
+    }
+
+    /// Strong parents, of those that are late as few as do, the least late ones.
+    fn with_late(&mut self, round: u64, dag: &Dag) -> Option<Vec<NodeRef>> {
+        let depths = self.late.depths(round, dag);
         let mut left_out = depths.keys().fold(0, |set, &by| set | creator(by));
         let mut parents = self.strong(round, left_out, dag);
         let mut late: Vec<(usize, u64)> = depths.into_iter().collect();
@@ -478,14 +470,6 @@ impl Proposer {
             parents = self.strong(round, left_out, dag);
         }
         parents
-    }
-
-    /// The highest round below, and its strong parents, where we left rounds out and nobody can build on the last.
-    ///
-    /// An event of ours may be what the others lack there, and we have signed none (0015).
-    fn lower(&mut self, round: u64, dag: &Dag) -> Option<(u64, Vec<NodeRef>)> {
-        let least = self.own_round().max(self.unknown_round).max(round.saturating_sub(self.network.gc_depth / 2));
-        (least..round).rev().find_map(|lower| Some((lower, self.at_last(lower, dag)?)))
     }
 
     /// The newest accepted events that only a weak parent brings into our history (P6, V3).

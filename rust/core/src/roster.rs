@@ -32,6 +32,8 @@ pub struct Roster {
     pub network: Network,
     /// By number, ascending.
     pub seats: Vec<Seat>,
+    /// That was given to anybody.
+    pub last_number: usize,
 }
 
 impl Roster {
@@ -41,7 +43,8 @@ impl Roster {
         let mut ordered = members.to_vec();
         ordered.sort_by_key(|member| (!member.orders(), member.public));
         let seat = |(number, member)| Seat { number, member, contact: Vec::new() };
-        Self { network, seats: ordered.into_iter().enumerate().map(seat).collect() }
+        let seats: Vec<Seat> = ordered.into_iter().enumerate().map(seat).collect();
+        Self { network, last_number: seats.len().saturating_sub(1), seats }
     }
 
     /// The seat of the member with a key, None without one.
@@ -78,9 +81,9 @@ impl Roster {
                 if self.seat_of(&member.public).is_some() || self.seats.len() >= MAX_PEERS {
                     return None;
                 }
-                let taken: BTreeSet<usize> = self.seats.iter().map(|seat| seat.number).collect();
-                let number = (0..MAX_PEERS).find(|number| !taken.contains(number))?;
+                let number = self.next_number();
                 changed.seats.push(Seat { number, member, contact: add.contact.clone() });
+                changed.last_number = number;
             }
             Change::Remove(remove) => {
                 changed.seats.retain(|seat| seat.member.public != remove.public);
@@ -106,6 +109,13 @@ impl Roster {
             }
         }
         Some(changed)
+    }
+
+    /// The first free one behind the last one: who left is known by its own until all others had their turn.
+    fn next_number(&self) -> usize {
+        let taken: BTreeSet<usize> = self.seats.iter().map(|seat| seat.number).collect();
+        let mut numbers = (1..=MAX_PEERS).map(|turn| (self.last_number + turn) % MAX_PEERS);
+        numbers.find(|number| !taken.contains(number)).expect("fewer than all are taken")
     }
 }
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
-use syncpoint_core::change::{decode_change, encode_change};
+use syncpoint_core::change::{Add, Change, Configure, Remove, Rotate, decode_change, encode_change};
 use syncpoint_core::committee::Committee;
 use syncpoint_core::config::{Member, Network, SIGNATURES, Signatures};
 use syncpoint_core::crypto::{
-    self, DOMAIN_EVENT, PublicKey, Signer, admit, check_peer_record, derive, merkle_check, merkle_path, merkle_root,
-    peer_record, simulated_signature,
+    self, DOMAIN_EVENT, PEER_RECORD_BYTES, PUBLIC_BYTES, PublicKey, Signer, admit, check_peer_record, derive,
+    merkle_check, merkle_path, merkle_root, peer_record, simulated_signature,
 };
 use syncpoint_core::dag::{Dag, NodeRef};
 use syncpoint_core::epoch::sync_point_digest;
@@ -21,7 +21,7 @@ use syncpoint_core::journal::{
     EpochStart, Position, Record, StoredSyncPoint, decode_record, encode_epoch_start, encode_own_delivered,
     encode_own_event, encode_peer_event, encode_place, encode_state, encode_sync_point,
 };
-use syncpoint_core::roster::Seat;
+use syncpoint_core::roster::{Roster, Seat};
 use syncpoint_core::timer::{Advance, Timer};
 use syncpoint_core::values::{Digest, Event, Item, Parent, SyncPoint};
 use syncpoint_core::verify::{
@@ -491,7 +491,62 @@ fn compare_start(start: &EpochStart, said: &Value) {
         contact: bytes(&given[3]),
     };
     assert_eq!(start.roster.seats, list(&said["seats"]).iter().map(seat).collect::<Vec<_>>());
+    assert_eq!(start.roster.last_number as u64, number(&said["last_number"]));
     assert_eq!(start.reached, list(&said["reached"]).iter().map(number).collect::<Vec<_>>());
+}
+
+#[test]
+fn rosters() {
+    for run in list(&load("roster/changes.json")["runs"]) {
+        let network = Network::decode(&bytes(&run["network"])).expect("settings");
+        let member = |said: &Value| Member { public: key_of(&said[0]), flags: number(&said[1]) as u8 };
+        let members: Vec<Member> = list(&run["members"]).iter().map(member).collect();
+        let mut roster = Roster::first(network, &members);
+        for (at, step) in list(&run["steps"]).iter().enumerate() {
+            let (change, key) = change_of(step);
+            let changed = roster.change(&change);
+            assert_eq!(changed.is_none(), step[3].is_null(), "step {at}");
+            if let Some(changed) = changed {
+                let found = key.and_then(|key| changed.seat_of(&key)).map(|seat| seat.number);
+                assert_eq!(changed.last_number as u64, number(&step[3][0]), "step {at}");
+                assert_eq!(found.map(|number| number as u64), step[3][1].as_u64(), "step {at}");
+                roster = changed;
+            }
+        }
+        let seat = |said: &Value| Seat {
+            number: number(&said[0]) as usize,
+            member: Member { public: key_of(&said[1]), flags: number(&said[2]) as u8 },
+            contact: bytes(&said[3]),
+        };
+        assert_eq!(roster.seats, list(&run["seats"]).iter().map(seat).collect::<Vec<_>>());
+    }
+}
+
+/// A change of members or settings, and the new key in it.
+fn change_of(step: &Value) -> (Change, Option<[u8; PUBLIC_BYTES]>) {
+    let record = |of: &Value| {
+        let mut record = [0; PEER_RECORD_BYTES];
+        record[..PUBLIC_BYTES].copy_from_slice(&key_of(of));
+        record
+    };
+    let (what, other) = (&step[1], &step[2]);
+    match text(&step[0]) {
+        "add" => {
+            let (flags, contact) = (number(other) as u8, b"host:1".to_vec());
+            (Change::Add(Add { record: record(what), flags, contact }), Some(key_of(what)))
+        }
+        "remove" => (Change::Remove(Remove { public: key_of(what) }), None),
+        "rotate" => (Change::Rotate(Rotate { old: key_of(what), record: record(other) }), Some(key_of(other))),
+        _ => {
+            let network = Network::decode(&bytes(what)).expect("settings");
+            (Change::Configure(Configure { network }), None)
+        }
+    }
+}
+
+/// The key that is one byte, 32 times.
+fn key_of(byte: &Value) -> [u8; PUBLIC_BYTES] {
+    [number(byte) as u8; PUBLIC_BYTES]
 }
 
 /// A sync point of a store, at some place.

@@ -287,7 +287,8 @@ impl Classes {
     fn epoch_start<'py>(&self, py: Python<'py>, start: &EpochStart) -> PyResult<Bound<'py, PyAny>> {
         let seats = start.roster.seats.iter().map(|seat| self.seat(py, seat));
         let seats = PyTuple::new(py, seats.collect::<PyResult<Vec<_>>>()?)?;
-        let roster = self.roster.bind(py).call1((self.network(py, &start.roster.network)?, seats))?;
+        let roster =
+            self.roster.bind(py).call1((self.network(py, &start.roster.network)?, seats, start.roster.last_number))?;
         self.epoch_start.bind(py).call1((
             start.number,
             PyBytes::new(py, &start.epoch_id),

@@ -40,7 +40,7 @@ mod _native {
 
     /// The number of the seam: what crosses it and how. A module with another number than the package is not used.
     #[pymodule_export]
-    const SEAM: u32 = 6;
+    const SEAM: u32 = 7;
 
     /// Where BLAKE3 comes from.
     #[pymodule_export]

@@ -20,6 +20,7 @@ __all__ = ["Replayer"]
 KEPT = 512  # frames of events, of all epochs
 MOST = 4  # lies in one tick
 WAYS = ("again", "again", "another variant", "another variant", "far frontier", "old pull", "as a member", "old index")
+EARLY_WAYS = ("far frontier", "old pull")  # while the first epoch lasts
 
 
 class Replayer(Forger):
@@ -48,9 +49,9 @@ class Replayer(Forger):
 
     def tick(self) -> None:
         """Some lies, to some of those who listen."""
-        if not self.cluster.starts or not self.linked or not self.lies():
+        if not self.linked or not self.lies():
             return
-        for way in self.rng.choices(WAYS, k=self.rng.randint(1, MOST)):
+        for way in self.rng.choices(WAYS if self.cluster.starts else EARLY_WAYS, k=self.rng.randint(1, MOST)):
             frame = self._frame(way)
             if frame is not None:
                 self.count("lies")
@@ -60,24 +61,25 @@ class Replayer(Forger):
     # -- private --------------------------------------------------------------------------------------
 
     def _frame(self, way: str) -> bytes | None:
-        rng, newest = self.rng, self.cluster.starts[-1]
+        rng = self.rng
+        newest = self.cluster.starts[-1].number if self.cluster.starts else 0
         match way:
             case "again":
-                old = [frame for epoch, frame in self._frames if epoch < newest.number]
+                old = [frame for epoch, frame in self._frames if epoch < newest]
                 return rng.choice(old) if old else None
             case "another variant":
                 return self._variant()
             case "far frontier":
                 claim = [rng.choice((0, self.dag.top, 2**40)) for _ in range(self.committee.n)]
                 type = rng.choice((FrameType.FRONTIER, FrameType.PULL))
-                return wire.encode_frontier(type, claim, newest.number + rng.choice((0, 1, 2, 2**20)))
+                return wire.encode_frontier(type, claim, newest + rng.choice((0, 1, 2, 2**20)))
             case "old pull":
                 size = rng.choice((self.committee.n, rng.randint(1, 10)))
-                return wire.encode_frontier(FrameType.PULL, [0] * size, rng.randrange(newest.number + 1))
+                return wire.encode_frontier(FrameType.PULL, [0] * size, rng.randrange(newest + 1))
             case "as a member":
-                return self._signed_for(newest.epoch_id, rng.randrange(len(newest.roster.seats) + 1))
+                return self._signed_for(rng.randrange(len(self.cluster.starts[-1].roster.seats) + 1))
             case _:
-                return self._signed_for(newest.epoch_id, self._own_before)
+                return self._signed_for(self._own_before)
 
     def _variant(self) -> bytes | None:
         """Another event for one of our last slots in the epoch before."""
@@ -91,9 +93,11 @@ class Replayer(Forger):
         node: Node = self.rng.choice(own)
         return self._sealed(known.committee.epoch_id, node.creator, node.round, node.event)
 
-    def _signed_for(self, epoch_id: bytes, creator: int) -> bytes:
-        """An event with our signature, whoever it says it is by."""
-        return self._sealed(epoch_id, creator, self.rng.choice((1, 1, max(1, self.dag.top))), None)
+    def _signed_for(self, creator: int) -> bytes:
+        """An event of the newest epoch with our signature, whoever it says it is by."""
+        return self._sealed(
+            self.cluster.starts[-1].epoch_id, creator, self.rng.choice((1, 1, max(1, self.dag.top))), None
+        )
 
     def _sealed(self, epoch_id: bytes, creator: int, round: int, like: Event | None) -> bytes:
         at = self.node.host.hardware_clock.wall() if like is None else like.created_at
