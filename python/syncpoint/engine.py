@@ -28,6 +28,7 @@ from .proof import Proof
 from .proving import Prover
 from .removal import Removal
 from .runtime.driver import Driver, Machine
+from .runtime.leaving import LEAVING_S
 from .runtime.storage import Loaded, Storage, is_event
 from .sending import BytesLike, Outbox
 from .socket import Socket
@@ -313,16 +314,27 @@ class Engine(Deciding):
 
     def _loaded(self, loaded: Loaded, resume_after: int | None) -> None:
         """Take up what the store has."""
-        for start in loaded.epochs:
-            self._membership.enter(start)
+        self._link_as(loaded.epochs)
         self._prover.begin(loaded.epochs)
-        if loaded.epochs:
-            self._change_links()
         if self._membership.is_removed and self._membership.removed_at is not None:
             # What was heard behind it is stored, too.
             loaded = dataclasses.replace(loaded, end=min(loaded.end, self._membership.removed_at + 1))
         self._stream.begin(loaded, resume_after)
         self._look_for_us()
+
+    def _link_as(self, epochs: Sequence[EpochStart]) -> None:
+        """Link as in the newest epoch, also with those whose old keys counted when it began: they count again."""
+        transport = self._driver.transport
+        assert transport is not None
+        newest = epochs[-1].consensus_at if epochs else 0
+        is_known = False
+        for start in epochs:
+            if not is_known and newest - start.consensus_at < LEAVING_S * 1e9:
+                transport.begin(self._membership.links())
+                is_known = True
+            self._membership.enter(start)
+            if is_known:
+                self._change_links()
 
     def _entered(self, start: EpochStart) -> None:
         """An epoch has begun: from here on its members and settings hold (S4)."""

@@ -1065,10 +1065,10 @@ BUGS = (
     ),
     Bug(
         rule="S4",
-        name="a start links with the first members only",
+        name="a start links as in the epoch before",
         file="engine.py",
-        old="            self._change_links()\n        if self._membership.is_removed",
-        new="            pass\n        if self._membership.is_removed",
+        old="            if is_known:\n                self._change_links()",
+        new="            pass",
         profile="epochs",
         size=0.15,
         seed=47,

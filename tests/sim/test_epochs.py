@@ -96,14 +96,17 @@ def test_keys_of_no_member_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "is of a key that is no member's in epoch 0" in problem
 
 
-def test_who_was_down_hears_of_its_removal_whoever_joined_since() -> None:
+@pytest.mark.parametrize("restarts", [False, True])
+def test_who_was_down_hears_of_its_removal_whoever_joined_since(restarts: bool) -> None:
+    """Also when all others have started again meanwhile: stores remember whom they let go of a moment ago."""
+    others = tuple(Crash(at_ns=400 * MS, until_ns=430 * MS, peer=peer) for peer in (0, 1, 2, 4, 5, 6, 7) if restarts)
     scenario = Scenario(
         core="python",
         seed=1,
         duration_ns=600 * MS,
         load=Load(transactions=30),
         changes=(ChangeSpec(kind="leave", at_ns=60 * MS, peer=3), ChangeSpec(kind="join", at_ns=250 * MS, peer=7)),
-        faults=(Crash(at_ns=40 * MS, until_ns=550 * MS, peer=3),),
+        faults=(Crash(at_ns=40 * MS, until_ns=550 * MS, peer=3), *others),
         newcomers=1,
         peers=7,
     )

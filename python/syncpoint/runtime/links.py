@@ -180,14 +180,18 @@ class Links(Protocol):
         """Close the link to a peer that sent junk, and keep it out for a while."""
         ...
 
+    def begin(self, settings: LinkSettings) -> None:
+        """Begin with others than those that it was made with; before `start`, and before the first change."""
+        ...
+
     def change(self, settings: LinkSettings) -> None:
         """Go on with other peers, or another key of ours, as one epoch follows the other; one change at a time.
 
         Peers are who they were as long as they have the same number and key; a new key under an old number is the same
         peer, too. Whoever is not in `settings.peers` any more, or has a new key there, keeps its link for a while, and
         may make new ones with the old key; so may we, if our own key changed (`runtime/leaving.py`). A link with the
-        new key replaces one with the old key at once. A number that is given to somebody else, when all
-        other free ones had their turn, ends the link of whoever had it. Before `start` it only says with whom to begin.
+        new key replaces one with the old key at once. A number that is given to somebody else, when all other free
+        ones had their turn, ends the link of whoever had it. Before `start` it is about what a store remembers.
         """
         ...
 

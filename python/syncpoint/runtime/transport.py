@@ -113,6 +113,11 @@ class Transport:
             if self._penalties.punish(link.key, asyncio.get_running_loop().time()):
                 log.warning("closed the link with peer %d (%s): it sent what no honest peer sends", peer, link.where)
 
+    def begin(self, settings: LinkSettings) -> None:
+        """Begin with others; see `Links.begin`."""
+        self.settings = settings
+        self._renew()
+
     def change(self, settings: LinkSettings) -> None:
         """Go on with other peers, or another key of ours; see `Links.change`."""
         if self.closed:
@@ -122,8 +127,7 @@ class Transport:
         for peer in before.peers:
             if stay.get(peer.creator) != peer.key:
                 self.refusals.pop(peer.creator, None)
-        if self._started:
-            self._leaving.change(before, settings)
+        self._leaving.change(before, settings)
         self._renew()
 
     async def close(self) -> None:

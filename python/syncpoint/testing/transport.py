@@ -104,6 +104,11 @@ class SimulatedLinks:
             self._penalties.punish(wire.key(self), self._internet.loop.time())
             self._internet.break_wire(wire, self)
 
+    def begin(self, settings: LinkSettings) -> None:
+        """Begin with others; see `Links.begin`."""
+        self.settings = settings
+        self._renew()
+
     def change(self, settings: LinkSettings) -> None:
         """Go on with other peers, or another key of ours; see `Links.change`."""
         if self.dead:
@@ -113,8 +118,7 @@ class SimulatedLinks:
         for peer in before.peers:
             if stay.get(peer.creator) != peer.key:
                 self.refusals.pop(peer.creator, None)
-        if self._started:
-            self._leaving.change(before, settings)
+        self._leaving.change(before, settings)
         self._renew()
 
     async def close(self) -> None:
