@@ -33,7 +33,7 @@ from syncpoint.core.crypto import blake3
 from .group import Group, Member, book, prepare
 from .processes import preload, say, told
 
-__all__ = ["N", "Peer", "Processes"]
+__all__ = ["Application", "N", "Peer", "Processes", "decided", "receive", "send"]
 
 N = 4
 QUORUM = 3
@@ -228,22 +228,23 @@ async def work(number: int, folder: Path, core: str, life: int) -> None:
         engine = await Engine.start(context, socket, Options(), secret, peers)
         say("ready")
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_receive(engine, application))
+            tasks.create_task(receive(engine, application))
             for lane in range(WINDOW):
-                tasks.create_task(_send(engine, f"{number}/{life}/{lane}"))
+                tasks.create_task(send(engine, f"{number}/{life}/{lane}"))
             async for line in told():
                 match line.split(" ", 2 if line.startswith("propose") else 1):
                     case ["propose", kind, metadata]:
-                        tasks.create_task(_decided(engine.propose(SyncPointKind[kind], metadata.encode())))
+                        tasks.create_task(decided(engine.propose(SyncPointKind[kind], metadata.encode())))
                     case ["end", metadata]:
-                        tasks.create_task(_decided(engine.vote_end_session(metadata.encode())))
+                        tasks.create_task(decided(engine.vote_end_session(metadata.encode())))
                     case ["err"]:
                         application.is_right = False
                     case ["stop"]:
                         break
 
 
-async def _receive(engine: Engine, application: Application) -> None:
+async def receive(engine: Engine, application: Application) -> None:
+    """Say what comes, and attest what it computes, until there is nothing more."""
     try:
         async for message in engine:
             application.take(message)
@@ -256,7 +257,8 @@ async def _receive(engine: Engine, application: Application) -> None:
         say("end")
 
 
-async def _send(engine: Engine, prefix: str) -> None:
+async def send(engine: Engine, prefix: str) -> None:
+    """One transaction after the other, until nothing is taken any more."""
     for count in itertools.count():
         try:
             await engine.submit(f"{prefix}/{count}".encode())
@@ -265,5 +267,6 @@ async def _send(engine: Engine, prefix: str) -> None:
         say("final", f"{prefix}/{count}")
 
 
-async def _decided(point: Awaitable[SyncPoint]) -> None:
+async def decided(point: Awaitable[SyncPoint]) -> None:
+    """Say what becomes of a proposal."""
     say("decided", pickle.dumps(await point).hex())
