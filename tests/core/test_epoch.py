@@ -61,7 +61,7 @@ class Order:
         self._round += 1
         points = self.epoch.close(self._round, self.orderer)
         self.points += points
-        self.outcomes |= self.epoch.take_closed()
+        self.outcomes |= {ballot.id: how for ballot, how in self.epoch.take_news() if how is not None}
         return points
 
     def propose(self, creator: int, body: bytes) -> bytes:
@@ -94,6 +94,11 @@ def body(
 
 def ids(ballots: Iterable[Ballot]) -> list[bytes]:
     return [ballot.id for ballot in ballots]
+
+
+def opened(order: Order) -> list[bytes]:
+    """The ids of proposals that are said to be open."""
+    return [ballot.id for ballot, how in order.epoch.take_news() if how is None]
 
 
 # -- adopting (S2) --------------------------------------------------------------------------------------
@@ -329,7 +334,7 @@ def test_a_proposal_that_is_repeated_after_its_decision_opens_nothing(outcome: O
     order = Order()
     text = body(deadline=40)
     id = order.propose(0, text)
-    assert ids(order.epoch.take_opened()) == [id]
+    assert opened(order) == [id]
     assert order.propose(0, text) == id, "not while it is open either"
     if outcome == Outcome.EXPIRED:
         order.deliver(1, at=41)
@@ -440,7 +445,7 @@ def test_the_state_goes_on_after_a_restart() -> None:
     order = busy_order()
     again = order.restored()
     assert again.epoch.encode() == order.epoch.encode()
-    assert ids(again.epoch.take_opened()) == ids(order.epoch.open.values()), "they are told once more"
+    assert opened(again) == ids(order.epoch.open.values()), "they are told once more"
     assert again.epoch.take_changes() is None
     open = next(iter(order.epoch.open))
     for each in (order, again):

@@ -13,7 +13,8 @@ from syncpoint.core.config import MAX_PEERS, Local, Network
 from syncpoint.core.crypto import DOMAIN_EVENT, Signer, derive
 from syncpoint.core.epoch import Outcome
 from syncpoint.core.error import Reject
-from syncpoint.core.input import NextKey, Received
+from syncpoint.core.input import NextKey, Propose, Received
+from syncpoint.core.items import Proposal, encode_proposal, proposal_id
 from syncpoint.core.output import Rejected
 from syncpoint.core.retain import Retention
 from syncpoint.core.values import Event, SyncPointKind
@@ -149,6 +150,28 @@ def test_a_proposal_goes_over_a_fence_with_its_votes(core: str) -> None:  # S4
     assert [(point.kind, point.epoch, point.metadata, point.approvals) for point in cluster.points(3)[1:]] == [
         (SyncPointKind.CUSTOM, 1, b"open", 0b0111)
     ]
+
+
+def test_who_gets_the_number_of_another_one_opens_nothing_of_it(core: str) -> None:  # S1, S4
+    """The id of a proposal has the number of its proposer, and a number may go to somebody else."""
+    cluster = Changing(5, network=SHORT, core=core, local=Local(stores=True))
+    bodies = [encode_proposal(Proposal(7, cluster.now + 60_000 * MS, salt, b"once")) for salt in range(2)]
+    cluster.step(4, *map(Propose, bodies))
+    still_open, decided = (proposal_id(cluster.epoch_id, 4, body) for body in bodies)
+    cluster.agree(decided)
+    cluster.run_until(lambda: all(cluster.points(i) for i in range(5)))
+    cluster.agree(cluster.change(0, cluster.removal(4)))
+    cluster.run_until(lambda: all(cluster.epoch_of(i) == 1 for i in range(4)))
+    new = cluster.make(NEW[0], core)
+    cluster.agree(cluster.change(0, cluster.addition(new)))
+    cluster.run_until(lambda: all(cluster.epoch_of(i) == 2 for i in (0, 1, 2, 3, new)))
+    cluster.step(new, *map(Propose, bodies))
+    cluster.submit(new, b"behind them")
+    cluster.run_until(lambda: all(cluster.counts[i] for i in (0, 1, 2, 3, new)))
+    for i in range(4):
+        told = [opened.proposal for opened in cluster.opened[i]]
+        assert [told.count(id) for id in (still_open, decided)] == [1, 1]
+        assert [cluster.closed[i][id] for id in (still_open, decided)] == [Outcome.LEFT, Outcome.ADOPTED]
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from syncpoint.core.config import Network
-from syncpoint.core.epoch import Outcome
+from syncpoint.core.config import Local, Network
+from syncpoint.core.epoch import MAX_PROPOSALS, MAX_UNCLAIMED, Epoch, Outcome, _Closed
 from syncpoint.core.input import Propose, Vote
 from syncpoint.core.items import Proposal, decode_vote, encode_proposal, proposal_id
+from syncpoint.core.journal import encode_state
 from syncpoint.core.propose import MAX_SAID
 from syncpoint.core.values import ItemType, SyncPointKind
 
@@ -204,6 +205,70 @@ def test_a_proposal_and_votes_in_events_that_are_too_old_are_said_again() -> Non
     assert check_points(cluster) == 2
     assert cluster.points(0)[0].approvals >> 3 & 1, "the vote of before the partition counts"
     assert not any(done.event.creator == 3 and done.event.round == at for done in cluster.events(0))
+
+
+def test_what_is_said_once_more_is_decided_no_second_time() -> None:  # S1
+    """A liar may repeat a proposal when its deadline is over, or one that never was open: nobody is told again."""
+    cluster = Cluster(4)
+    late, far = (
+        encode_proposal(Proposal(SyncPointKind.CUSTOM, cluster.now + within, 0, b"again"))
+        for within in (100 * MS, 7_200_000 * MS)
+    )
+    cluster.step(0, Propose(late), Propose(far))
+    opened, never = (proposal_id(cluster.epoch_id, 0, body) for body in (late, far))
+    cluster.run(200 * MS)
+    cluster.submit(1, b"consensus time goes on")
+    cluster.run_until(lambda: cluster.all_have(1))
+    decided(cluster, opened)
+    outcomes = [{opened: Outcome.EXPIRED}] * 3
+    assert cluster.closed == [{opened: Outcome.EXPIRED, never: Outcome.INVALID}, *outcomes], "who asked hears why"
+    other = propose(cluster, 1, salt=1, within=60_000 * MS)  # now the others forget what is past its deadline
+    cluster.run_until(lambda: all(other in {told.proposal for told in cluster.opened[i]} for i in range(4)))
+    cluster.restart(0)
+    cluster.step(0, Propose(late), Propose(far))
+    cluster.submit(0, b"behind both")
+    cluster.run_until(lambda: cluster.all_have(2))
+    assert sum(item.body in (late, far) for done in cluster.events(2) for item in done.event.items) == 4
+    assert cluster.closed[1:] == outcomes
+    assert cluster.closed[0] == {opened: Outcome.EXPIRED, never: Outcome.INVALID}, "it started anew"
+
+
+def test_what_is_open_at_the_second_attempt_is_not_decided_by_the_first() -> None:  # S1
+    """Who comes to both in one step is told that it is open, and not that there were too many before."""
+    cluster = Cluster(4, local=Local(stores=True))
+    for salt in range(MAX_PROPOSALS):
+        propose(cluster, 0, salt=salt, within=200 * MS)
+    asked = Propose(encode_proposal(Proposal(SyncPointKind.CUSTOM, cluster.now + 60_000 * MS, 99, b"one more")))
+    id = proposal_id(cluster.epoch_id, 0, asked.body)
+    cluster.step(0, asked)
+    decided_by_0 = cluster.closed[0]
+    cluster.run_until(lambda: id in decided_by_0)
+    assert decided_by_0 == {id: Outcome.TOO_MANY}
+    cluster.run(300 * MS)
+    cluster.restart(0)
+    cluster.step(0, asked)
+    cluster.run_until(lambda: all(id in {told.proposal for told in cluster.opened[i]} for i in range(1, 4)))
+    cluster.restart(1, records=cluster.stores[1].records)
+    assert cluster.machines[1].status().proposals == 1
+    assert cluster.opened[1][-1].proposal == id
+    assert set(cluster.closed[1].values()) == {Outcome.EXPIRED}
+    assert id not in cluster.closed[1]
+
+
+def test_of_too_many_that_count_for_nobody_the_oldest_are_forgotten() -> None:  # S1
+    """Nor is what is past its deadline kept; what counts for its proposer stays."""
+    cluster = Cluster(1)
+    epoch = Epoch(cluster.machines[0].committee, 0)
+    ids = [number.to_bytes(32) for number in range(MAX_UNCLAIMED + 5)]
+    later, sooner = cluster.now + 1_000 * MS, cluster.now - 1
+    epoch._remembered = {id: _Closed(0 if id == ids[0] else 0xFFFF, later) for id in ids}
+    epoch._remembered |= {ids[1]: _Closed(0xFFFF, sooner), ids[2]: _Closed(0, sooner)}
+    cluster.restart(0, records=[encode_state(epoch.encode())])
+    id = propose(cluster, 0)
+    decided(cluster, id)
+    again = Epoch(cluster.machines[0].committee, 0)
+    again.restore(cluster.stores[0].states[-1][1])
+    assert list(again._remembered) == [ids[0], *ids[5:], id]
 
 
 def test_an_idle_network_makes_no_rounds_for_the_sake_of_votes() -> None:  # P2, C1

@@ -1263,7 +1263,19 @@ def test_an_outcome_is_the_same_everywhere(bench: Bench) -> None:
     bench.start_all()
     id = bytes(32)
     bench.checkers.stepped(bench.nodes[0], [], [Closed(id, Outcome.ADOPTED)])
-    bench.checkers.stepped(bench.nodes[1], [], [Closed(id, Outcome.ADOPTED), Closed(id, Outcome.EXPIRED)])
+    bench.checkers.stepped(bench.nodes[1], [], [Closed(id, Outcome.ADOPTED), Closed(bytes(31), Outcome.TOO_MANY)])
+    bench.checkers.stepped(bench.nodes[0], [], [Closed(bytes(31), Outcome.ADOPTED)])
     assert bench.caught == []
     bench.checkers.stepped(bench.nodes[2], [], [Closed(id, Outcome.REFUSED)])
+    assert bench.caught == ["SyncPoints"]
+
+
+def test_an_outcome_is_told_once_in_a_start(bench: Bench) -> None:
+    bench.start_all()
+    id = bytes(32)
+    bench.checkers.stepped(bench.nodes[0], [], [Closed(id, Outcome.ADOPTED)])
+    bench.nodes[0].host.starts += 1
+    bench.checkers.stepped(bench.nodes[0], [], [Closed(id, Outcome.ADOPTED)])
+    assert bench.caught == []
+    bench.checkers.stepped(bench.nodes[0], [], [Closed(id, Outcome.ADOPTED)])
     assert bench.caught == ["SyncPoints"]

@@ -107,7 +107,9 @@ class History:
             state = epoch.take_changes()
             if state is not None:
                 states.append((round, state))
-        opened, decided = epoch.take_opened(), epoch.take_closed()
+        news = epoch.take_news()
+        opened = [ballot for ballot, how in news if how is None]
+        decided = [(ballot.id, how) for ballot, how in news if how is not None]
         frame = encode_event(event)
         record = encode_own_event(frame, taken_over) if event.creator == OWN else encode_peer_event(frame)
         self.accepted.append(

@@ -21,6 +21,7 @@ DOMAIN_SYNC_POINT = b"syncpoint/syncpoint/v1"
 DOMAIN_SESSION = b"syncpoint/session/v1"
 MAX_PROPOSALS = 16  # of one creator that are open, or were and are not past their deadline; more are refused
 MAX_DEADLINE_NS = 3_600_000_000_000  # after the proposal's place in the order; a later one is refused
+MAX_UNCLAIMED = 2_048  # decided ones that count for nobody and are remembered; of more the oldest are forgotten
 
 NO_PROPOSAL = bytes(HASH_BYTES)  # in the place of an id: nobody had to ask
 
@@ -94,8 +95,7 @@ class Epoch:
         self._network_id = committee.epoch_id if network_id is None else network_id
         self._epoch_ns = epoch_ns
         self._beat_from = 0  # consensus time of the first transaction since the last beat, 0 without (S5)
-        self._opened: list[Ballot] = []  # since they were taken last
-        self._closed: list[tuple[bytes, Outcome]] = []  # the same
+        self._news: list[tuple[Ballot, Outcome | None]] = []  # since they were taken last
         self._remembered: dict[bytes, _Closed] = {}
         self._adopted: list[Ballot] = []  # in the order in which they reached q
         self._changed = False
@@ -148,34 +148,29 @@ class Epoch:
 
         Open proposals go over with their votes, by members; those of a member that left end.
         """
-        roster = self.next_roster
-        assert roster is not None, "nothing ends this epoch"
+        fence, roster = self.fence, self.next_roster
+        assert fence is not None, "nothing ends this epoch"
         after = Epoch(committee, epoch_ns, roster, self.number + 1, self._network_id)
         after.epoch_index, after.session_id, after._beat_from = self.epoch_index, self.session_id, self._beat_from
         places = self._places(after)
+        for id, closed in self._remembered.items():
+            # Not even those of who left are forgotten: whoever gets its number could open them again.
+            after._remembered[id] = _Closed(places.get(closed.proposer, _NOBODY), closed.deadline)
         for ballot in self.open.values():
             proposer = places.get(ballot.proposer)
             if proposer is None:
-                after._closed.append((ballot.id, Outcome.LEFT))
+                after._leave_behind(ballot, Outcome.LEFT)
                 continue
             votes = _moved(ballot.approvals, places), _moved(ballot.refusals, places)
             after.open[ballot.id] = Ballot(ballot.id, proposer, ballot.proposal, *votes)
-        for id, closed in self._remembered.items():
-            proposer = places.get(closed.proposer)
-            if proposer is not None:
-                after._remembered[id] = _Closed(proposer, closed.deadline)
+        after._forget(fence.consensus_at)
         after._recount()
         after._changed = True
         return after
 
-    def take_opened(self) -> list[Ballot]:
-        """Proposals that were opened, since they were taken last."""
-        taken, self._opened = self._opened, []
-        return taken
-
-    def take_closed(self) -> list[tuple[bytes, Outcome]]:
-        """Ids of proposals that were decided and how, since they were taken last."""
-        taken, self._closed = self._closed, []
+    def take_news(self) -> list[tuple[Ballot, Outcome | None]]:
+        """Proposals that were opened (None), or decided and how, since they were taken last."""
+        taken, self._news = self._news, []
         return taken
 
     def take_changes(self) -> bytes | None:
@@ -214,7 +209,7 @@ class Epoch:
             self._decode(state)
         except struct.error:
             raise CorruptError("the state of proposals and votes is cut off") from None
-        self._opened = list(self.open.values())
+        self._news = [(ballot, None) for ballot in self.open.values()]
         self._recount()
 
     # -- private --------------------------------------------------------------------------------------
@@ -226,19 +221,19 @@ class Epoch:
             return
         ballot = Ballot(id, creator, proposal, 0, 0)
         if proposal.deadline <= now:
-            self._closed.append((id, Outcome.EXPIRED))
+            self._news.append((ballot, Outcome.EXPIRED))
         elif not self._is_valid(ballot) or proposal.deadline > now + MAX_DEADLINE_NS:
-            self._closed.append((id, Outcome.INVALID))
+            self._news.append((ballot, Outcome.INVALID))
         elif self._count_of(creator, now) >= MAX_PROPOSALS:
-            self._closed.append((id, Outcome.TOO_MANY))
+            self._news.append((ballot, Outcome.TOO_MANY))
         elif ballot.change is not None and not self._applies(ballot.change):
             # Remembered, or the same item once more could open what its proposer was told is rejected.
             self._remembered[id], self._changed = _Closed(creator, proposal.deadline), True
-            self._closed.append((id, Outcome.CONFLICT))
+            self._news.append((ballot, Outcome.CONFLICT))
         else:
             self._changed = True
             self.open[id] = ballot
-            self._opened.append(ballot)
+            self._news.append((ballot, None))
             self._vote(creator, Vote(id, approves=True))  # who asks, agrees
 
     def _is_valid(self, ballot: Ballot) -> bool:
@@ -300,14 +295,26 @@ class Epoch:
     def _close(self, ballot: Ballot, outcome: Outcome) -> None:
         del self.open[ballot.id]
         self._remembered[ballot.id] = _Closed(ballot.proposer, ballot.proposal.deadline)
-        self._closed.append((ballot.id, outcome))
+        self._news.append((ballot, outcome))
         self._changed = True
+
+    def _leave_behind(self, ballot: Ballot, outcome: Outcome) -> None:
+        """Close at a fence what does not get into this epoch; from here on it counts for nobody."""
+        self._remembered[ballot.id] = _Closed(_NOBODY, ballot.proposal.deadline)
+        self._news.append((ballot, outcome))
+
+    def _forget(self, now: int) -> None:
+        """Forget what is past its deadline, and the oldest of too many that count for nobody."""
+        kept = {id: closed for id, closed in self._remembered.items() if now <= closed.deadline}
+        unclaimed = [id for id, closed in kept.items() if closed.proposer == _NOBODY]
+        for id in unclaimed[:-MAX_UNCLAIMED]:
+            del kept[id]
+        if len(kept) < len(self._remembered):  # else a restart would remember what all others have forgotten
+            self._remembered, self._changed = kept, True
 
     def _count_of(self, creator: int, now: int) -> int:
         """How many proposals of a creator are open or remembered; what is past its deadline is forgotten."""
-        kept = {id: closed for id, closed in self._remembered.items() if now <= closed.deadline}
-        if len(kept) < len(self._remembered):  # else a restart would remember what all others have forgotten
-            self._remembered, self._changed = kept, True
+        self._forget(now)
         proposers = [ballot.proposer for ballot in self.open.values()]
         proposers += [closed.proposer for closed in self._remembered.values()]
         return proposers.count(creator)

@@ -12,9 +12,10 @@ from .config import MachineConfig
 from .crypto import Signer
 from .ended import EndedEpochs
 from .error import Reject
-from .input import Certify, Connected, Disconnected, Input, NextKey, Persisted, Received, Start
+from .input import Certify, Connected, Disconnected, Input, NextKey, Persisted, Propose, Received, Start
+from .items import proposal_id
 from .journal import EpochStart, encode_epoch_start, encode_own_event
-from .output import Entered, Output, Persist, Rejected, Send, SendStored, Wake
+from .output import Closed, Entered, Opened, Output, Persist, Rejected, Send, SendStored, Wake
 from .recover import read_store
 from .replica import Replica
 from .roster import Roster, next_epoch_id
@@ -25,6 +26,7 @@ from .wire import FrameType
 
 __all__ = ["Machine"]
 
+MAX_AWAITED = 8_192  # proposals that are open, or that we have asked for; of more the oldest one's end is not told
 REMOVED = "this key is no member any more: a sync point has removed it, and vote_add_node can let it in again"
 
 
@@ -46,6 +48,7 @@ class Machine:
         self._token = 0
         self._persisting: dict[int, tuple[Replica, Event | None]] = {}  # by token; None: the beginning of an epoch
         self._before: Replica | None = None  # that of the epoch before, for peers that are not through with it
+        self._awaited: dict[bytes, None] = {}  # ids of proposals whose end is to be told
         self._starts_at = 0  # the index of what was delivered first in this epoch
         self.replica = self.make_replica(roster, committee, 0)
         if not self.replica.is_member and not config.joins:
@@ -73,7 +76,7 @@ class Machine:
         self._drain(self.replica, outputs)
         if due is not None:
             outputs.append(Wake(max(due, now)))
-        return outputs
+        return [output for output in outputs if not isinstance(output, Opened | Closed) or self._is_told(output)]
 
     def status(self) -> Status:
         """A snapshot for people and metrics."""
@@ -103,6 +106,9 @@ class Machine:
                 self._persisted(input.token, outputs)
             case NextKey():
                 self._signers.append(Signer(input.seed, self.config.signatures))
+            case Propose():
+                self._waits_for(proposal_id(self._network_id, self.own, input.body))
+                replica.input(input, now)
             case Certify() if self._before is not None and input.index < self._starts_at:
                 self._before.input(input, now)  # the votes of its checkpoints are there
                 self._before.close(now)
@@ -211,6 +217,24 @@ class Machine:
             replica.halt(REMOVED)
 
     # -- outputs ------------------------------------------------------------------------------------
+
+    def _waits_for(self, proposal: bytes) -> None:
+        self._awaited[proposal] = None
+        if len(self._awaited) > MAX_AWAITED:
+            del self._awaited[next(iter(self._awaited))]
+
+    def _is_told(self, output: Opened | Closed) -> bool:
+        """Whether the runtime is told that a proposal is open, or decided: the latter once, and if it knows of it.
+
+        What never was open, or was forgotten since, comes as often as its proposer repeats it.
+        """
+        if isinstance(output, Opened):
+            self._waits_for(output.proposal)
+            return True
+        if output.proposal not in self._awaited:
+            return False
+        del self._awaited[output.proposal]
+        return True
 
     def _persist(self, record: bytes, event: Event | None, replica: Replica | None = None) -> Persist:
         self._token += 1

@@ -102,7 +102,11 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A proposal is decided; after an adopted one comes its sync point (S2)."""
+    """A proposal is decided; after an adopted one comes its sync point (S2).
+
+    It comes once for each that was `Opened` here, and for each that our own application asked for since the start and
+    that never was open. Of what others ask for in vain nobody hears.
+    """
 
     proposal: bytes  # its id
     outcome: Outcome

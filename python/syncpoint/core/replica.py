@@ -371,9 +371,9 @@ class Replica:
 
     def _tell(self) -> None:
         """Tell the runtime what became of proposals, and of checkpoints."""
-        for at in self.epoch.take_opened():
-            self.outputs.append(Opened(at.id, at.proposer, *at.proposal, self.observes or at.voted(self.own)))
-        self.outputs += [Closed(id, outcome) for id, outcome in self.epoch.take_closed()]
+        for at, how in self.epoch.take_news():
+            opened = Opened(at.id, at.proposer, *at.proposal, self.observes or at.voted(self.own))
+            self.outputs.append(opened if how is None else Closed(at.id, how))
         self.outputs += map(Certified, self.checkpoints.take_certificates())
         divergence = self.checkpoints.take_divergence()
         if divergence is not None:

@@ -36,14 +36,16 @@ class SyncPoints(Points):
         super().__init__(observed)
         cluster = observed.cluster
         self._epoch_id = epoch_id_of(cluster)
-        self._first = min((node.number for node in observed.nodes()), default=0)  # by whom outcomes are counted
         self._states: dict[int, bytes] = {}  # round -> hash of the state behind it
         self._rounds: list[int] = []  # of these, ascending
         self._at: dict[int, tuple[int, int]] = {}  # host -> its start, and the newest round that it told a state of
         self._approved: dict[bytes, set[int]] = {}  # proposal -> honest creators that said so
         self._proposals: dict[int, bytes] = {}  # index of a sync point -> its proposal
         self._open: dict[int, dict[bytes, Opened]] = {}  # host -> proposals that it says are open
-        self._outcomes: dict[bytes, Outcome] = {}
+        self._outcomes: dict[bytes, Outcome] = {}  # as they were told first
+        self._told: dict[
+            int, tuple[int, set[bytes]]
+        ] = {}  # host -> its start, and the proposals that it says are decided
         self._end: int | None = None  # index, as machines say
         self._last: SyncPoint | None = None
         self._beat_at = 0  # ns, of the newest EPOCH
@@ -109,11 +111,17 @@ class SyncPoints(Points):
 
     def _closed(self, node: Node, id: bytes, outcome: Outcome) -> None:
         self._open.get(node.number, {}).pop(id, None)
-        known = self._outcomes.setdefault(id, outcome)
-        if known is outcome and node.number == self._first:
+        start, told = self._told.get(node.number, (0, set()))
+        if start != node.host.starts:
+            self._told[node.number] = node.host.starts, (told := set())
+        if id in told:
+            raise self.violated(node.number, f"proposal {id.hex()} is {outcome.name}, and it was decided before")
+        told.add(id)
+        if id not in self._outcomes:
             self.counts[f"proposals {outcome.name.lower().replace('_', ' ')}"] += 1
-        # What is repeated when its deadline is over has expired once more, and who had too many may ask again.
-        if outcome not in (known, Outcome.EXPIRED) and known is not Outcome.TOO_MANY:
+        known = self._outcomes.setdefault(id, outcome)
+        # A peer that starts again may say again what it asked for in vain, and now it may be open.
+        if outcome is not known and known not in (Outcome.TOO_MANY, Outcome.INVALID):
             raise self.violated(node.number, f"proposal {id.hex()} is {outcome.name} here, and was {known.name} before")
 
     def _certified(self, node: Node, output: Certified) -> None:

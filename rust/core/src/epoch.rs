@@ -26,6 +26,8 @@ pub const DOMAIN_SESSION: &[u8] = b"syncpoint/session/v1";
 pub const MAX_PROPOSALS: usize = 16;
 /// After the proposal's place in the order; a later one is refused.
 pub const MAX_DEADLINE_NS: u64 = 3_600_000_000_000;
+/// Decided ones that count for nobody and are remembered; of more the oldest are forgotten.
+pub const MAX_UNCLAIMED: usize = 2_048;
 
 /// In the place of an id: nobody had to ask.
 pub const NO_PROPOSAL: Digest = [0; 32];
@@ -119,10 +121,8 @@ pub struct Epoch {
     epoch_ns: u64,
     /// Consensus time of the first transaction since the last beat, 0 without (S5).
     beat_from: u64,
-    /// Since they were taken last; a ballot is here once it is not open any more.
-    opened: Vec<(Digest, Option<Ballot>)>,
-    /// The same.
-    closed: Vec<(Digest, Outcome)>,
+    /// Since they were taken last.
+    news: Vec<(Ballot, Option<Outcome>)>,
     remembered: InOrder<Closed>,
     /// In the order in which they reached q.
     adopted: Vec<Digest>,
@@ -153,8 +153,7 @@ impl Epoch {
             open: InOrder::default(),
             epoch_ns,
             beat_from: 0,
-            opened: Vec::new(),
-            closed: Vec::new(),
+            news: Vec::new(),
             remembered: InOrder::default(),
             adopted: Vec::new(),
             changed: false,
@@ -233,38 +232,39 @@ impl Epoch {
     /// Open proposals go over with their votes, by members; those of a member that left end.
     #[must_use]
     pub fn next_epoch(&self, committee: Committee, epoch_ns: u64) -> Self {
+        let fence = self.fence.as_ref().expect("nothing ends this epoch");
         let roster = self.next_roster.clone();
-        assert!(roster.is_some(), "nothing ends this epoch");
         let mut after = Self::new(committee, epoch_ns, roster, self.number + 1, Some(self.network_id));
         (after.epoch_index, after.session_id, after.beat_from) = (self.epoch_index, self.session_id, self.beat_from);
         let places = self.places(&after);
-        for (id, ballot) in self.open.iter() {
+        for (id, closed) in self.remembered.iter() {
+            // Not even those of who left are forgotten: whoever gets its number could open them again.
+            let proposer = places.get(&closed.proposer).copied().unwrap_or(NOBODY);
+            after.remembered.insert(*id, Closed { proposer, deadline: closed.deadline });
+        }
+        for (_, ballot) in self.open.iter() {
             let Some(&proposer) = places.get(&ballot.proposer) else {
-                after.closed.push((*id, Outcome::Left));
+                after.leave_behind(ballot, Outcome::Left);
                 continue;
             };
             let (approvals, refusals) = (moved(ballot.approvals, &places), moved(ballot.refusals, &places));
-            after.open.insert(*id, Ballot { proposer, approvals, refusals, ..ballot.clone() });
+            after.open.insert(ballot.id, Ballot { proposer, approvals, refusals, ..ballot.clone() });
         }
-        for (id, closed) in self.remembered.iter() {
-            if let Some(&proposer) = places.get(&closed.proposer) {
-                after.remembered.insert(*id, Closed { proposer, deadline: closed.deadline });
-            }
-        }
+        after.forget(fence.consensus_at);
         after.recount();
         after.changed = true;
         after
     }
 
-    /// Proposals that were opened, since they were taken last.
-    pub fn take_opened(&mut self) -> Vec<Ballot> {
-        let taken = std::mem::take(&mut self.opened).into_iter();
-        taken.filter_map(|(id, ballot)| ballot.or_else(|| self.open.get(&id).cloned())).collect()
-    }
-
-    /// Ids of proposals that were decided and how, since they were taken last.
-    pub fn take_closed(&mut self) -> Vec<(Digest, Outcome)> {
-        std::mem::take(&mut self.closed)
+    /// Proposals that were opened (None), or decided and how, since they were taken last.
+    pub fn take_news(&mut self) -> Vec<(Ballot, Option<Outcome>)> {
+        let mut news = std::mem::take(&mut self.news);
+        for (ballot, how) in &mut news {
+            if let (None, Some(open)) = (how, self.open.get(&ballot.id)) {
+                ballot.clone_from(open); // with the votes of now
+            }
+        }
+        news
     }
 
     /// The state if it changed since it was taken last: what a restart needs beside the order (R1).
@@ -312,7 +312,7 @@ impl Epoch {
         if left > 0 {
             return Err(Error::Corrupt("the state of proposals and votes is longer than it says".into()));
         }
-        self.opened = self.open.iter().map(|(id, _)| (*id, None)).collect();
+        self.news = self.open.iter().map(|(_, ballot)| (ballot.clone(), None)).collect();
         self.recount();
         Ok(())
     }
@@ -330,20 +330,20 @@ impl Epoch {
         let [metadata, change] = [&proposal.metadata, &proposal.change].map(|part| Bytes::copy_from_slice(part));
         let ballot = Ballot::new(id, by, Proposal { metadata, change, ..proposal }, 0, 0);
         if ballot.proposal.deadline <= now {
-            self.closed.push((id, Outcome::Expired));
+            self.news.push((ballot, Some(Outcome::Expired)));
         } else if !self.is_valid(&ballot) || late {
-            self.closed.push((id, Outcome::Invalid));
+            self.news.push((ballot, Some(Outcome::Invalid)));
         } else if self.count_of(by, now) >= MAX_PROPOSALS {
-            self.closed.push((id, Outcome::TooMany));
+            self.news.push((ballot, Some(Outcome::TooMany)));
         } else if ballot.change.as_ref().is_some_and(|change| !self.applies(change)) {
             // Remembered, or the same item once more could open what its proposer was told is rejected.
             self.remembered.insert(id, Closed { proposer: by, deadline: ballot.proposal.deadline });
             self.changed = true;
-            self.closed.push((id, Outcome::Conflict));
+            self.news.push((ballot, Some(Outcome::Conflict)));
         } else {
             self.changed = true;
+            self.news.push((ballot.clone(), None));
             self.open.insert(id, ballot);
-            self.opened.push((id, None));
             self.vote(by, Vote { proposal: id, approves: true }); // who asks, agrees
         }
     }
@@ -430,19 +430,35 @@ impl Epoch {
     fn finish(&mut self, id: &Digest, outcome: Outcome) -> Ballot {
         let ballot = self.open.remove(id).expect("it is open");
         self.remembered.insert(*id, Closed { proposer: ballot.proposer, deadline: ballot.proposal.deadline });
-        self.closed.push((*id, outcome));
-        self.changed = true;
-        if let Some((_, kept)) = self.opened.iter_mut().find(|(opened, _)| opened == id) {
-            *kept = Some(ballot.clone());
+        if let Some((opened, _)) = self.news.iter_mut().find(|(told, how)| told.id == *id && how.is_none()) {
+            opened.clone_from(&ballot); // with its last votes
         }
+        self.news.push((ballot.clone(), Some(outcome)));
+        self.changed = true;
         ballot
+    }
+
+    /// Close at a fence what does not get into this epoch; from here on it counts for nobody.
+    fn leave_behind(&mut self, ballot: &Ballot, outcome: Outcome) {
+        self.remembered.insert(ballot.id, Closed { proposer: NOBODY, deadline: ballot.proposal.deadline });
+        self.news.push((ballot.clone(), Some(outcome)));
+    }
+
+    /// Forget what is past its deadline, and the oldest of too many that count for nobody.
+    fn forget(&mut self, now: u64) {
+        let before = self.remembered.len();
+        self.remembered.retain(|closed| now <= closed.deadline);
+        let unclaimed = self.remembered.iter().filter(|(_, closed)| closed.proposer == NOBODY).map(|(id, _)| *id);
+        let unclaimed: Vec<Digest> = unclaimed.collect();
+        for id in &unclaimed[..unclaimed.len().saturating_sub(MAX_UNCLAIMED)] {
+            self.remembered.remove(id);
+        }
+        self.changed |= self.remembered.len() < before; // else a restart would remember what others have forgotten
     }
 
     /// How many proposals of a creator are open or remembered; what is past its deadline is forgotten.
     fn count_of(&mut self, by: u16, now: u64) -> usize {
-        let before = self.remembered.len();
-        self.remembered.retain(|closed| now <= closed.deadline);
-        self.changed |= self.remembered.len() < before; // else a restart would remember what others have forgotten
+        self.forget(now);
         self.open.iter().filter(|(_, ballot)| ballot.proposer == by).count()
             + self.remembered.iter().filter(|(_, closed)| closed.proposer == by).count()
     }
@@ -568,7 +584,7 @@ fn cut() -> Error {
 
 /// Values by id that are gone through in the order in which they came in.
 #[derive(Debug)]
-struct InOrder<V> {
+pub(crate) struct InOrder<V> {
     numbers: HashMap<Digest, u64, BuildHasherDefault<DigestHasher>>,
     values: BTreeMap<u64, (Digest, V)>,
     next_number: u64,
@@ -581,7 +597,7 @@ impl<V> Default for InOrder<V> {
 }
 
 impl<V> InOrder<V> {
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.values.len()
     }
 
@@ -589,7 +605,7 @@ impl<V> InOrder<V> {
         self.values.is_empty()
     }
 
-    fn first(&self) -> Option<Digest> {
+    pub(crate) fn first(&self) -> Option<Digest> {
         self.values.first_key_value().map(|(_, (id, _))| *id)
     }
 
@@ -597,7 +613,7 @@ impl<V> InOrder<V> {
         self.values.values().map(|(id, value)| (id, value))
     }
 
-    fn get(&self, id: &Digest) -> Option<&V> {
+    pub(crate) fn get(&self, id: &Digest) -> Option<&V> {
         self.values.get(self.numbers.get(id)?).map(|(_, value)| value)
     }
 
@@ -606,13 +622,13 @@ impl<V> InOrder<V> {
     }
 
     /// Put a value at the end, or in the place of the one with the same id.
-    fn insert(&mut self, id: Digest, value: V) {
+    pub(crate) fn insert(&mut self, id: Digest, value: V) {
         let number = *self.numbers.entry(id).or_insert(self.next_number);
         self.next_number += 1;
         self.values.insert(number, (id, value));
     }
 
-    fn remove(&mut self, id: &Digest) -> Option<V> {
+    pub(crate) fn remove(&mut self, id: &Digest) -> Option<V> {
         let number = self.numbers.remove(id)?;
         self.values.remove(&number).map(|(_, value)| value)
     }

@@ -9,8 +9,10 @@ use crate::committee::Committee;
 use crate::config::MachineConfig;
 use crate::crypto::Signer;
 use crate::ended::EndedEpochs;
+use crate::epoch::InOrder;
 use crate::error::Error;
 use crate::input::Input;
+use crate::items::proposal_id;
 use crate::journal::{EpochStart, encode_epoch_start, encode_own_event};
 use crate::output::Output;
 use crate::recover::read_store;
@@ -21,6 +23,8 @@ use crate::transition::{encode_transition, transition_of};
 use crate::values::{Digest, Event};
 use crate::wire::{self, FrameType};
 
+/// Proposals that are open, or that we have asked for; of more the oldest one's end is not told.
+pub const MAX_AWAITED: usize = 8_192;
 /// What a halt says of a key that is no member any more.
 pub const REMOVED: &str =
     "this key is no member any more: a sync point has removed it, and vote_add_node can let it in again";
@@ -42,6 +46,8 @@ pub struct Machine {
     /// Those of epochs that are over: of the last one, for peers that are not through with it, and of such in which an
     /// event of ours is not durable yet.
     before: Vec<Replica>,
+    /// Ids of proposals whose end is to be told.
+    awaited: InOrder<()>,
     /// The index of what was delivered first in this epoch.
     starts_at: u64,
     replica: Replica,
@@ -77,6 +83,7 @@ impl Machine {
             token: 0,
             persisting: BTreeMap::new(),
             before: Vec::new(),
+            awaited: InOrder::default(),
             starts_at: 0,
             own: replica.peers.number_of(replica.own),
             replica,
@@ -112,6 +119,7 @@ impl Machine {
         if let Some(at) = due {
             outputs.push(Output::Wake { at: at.max(now) });
         }
+        outputs.retain(|output| self.is_told(output));
         Ok(outputs)
     }
 
@@ -157,6 +165,10 @@ impl Machine {
             Input::Persisted { token } => self.persisted(token, outputs),
             Input::NextKey { seed } => {
                 self.signers.push(Arc::new(Signer::new(&seed, self.config.signatures)));
+            }
+            Input::Propose { body } => {
+                self.waits_for(proposal_id(&self.network_id, self.own as u16, &body));
+                self.replica.input(Input::Propose { body }, early, now);
             }
             Input::Certify { index } if index < self.starts_at && !self.before.is_empty() => {
                 let before = self.before.last_mut().expect("there is one");
@@ -332,6 +344,28 @@ impl Machine {
     }
 
     // -- outputs ----------------------------------------------------------------------------------
+
+    fn waits_for(&mut self, proposal: Digest) {
+        self.awaited.insert(proposal, ());
+        if self.awaited.len() > MAX_AWAITED {
+            let oldest = self.awaited.first().expect("there are many");
+            self.awaited.remove(&oldest);
+        }
+    }
+
+    /// Whether the runtime is told that a proposal is open, or decided: the latter once, and if it knows of it.
+    ///
+    /// What never was open, or was forgotten since, comes as often as its proposer repeats it.
+    fn is_told(&mut self, output: &Output) -> bool {
+        match output {
+            Output::Opened { ballot, .. } => {
+                self.waits_for(ballot.id);
+                true
+            }
+            Output::Closed { proposal, .. } => self.awaited.remove(proposal).is_some(),
+            _ => true,
+        }
+    }
 
     fn persist(&mut self, record: Bytes, event: Option<Arc<Event>>) -> Output {
         self.token += 1;

@@ -67,6 +67,9 @@ pub enum Output {
         voted: bool,
     },
     /// A proposal is decided; after an adopted one comes its sync point (S2).
+    ///
+    /// It comes once for each that was `Opened` here, and for each that our own application asked for since the start
+    /// and that never was open. Of what others ask for in vain nobody hears.
     Closed {
         /// Its id.
         proposal: Digest,

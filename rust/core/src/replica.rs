@@ -560,12 +560,13 @@ impl Replica {
 
     /// Tell the runtime what became of proposals, and of checkpoints.
     fn tell(&mut self) {
-        for ballot in self.epoch.take_opened() {
+        for (ballot, how) in self.epoch.take_news() {
             let voted = self.observes || ballot.voted(self.own);
-            self.outputs.push(Output::Opened { ballot, voted });
+            self.outputs.push(match how {
+                None => Output::Opened { ballot, voted },
+                Some(outcome) => Output::Closed { proposal: ballot.id, outcome },
+            });
         }
-        let closed = self.epoch.take_closed().into_iter();
-        self.outputs.extend(closed.map(|(proposal, outcome)| Output::Closed { proposal, outcome }));
         let certificates = self.checkpoints.take_certificates().into_iter();
         self.outputs.extend(certificates.map(|certificate| Output::Certified { certificate }));
         let divergence = self.checkpoints.take_divergence();
