@@ -11,7 +11,7 @@ from syncpoint.core import wire
 from syncpoint.core.change import Change, Configure, Remove
 from syncpoint.core.config import MAX_PEERS, Local, Network
 from syncpoint.core.crypto import DOMAIN_EVENT, Signer, derive
-from syncpoint.core.epoch import Outcome
+from syncpoint.core.epoch import MAX_PROPOSALS, Outcome
 from syncpoint.core.error import Reject
 from syncpoint.core.input import NextKey, Propose, Received
 from syncpoint.core.items import Proposal, encode_proposal, proposal_id
@@ -135,6 +135,30 @@ def test_of_two_equal_changes_the_second_is_a_conflict(core: str) -> None:  # S7
     outcomes = [sorted((cluster.closed[i][first], cluster.closed[i][second])) for i in range(4)]
     assert outcomes == [[Outcome.ADOPTED, Outcome.CONFLICT]] * 4
     assert cluster.epoch_of(0) == 1
+
+
+def test_what_does_not_apply_any_more_ends_at_the_fence(core: str) -> None:  # S7
+    """All asked for the same: whoever was not first learns it at once, everywhere, and has room for something else."""
+    cluster = Changing(5, network=SHORT, core=core, local=Local(stores=True))
+    first, *equal = [cluster.change(i, cluster.removal(4)) for i in range(4)]
+    other = cluster.change(1, Configure(Network(gc_depth=9)))
+    cluster.run_until(lambda: all(len(cluster.opened[i]) == 5 for i in range(4)))
+    cluster.agree(first)
+    cluster.run_until(lambda: all(cluster.epoch_of(i) == 1 for i in range(4)))
+    outcomes = {first: Outcome.ADOPTED} | dict.fromkeys(equal, Outcome.CONFLICT)
+    assert [cluster.closed[i] for i in range(4)] == [outcomes] * 4
+    assert [cluster.machines[i].status().proposals for i in range(4)] == [1] * 4
+    assert len({cluster.entered[i][-1].start.state for i in range(4)}) == 1
+
+    cluster.entered[2] = []
+    cluster.crash(2)
+    cluster.restart(2, records=shelved(cluster, 2))
+    assert (cluster.epoch_of(2), cluster.closed[2]) == (1, {})
+    assert [opened.proposal for opened in cluster.opened[2]] == [other]
+    more = [cluster.propose(1, salt=salt) for salt in range(MAX_PROPOSALS)]
+    cluster.run_until(lambda: more[-1] in cluster.closed[1])
+    assert cluster.closed[1] == outcomes | {more[-1]: Outcome.TOO_MANY}
+    cluster.run_until(lambda: all(cluster.machines[i].status().proposals == MAX_PROPOSALS for i in range(4)))
 
 
 def test_a_proposal_goes_over_a_fence_with_its_votes(core: str) -> None:  # S4

@@ -454,11 +454,11 @@ BUGS = [
     ),
     Bug("S6 a peer that was removed goes on", "machine.py", "replica.halt(REMOVED)", "pass", EPOCHS),
     Bug(
-        "S7 what does not apply any more is adopted",
+        "S7 what does not apply any more goes over a fence",
         "epoch.py",
-        "not self._applies(ballot.change):  # S7",
+        "not after._applies(ballot.change):  # S7",
         "False:  # S7",
-        EPOCHS,
+        f"{EPOCHS}::test_what_does_not_apply_any_more_ends_at_the_fence",
     ),
     Bug(
         "V1 keys of before an epoch count in it",

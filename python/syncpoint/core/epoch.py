@@ -128,11 +128,8 @@ class Epoch:
             if self.is_ended:
                 self._close(ballot, Outcome.ENDED)
                 continue
-            if self.fence is not None:  # in the next epoch, if it still applies then
+            if self.fence is not None:  # in the next epoch, if it applies there
                 self._adopted.append(ballot)
-                continue
-            if ballot.change is not None and not self._applies(ballot.change):  # S7
-                self._close(ballot, Outcome.CONFLICT)
                 continue
             self._close(ballot, Outcome.ADOPTED)
             points.append(self._emit(round, orderer, ballot))
@@ -146,7 +143,8 @@ class Epoch:
     def next_epoch(self, committee: Committee, epoch_ns: int) -> Epoch:
         """What goes on behind the fence, in an epoch with the next roster and its committee (S4).
 
-        Open proposals go over with their votes, by members; those of a member that left end.
+        Open proposals go over with their votes, by members; those of a member that left end, and those whose change
+        does not apply any more.
         """
         fence, roster = self.fence, self.next_roster
         assert fence is not None, "nothing ends this epoch"
@@ -160,6 +158,9 @@ class Epoch:
             proposer = places.get(ballot.proposer)
             if proposer is None:
                 after._leave_behind(ballot, Outcome.LEFT)
+                continue
+            if ballot.change is not None and not after._applies(ballot.change):  # S7
+                after._leave_behind(ballot, Outcome.CONFLICT)
                 continue
             votes = _moved(ballot.approvals, places), _moved(ballot.refusals, places)
             after.open[ballot.id] = Ballot(ballot.id, proposer, ballot.proposal, *votes)
@@ -299,7 +300,10 @@ class Epoch:
         self._changed = True
 
     def _leave_behind(self, ballot: Ballot, outcome: Outcome) -> None:
-        """Close at a fence what does not get into this epoch; from here on it counts for nobody."""
+        """Close at a fence what does not get into this epoch.
+
+        It counts for nobody from here on, so that whoever was not the first to ask may ask for something else.
+        """
         self._remembered[ballot.id] = _Closed(_NOBODY, ballot.proposal.deadline)
         self._news.append((ballot, outcome))
 
@@ -355,6 +359,7 @@ class Epoch:
         if ballot is not None and ballot.change is not None:
             assert self.roster is not None, "nothing can change without a roster"
             self.fence, self.before_fence, self.next_roster = point, before, self.roster.change(ballot.change)
+            assert self.next_roster is not None, "what is open applies"  # S7
         return point
 
     def _decode(self, state: bytes) -> None:

@@ -204,12 +204,7 @@ impl Epoch {
                 continue;
             }
             if self.fence.is_some() {
-                self.adopted.push(id); // in the next epoch, if it still applies then
-                continue;
-            }
-            let change = self.open.get(&id).and_then(|ballot| ballot.change.as_ref());
-            if change.is_some_and(|change| !self.applies(change)) {
-                self.finish(&id, Outcome::Conflict); // S7
+                self.adopted.push(id); // in the next epoch, if it applies there
                 continue;
             }
             let ballot = self.finish(&id, Outcome::Adopted);
@@ -229,7 +224,8 @@ impl Epoch {
 
     /// What goes on behind the fence, in an epoch with the next roster and its committee (S4).
     ///
-    /// Open proposals go over with their votes, by members; those of a member that left end.
+    /// Open proposals go over with their votes, by members; those of a member that left end, and those whose change does
+    /// not apply any more.
     #[must_use]
     pub fn next_epoch(&self, committee: Committee, epoch_ns: u64) -> Self {
         let fence = self.fence.as_ref().expect("nothing ends this epoch");
@@ -247,6 +243,10 @@ impl Epoch {
                 after.leave_behind(ballot, Outcome::Left);
                 continue;
             };
+            if ballot.change.as_ref().is_some_and(|change| !after.applies(change)) {
+                after.leave_behind(ballot, Outcome::Conflict); // S7
+                continue;
+            }
             let (approvals, refusals) = (moved(ballot.approvals, &places), moved(ballot.refusals, &places));
             after.open.insert(ballot.id, Ballot { proposer, approvals, refusals, ..ballot.clone() });
         }
@@ -438,7 +438,9 @@ impl Epoch {
         ballot
     }
 
-    /// Close at a fence what does not get into this epoch; from here on it counts for nobody.
+    /// Close at a fence what does not get into this epoch.
+    ///
+    /// It counts for nobody from here on, so that whoever was not the first to ask may ask for something else.
     fn leave_behind(&mut self, ballot: &Ballot, outcome: Outcome) {
         self.remembered.insert(ballot.id, Closed { proposer: NOBODY, deadline: ballot.proposal.deadline });
         self.news.push((ballot.clone(), Some(outcome)));
@@ -501,6 +503,7 @@ impl Epoch {
         if let Some(change) = ballot.and_then(|ballot| ballot.change.as_ref()) {
             let roster = self.roster.as_ref().expect("nothing can change without a roster");
             self.next_roster = roster.change(change);
+            assert!(self.next_roster.is_some(), "what is open applies"); // S7
             (self.fence, self.before_fence) = (Some(point.clone()), before);
         }
         point
