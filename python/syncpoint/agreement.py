@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -251,10 +251,9 @@ class Agreement:
             for id in list(self._own):
                 self._reject(id, Outcome.LEFT)
         elif not was_member and not self._membership.capabilities.no_order and self._ending.is_running:
-            # We had no say before.
+            # We had no say before. The machine may still tell of some that they end here, in this same step.
             self._voted.clear()
-            for proposal in self.proposals:
-                self._ask(proposal)
+            asyncio.get_running_loop().call_soon(self._ask_all, self.proposals)
 
     def session_ended(self) -> None:
         """Nothing is delivered any more: what is not decided will not be (S4)."""
@@ -305,6 +304,12 @@ class Agreement:
             self._voted.add(proposal.id)
         elif self._ending.is_running:
             self._ask(proposal)
+
+    def _ask_all(self, proposals: Sequence[Proposal]) -> None:
+        """Vote on those that are still open and not voted on."""
+        for proposal in proposals:
+            if proposal.id in self._open and proposal.id not in self._voted and self._ending.is_running:
+                self._ask(proposal)
 
     def _ask(self, proposal: Proposal) -> None:
         """Vote by what the application waits for, else by the policy."""

@@ -197,13 +197,34 @@ async def test_a_joiner_votes_on_what_was_open_when_it_was_let_in() -> None:
         await in_time(*(opened(engine) for engine in net.engines))
         await agreed(net.engines[:3], add(joiner))
         await in_epoch(1, *net.engines, fifth)
-        # Those for the addition that came too late are open until they are past their deadline.
-        (proposal,) = [each for each in fifth.proposals if each.joins is None]
+        (proposal,) = fifth.proposals  # those for the addition that came too late are over
         assert proposal.leaves == net.engines[3].public
         for engine in (fifth, *net.engines[1:3]):
             engine.vote(proposal)
         (point,) = await in_time(removing)
         assert fifth.public in point.approvals
+
+
+async def test_a_joiner_is_not_asked_about_what_ends_where_it_is_let_in() -> None:  # S7
+    asked: list[Proposal] = []
+    async with network(4) as net, Context(core=CORE, approve=asked.append) as context:
+        joiner = Joiner(net, await Socket.bind(context, "127.0.0.1:0"))
+        fifth = await Engine.start(
+            context, joiner.socket, net.options, joiner.secret, net.peers, network=net.network, joins=True
+        )
+        first, second, third = net.engines[:3]
+        calls = []
+        for count, engine in enumerate((first, second), 1):
+            calls.append(asyncio.ensure_future(add(joiner, timeout=600)(engine)))
+            await in_time(*(opened(each, count) for each in net.engines))
+        staying = asyncio.ensure_future(first.propose(SyncPointKind.END, timeout=600))
+        await in_time(*(opened(each, 3) for each in net.engines))
+        third.vote(third.proposals[0])
+        await in_time(*calls)
+        await in_epoch(1, *net.engines, fifth)
+        await until(fifth, lambda: bool(asked))
+        assert [proposal.kind for proposal in asked] == [SyncPointKind.END]
+        staying.cancel()
 
 
 async def test_an_observer_is_let_in() -> None:
