@@ -46,7 +46,17 @@ class Exchange:
         self._gc_depth = network.gc_depth
         self._observes = own >= committee.n
         self.beyond = 0  # bit set over creators: who says that it is in a later epoch
+        self.closed = 0  # the highest round that has closed here
         self._quiet_since = 0  # ns, when a round closed last, or frontiers were exchanged again
+
+    @property
+    def is_over(self) -> bool:
+        """Whether an honest member has gone on to a later epoch: so many say so of themselves."""
+        return self.beyond.bit_count() > self._committee.f
+
+    def is_through(self, peer: int) -> bool:
+        """Whether a peer is one of these."""
+        return self.is_over and bool(self.beyond >> peer & 1)
 
     def connected(self, peer: int) -> None:
         """A link is up: say how far we are."""
@@ -83,7 +93,9 @@ class Exchange:
 
     def pull(self, peer: int, now: int) -> None:
         """Ask a peer for all that it has above our frontier, unless it is asked already."""
-        above = self.fetcher.pull(peer, self._dag.frontier, now)
+        # What closed an epoch that is over may be events that nobody refers to, in slots of which we have others.
+        most = self.closed if self.is_over else wire.MAX_ROUND
+        above = self.fetcher.pull(peer, self._dag.frontier, most, now)
         if above is not None:
             self._outputs.append(Send(peer, wire.encode_frontier(FrameType.PULL, above, self._epoch)))
 

@@ -22,6 +22,7 @@ PULL_TIMEOUT_NS = 1_000 * MS  # an unanswered pull no longer stands in the way o
 PULL_PATIENCE_NS = 100 * MS  # before another peer is pulled from as well
 FIRST_PULL_PAUSE_NS, MAX_PULL_PAUSE_NS = 50 * MS, 5_000 * MS  # after a pull that brought nothing new
 MAX_REFUSED = 4096  # digests of invalid events that are remembered, oldest forgotten first
+MAX_ADMITTED = 16  # second variants of one slot that one peer may bring of an epoch that it is through with
 MAX_MISSING = 4096  # parents that one sender's waiting events miss; beyond, more of them are not kept
 
 
@@ -71,6 +72,10 @@ class Fetcher:
         self._missing: Counter[int] = Counter()  # per sender, parents that its waiting events miss
         self._slots: dict[tuple[int, int, int], int] = {}  # (round, creator, sender) -> waiting events
         self._refused: dict[bytes, None] = {}  # digests
+        self._admitted: set[bytes] = (
+            set()
+        )  # digests of second variants that are taken though nothing refers to them ...
+        self._admissions: Counter[tuple[int, int, int]] = Counter()  # ... by sender, round and creator
         self._pulls: dict[int, int] = {}  # peer -> until when its pull is under way
         self._max_pulls = committee.f + 1  # from members, so that f liars who do not answer hold up nothing
         self._pause: dict[int, tuple[int, int]] = {}  # peer -> (not before, next pause)
@@ -103,8 +108,15 @@ class Fetcher:
         return bool(members) and self._barren.issuperset(members)
 
     def wants(self, digest: bytes) -> bool:
-        """Whether a waiting event refers to it."""
-        return digest in self._wants
+        """Whether a waiting event refers to it, or it was admitted."""
+        return digest in self._wants or digest in self._admitted
+
+    def admit(self, event: Event, sender: int) -> None:
+        """Let a second variant of a slot in, if the sender has not brought too many of it (F2; 0017-epochs.md)."""
+        slot = (sender, event.round, event.creator)
+        if event.digest not in self._admitted and self._admissions[slot] < MAX_ADMITTED:
+            self._admissions[slot] += 1
+            self._admitted.add(event.digest)
 
     def waits_in(self, round: int, creator: int, sender: int) -> bool:
         """Whether an event of this slot, from this sender, waits."""
@@ -270,8 +282,11 @@ class Fetcher:
 
     # -- pulling whole rounds -----------------------------------------------------------------------
 
-    def pull(self, peer: int, frontier: Sequence[int], now: int) -> list[int] | None:
-        """Above which frontier to pull from a peer that is ahead; None while enough pulls are under way (F3)."""
+    def pull(self, peer: int, frontier: Sequence[int], most: int, now: int) -> list[int] | None:
+        """Above which frontier to pull from a peer that is ahead; None while enough pulls are under way (F3).
+
+        Where the last pull was in vain it is below what is missing, and nowhere above the round `most`.
+        """
         self._pulls = {other: until for other, until in self._pulls.items() if now < until}
         # An observer is pulled from while nobody else is, and never stands in the way of a member (Q4).
         is_member = peer < self._n
@@ -290,15 +305,15 @@ class Fetcher:
             self._pause[peer] = (now + FIRST_PULL_PAUSE_NS, FIRST_PULL_PAUSE_NS)
         self._pulls[peer] = now + PULL_TIMEOUT_NS
         self._progress_at_pull[peer] = self._progress
-        return self._below_missing(frontier) if in_vain else list(frontier)
+        return self._below_missing(frontier, most) if in_vain else list(frontier)
 
-    def _below_missing(self, frontier: Sequence[int]) -> list[int]:
-        """A frontier below the slots of what is missing.
+    def _below_missing(self, frontier: Sequence[int], most: int) -> list[int]:
+        """A frontier below the slots of what is missing, and nowhere above `most`.
 
         Of two events of one slot we may have the one that the others did not build on. In an epoch that is over for
         them they cannot be asked for single events any more, so the slots of those that are missing are pulled again.
         """
-        below = list(frontier)
+        below = [min(round, most) for round in frontier]
         for waiting in self._waiting.values():
             for parent in waiting.event.parents:
                 if parent.digest in waiting.missing and parent.digest not in self._waiting:

@@ -150,7 +150,7 @@ class Replica:
         roster, number = self.epoch.next_roster, self.peers.number_of(self.own)
         assert roster is not None, "a fence leads somewhere"
         stays = any(seat.number == number for seat in roster.seats)
-        return not stays and self._orders(self.own) and self.exchange.beyond.bit_count() <= self.committee.f
+        return not stays and self._orders(self.own) and not self.exchange.is_over
 
     # -- what a machine asks for --------------------------------------------------------------------
 
@@ -248,10 +248,13 @@ class Replica:
             self.recovery.claims(peer, event.round)
             self.exchange.pull(peer, self._now)
             return Reject.AHEAD  # V7
-        spare = self.proposer.is_spare(event) and not self.fetcher.wants(event.digest)  # F2
+        is_through = self.exchange.is_through(peer)
+        spare = self.proposer.is_spare(event) and not is_through and not self.fetcher.wants(event.digest)  # F2
         reject = Reject.EQUIVOCATION if spare else check_event(event, self.committee, self.network.gc_depth)
         if reject is not None:
             return reject
+        if is_through:
+            self.fetcher.admit(event, peer)
         if event.creator == self.own and self.recovery.is_copied(event):
             self.halt(f"an event of round {event.round} carries our signature, and not by us: {COPIED}")
             self.reject(peer, Reject.NOT_OURS)  # R5; taken all the same, as others build on it
@@ -356,6 +359,7 @@ class Replica:
         if messages or states:
             self.outputs.append(Deliver(tuple(messages), tuple(states)))
         if closing:
+            self.exchange.closed = self.decider.closed
             if self.recovery.is_certain:  # else it is quiet while we cannot take part, whatever the others do
                 self.exchange.rest(self._now)
             self.decider.prune(self.decider.closed)

@@ -41,7 +41,10 @@ pub struct Exchange {
     pub recovery: Recovery,
     /// Who says that it is in a later epoch.
     pub beyond: Creators,
+    /// The highest round that has closed here.
+    pub closed: u64,
     n: usize,
+    f: usize,
     /// Its number.
     epoch: u32,
     local: Local,
@@ -62,11 +65,25 @@ impl Exchange {
             n: committee.n,
             epoch,
             beyond: 0,
+            closed: 0,
+            f: committee.f,
             local: local.clone(),
             gc_depth: network.gc_depth,
             observes: own >= committee.n,
             quiet_since: 0,
         }
+    }
+
+    /// Whether an honest member has gone on to a later epoch: so many say so of themselves.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.beyond.count_ones() as usize > self.f
+    }
+
+    /// Whether a peer is one of these.
+    #[must_use]
+    pub fn is_through(&self, peer: usize) -> bool {
+        self.is_over() && peer < self.n && self.beyond & creator(peer) != 0
     }
 
     /// A link is up: say how far we are.
@@ -113,7 +130,9 @@ impl Exchange {
 
     /// Ask a peer for all that it has above our frontier, unless it is asked already.
     pub fn pull(&mut self, peer: usize, desk: &mut Desk<'_>) {
-        if let Some(above) = self.fetcher.pull(peer, &desk.dag.frontier, desk.now) {
+        // What closed an epoch that is over may be events that nobody refers to, in slots of which we have others.
+        let most = if self.is_over() { self.closed } else { wire::MAX_ROUND };
+        if let Some(above) = self.fetcher.pull(peer, &desk.dag.frontier, most, desk.now) {
             let frame = wire::encode_frontier(FrameType::Pull, &above, self.epoch);
             desk.outputs.push(Output::Send { peer, frame });
         }

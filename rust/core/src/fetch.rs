@@ -30,6 +30,8 @@ pub const FIRST_PULL_PAUSE_NS: u64 = 50 * MS;
 pub const MAX_PULL_PAUSE_NS: u64 = 5_000 * MS;
 /// Digests of invalid events that are remembered, oldest forgotten first.
 pub const MAX_REFUSED: usize = 4096;
+/// Second variants of one slot that one peer may bring of an epoch that it is through with.
+pub const MAX_ADMITTED: usize = 16;
 /// Parents that one sender's waiting events miss; beyond, more of them are not kept.
 pub const MAX_MISSING: usize = 4096;
 
@@ -79,6 +81,10 @@ pub struct Fetcher {
     /// (round, creator, sender) -> waiting events.
     slots: BTreeMap<(u64, u16, usize), usize>,
     refused: Refused,
+    /// Digests of second variants that are taken though nothing refers to them ...
+    admitted: BTreeSet<Digest>,
+    /// ... by sender, round and creator.
+    admissions: BTreeMap<(usize, u64, u16), usize>,
     /// Peer -> until when its pull is under way.
     pulls: BTreeMap<usize, u64>,
     /// From members, so that f liars who do not answer hold up nothing.
@@ -109,6 +115,8 @@ impl Fetcher {
             missing: BTreeMap::new(),
             slots: BTreeMap::new(),
             refused: Refused::default(),
+            admitted: BTreeSet::new(),
+            admissions: BTreeMap::new(),
             pulls: BTreeMap::new(),
             max_pulls: committee.f + 1,
             pause: BTreeMap::new(),
@@ -149,10 +157,18 @@ impl Fetcher {
         members.peek().is_some() && members.all(|peer| self.barren.contains(peer))
     }
 
-    /// Whether a waiting event refers to it.
+    /// Whether a waiting event refers to it, or it was admitted.
     #[must_use]
     pub fn wants(&self, digest: &Digest) -> bool {
-        self.wants.contains_key(digest)
+        self.wants.contains_key(digest) || self.admitted.contains(digest)
+    }
+
+    /// Let a second variant of a slot in, if the sender has not brought too many of it (F2; 0017-epochs.md).
+    pub fn admit(&mut self, event: &Event, sender: usize) {
+        let count = self.admissions.entry((sender, event.round, event.creator)).or_default();
+        if *count < MAX_ADMITTED && self.admitted.insert(event.digest) {
+            *count += 1;
+        }
     }
 
     /// Whether an event of this slot, from this sender, waits.
@@ -360,13 +376,15 @@ impl Fetcher {
     // -- pulling whole rounds ---------------------------------------------------------------------
 
     /// Above which frontier to pull from a peer that is ahead; None while enough pulls are under way (F3).
-    pub fn pull(&mut self, peer: usize, frontier: &[u64], now: u64) -> Option<Vec<u64>> {
+    ///
+    /// Where the last pull was in vain it is below what is missing, and nowhere above the round `most`.
+    pub fn pull(&mut self, peer: usize, frontier: &[u64], most: u64, now: u64) -> Option<Vec<u64>> {
         self.pulls.retain(|_, until| now < *until);
         // An observer is pulled from while nobody else is, and never stands in the way of a member (Q4).
         let (is_member, n) = (peer < self.n, self.n);
         let rivals = || self.pulls.iter().filter(|&(&other, _)| other < n || !is_member).map(|(_, until)| until);
-        let most = if is_member { self.max_pulls } else { 1 };
-        if self.pulls.contains_key(&peer) || rivals().count() >= most {
+        let allowed = if is_member { self.max_pulls } else { 1 };
+        if self.pulls.contains_key(&peer) || rivals().count() >= allowed {
             return None;
         }
         if rivals().any(|until| now < until - PULL_TIMEOUT_NS + PULL_PATIENCE_NS) {
@@ -384,15 +402,15 @@ impl Fetcher {
         }
         self.pulls.insert(peer, now + PULL_TIMEOUT_NS);
         self.progress_at_pull.insert(peer, self.progress);
-        Some(if in_vain { self.below_missing(frontier) } else { frontier.to_vec() })
+        Some(if in_vain { self.below_missing(frontier, most) } else { frontier.to_vec() })
     }
 
-    /// A frontier below the slots of what is missing.
+    /// A frontier below the slots of what is missing, and nowhere above `most`.
     ///
     /// Of two events of one slot we may have the one that the others did not build on. In an epoch that is over for
     /// them they cannot be asked for single events any more, so the slots of those that are missing are pulled again.
-    fn below_missing(&self, frontier: &[u64]) -> Vec<u64> {
-        let mut below = frontier.to_vec();
+    fn below_missing(&self, frontier: &[u64], most: u64) -> Vec<u64> {
+        let mut below: Vec<u64> = frontier.iter().map(|&round| round.min(most)).collect();
         for waiting in self.waiting.values() {
             for parent in waiting.event.parents() {
                 if waiting.missing.contains(&parent.digest) && !self.waiting.contains_key(&parent.digest) {

@@ -210,7 +210,7 @@ impl Replica {
         let roster = self.epoch.next_roster.as_ref().expect("a fence leads somewhere");
         let number = self.peers.number_of(self.own);
         let stays = roster.seats.iter().any(|seat| seat.number == number);
-        !stays && self.orders(self.own) && self.exchange.beyond.count_ones() as usize <= self.committee.f
+        !stays && self.orders(self.own) && !self.exchange.is_over()
     }
 
     // -- what a machine asks for ------------------------------------------------------------------
@@ -348,12 +348,16 @@ impl Replica {
             self.pull(peer);
             return Err(Reject::Ahead); // V7
         }
-        if self.is_spare(&event) {
+        let is_through = self.exchange.is_through(peer);
+        if !is_through && self.is_spare(&event) {
             return Err(Reject::Equivocation); // F2
         }
         check_form(&event, &self.committee, self.network.gc_depth)?;
         if !signed.unwrap_or_else(|| check_signature(&event, &self.committee)) {
             return Err(Reject::Signature);
+        }
+        if is_through {
+            self.exchange.fetcher.admit(&event, peer);
         }
         if event.creator as usize == self.own && self.exchange.recovery.is_copied(&event) {
             self.halt(Some(format!(
@@ -539,6 +543,7 @@ impl Replica {
             self.outputs.push(Output::Deliver { messages, states });
         }
         if !closing.is_empty() {
+            self.exchange.closed = self.decider.closed;
             // Else it is quiet as long as we cannot take part, whatever the others do.
             if self.exchange.recovery.is_certain() {
                 self.exchange.rest(self.now);
