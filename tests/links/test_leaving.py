@@ -255,9 +255,10 @@ async def test_a_stranger_is_refused_before_and_after_changes() -> None:
         assert nodes[3].linked == []
 
 
-async def test_changes_before_the_start_are_where_links_begin() -> None:
+async def test_links_begin_as_they_are_told_before_the_start() -> None:
     network = Network(0, 1, 2)
-    network.change(same(0, 1), 0, 1)
+    for number in (0, 1):
+        network.nodes[number].transport.begin(network.settings(number, same(0, 1)))
     async with up(network):
         await network.linked(n0=[1], n1=[0])
         assert await refused(network, 0, secret=2) is None

@@ -248,11 +248,13 @@ def test_strangers_and_other_networks_are_refused(world: World) -> None:
     assert first.links.refusals[2] == Refusal.NETWORK.advice
 
 
-def test_changes_before_the_start_are_where_links_begin(world: World) -> None:
+def test_links_begin_as_they_are_told_before_the_start(world: World) -> None:
     roster = same(0, 1, 2)
     for host in roster:
         world.peers[host] = Peer(world, host, roster)
-    world.change(same(0, 1), 0, 1)
+    for host in (0, 1):
+        links = world.peers[host].links
+        links.context.run(links.begin, world.settings(host, same(0, 1)))
     for peer in world.peers.values():
         world.loop.spawn(peer.links.process, peer.links.start)
     world.run(5.0)
