@@ -46,6 +46,9 @@ class AgreementSettings:
     approve: Approve
     """The policy."""
 
+    left_open: Callable[[Proposal], None]
+    """Is told of each proposal on which nothing votes but `Engine.vote`."""
+
     joining: bool
     """Whether we join a running session, or the network."""
 
@@ -325,7 +328,11 @@ class Agreement:
             return
         if answer is None and self._settings.approve is approve_by_default and self._sees(proposal):
             answer = True
-        if answer is not None and proposal.id not in self._voted:  # the policy itself may have voted by hand
+        if proposal.id in self._voted:  # the policy itself may have voted by hand
+            return
+        if answer is None:
+            self._settings.left_open(proposal)
+        else:
             self.vote(proposal, answer)
 
     def _has_us(self, epoch: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from .core.config import Local, MachineConfig
 from .core.retain import Retention
 from .core.wire import epoch_id_of
 from .errors import ArgumentError, ArgumentTypeError, ContextError
-from .proposal import Approve, approve_by_default
+from .proposal import Approve, Proposal, approve_by_default
 from .runtime.driver import Machine
 from .runtime.rows import Identity
 from .runtime.storage import StorageSettings
@@ -54,7 +55,7 @@ class Context:
     `approve` is the policy by which its engines vote on what others propose: a function of a `Proposal` that returns
     True (approve), False (refuse) or None (`Engine.vote` will). It is called in the event loop and must not block. An
     exception in it is logged and counts as None. After a restart it is asked again about what is still open and where
-    our vote is not counted. The default approves SESSION, SNAPSHOT, EPOCH, CUSTOM and END.
+    our vote is not counted. The default approves SESSION, SNAPSHOT, EPOCH, CUSTOM and KEY_ROTATION.
     Raises ArgumentError, ArgumentTypeError or CoreUnavailable at construction.
     """
 
@@ -79,6 +80,7 @@ class Context:
             raise ArgumentTypeError(f"Context(approve={approve!r}): give a function of a Proposal, or None")
         self._durability = durability
         self._approve: Approve = approve_by_default if approve is None else approve
+        self._left_open: Callable[[Proposal], None] = lambda proposal: None  # where a program tells a person of it
         self._retain_rounds = retain_rounds
         self._retain_bytes = retain_bytes
         self._world: World = RealWorld(None if storage is None else Path(storage))

@@ -148,6 +148,7 @@ class Engine(Deciding):
             membership=membership,
             entropy=config.entropy,
             approve=context._approve,
+            left_open=context._left_open,
             joining=joining_running_session or membership.seat is None,
         )
         engine = cls(given, machine, storage, committee, membership, settings)

@@ -112,12 +112,12 @@ class Group:
 def peers(start: Start, network: Network, folder: Path) -> Callable[..., Group]:
     """Start peers, which leave their votes to people unless they are told otherwise."""
 
-    def begin(count: int = 2, approve: str = "ask", *options: object) -> Group:
+    def begin(count: int = 2, approve: str | None = "ask", *options: object) -> Group:
         paths = [folder / f"{number}" for number in range(count)]
         files = network(count)
+        approval = () if approve is None else ("--approve", approve)
         processes = [
-            start("run", *each, "--control", path, "--approve", approve, *options)
-            for each, path in zip(files, paths, strict=True)
+            start("run", *each, "--control", path, *approval, *options) for each, path in zip(files, paths, strict=True)
         ]
         for process in processes:
             await_note(process, "control socket")

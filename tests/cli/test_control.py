@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import datetime
 import json
 import os
 import shutil
@@ -17,13 +19,17 @@ from typing import Any
 
 import pytest
 
-from syncpoint import ArgumentError, KeySecret, PeerRecord
+from syncpoint import ArgumentError, KeySecret, PeerRecord, Proposal, SyncPointKind
 from syncpoint.cli import control, control_server
 from syncpoint.cli.control import MAX_REQUEST_BYTES, ask, check_folder, find_socket, is_trusted
+from syncpoint.cli.proposal_view import waiting
+from syncpoint.core.config import Network as Settings
 
 from .conftest import TIMEOUT_S, Network, Peers, Start, await_note, command, next_line
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs UNIX sockets")
+
+PROPOSER = KeySecret.generate().public()
 
 
 def test_a_proposal_is_voted_on_by_hand_and_comes_to_all(start: Start, peers: Peers) -> None:
@@ -54,6 +60,44 @@ def test_a_proposal_is_voted_on_by_hand_and_comes_to_all(start: Start, peers: Pe
     late = command("vote", proposal["id"], "--control", group.paths[3], code=2)
     assert "0 of the 0 open proposals" in late
     assert "'syncpoint vote' without an id" in late
+
+
+def test_without_a_policy_a_peer_says_what_waits_for_its_operator(start: Start, peers: Peers, folder: Path) -> None:
+    """In one line, with the command that approves it; also at the next start, as long as it is open."""
+    group = peers(2, None, "--store", folder / "s")
+    assert "SESSION adopted" in command("propose", "SESSION", "--timeout", 300, "--control", group.paths[0])
+    changing = start("change", "config", "--gc-depth", 100, "--timeout", 300, "--control", group.paths[0])
+    said = await_note(group.processes[1], "is proposed by")
+    (proposal,) = ask(group.paths[1], {"do": "proposals"})["proposals"]
+    until = datetime.datetime.fromtimestamp(proposal["deadline"] // 10**9, datetime.UTC)
+    approves = f"syncpoint vote {proposal['id'][:16]} --control {group.paths[1]}"
+    assert said == (
+        f"syncpoint: CONFIG is proposed by {proposal['proposer']} until {until:%Y-%m-%d %H:%M:%S} UTC: "
+        f"gc_depth = 100 (was 200); to approve it: {approves}\n"
+    )
+    group.processes[1].terminate()
+    assert "is proposed by" not in group.processes[1].communicate(timeout=TIMEOUT_S)[1]
+    again = start("run", *group.files[1], "--control", group.paths[1], "--store", folder / "s")
+    assert await_note(again, "is proposed by") == said
+    assert command(*approves.split()[1:]).startswith("approved: CONFIG")
+    out, err = changing.communicate(timeout=TIMEOUT_S)
+    assert (changing.returncode, err) == (0, "")
+    assert out.startswith("CONFIG adopted")
+
+
+def test_what_waits_is_said_without_what_would_steer_the_terminal() -> None:
+    proposal = Proposal(
+        id=bytes(range(32)),
+        kind=SyncPointKind.CUSTOM,
+        metadata=b"\x1b[2J" + 100 * b"x",
+        proposer=PROPOSER,
+        deadline=1_700_000_000_999_999_999,
+    )
+    asks = f"CUSTOM is proposed by {PROPOSER} until 2023-11-14 22:13:20 UTC"
+    how = "to approve it: syncpoint vote 0001020304050607 --control '/a b/s'"
+    assert waiting(proposal, Settings(), Path("/a b/s")) == f"{asks}: \ufffd[2J{56 * 'x'}; {how}"
+    plain = dataclasses.replace(proposal, metadata=b"")
+    assert waiting(plain, Settings(), None) == f"{asks}; to approve it: start with --control PATH"
 
 
 def test_so_many_refusals_that_nothing_comes_of_it(start: Start, peers: Peers) -> None:

@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..core.config import Network
 from ..core.values import SyncPointKind
 from ..engine import Engine
 from ..errors import ArgumentError, ProposalRejected, StorageError, SyncpointError
@@ -30,6 +29,7 @@ from .change import SETTINGS, capabilities_of
 from .control import DECISION_GRACE_S, MAX_REQUEST_BYTES, check_folder, encode, is_trusted
 from .guard import note, one_line
 from .network_view import flags_of
+from .proposal_view import change_of
 
 __all__ = ["controlled", "point_fields"]
 
@@ -47,8 +47,8 @@ LEAST_PREFIX = 4  # hexadecimal digits of an id that a vote needs
 
 
 @contextlib.asynccontextmanager
-async def controlled(path: Path, is_wanted: bool, engine: Engine, genesis: Genesis) -> AsyncIterator[None]:
-    """Take questions at a path while the block lasts.
+async def controlled(path: Path, is_wanted: bool, engine: Engine, genesis: Genesis) -> AsyncIterator[Path | None]:
+    """Take questions at a path while the block lasts; gives the path, None where no socket can be.
 
     Where no socket can be there that is an ArgumentError if it `is_wanted` there, else a note: a peer runs without
     one, too. A path with the socket of a peer that runs is an ArgumentError in any case.
@@ -64,12 +64,12 @@ async def controlled(path: Path, is_wanted: bool, engine: Engine, genesis: Genes
         if is_wanted:
             raise
         note(f"no control socket, so no 'syncpoint propose', 'change', 'vote' and 'members': {one_line(error)}")
-        yield
+        yield None
         return
     note(f"control socket {path}")
     accepting = asyncio.create_task(server.accept())
     try:
-        yield
+        yield path
     finally:
         accepting.cancel()
         await asyncio.gather(accepting, return_exceptions=True)
@@ -255,7 +255,7 @@ class _Server:
             "metadata": base64.b64encode(proposal.metadata).decode("ascii"),
             "proposer": str(proposal.proposer),
             "deadline": proposal.deadline,
-            "changes": _change_of(proposal, self._engine.network),
+            "changes": change_of(proposal, self._engine.network),
         }
 
     def _members(self) -> Json:
@@ -308,21 +308,6 @@ def _decode(line: bytes) -> object:
         return json.loads(line)
     except (ValueError, RecursionError):
         raise ArgumentError("a question is one JSON object in one line") from None
-
-
-def _change_of(proposal: Proposal, network: Network) -> str:
-    """What it changes, in words, where the settings are these; nothing of one that changes nothing."""
-    if proposal.joins is not None:
-        flags = flags_of(proposal.joins)
-        return " ".join([f"lets in {proposal.joins.public} at {proposal.joins.address}", *flags])
-    if proposal.leaves is not None:
-        return f"removes {proposal.leaves}"
-    if proposal.rotates is not None:
-        return f"replaces {proposal.rotates[0]} by {proposal.rotates[1]}"
-    if proposal.network is not None:
-        values = [(name, getattr(network, name), getattr(proposal.network, name)) for name in SETTINGS]
-        return ", ".join(f"{name} = {new} (was {old})" for name, old, new in values if new != old)
-    return ""
 
 
 def point_fields(point: SyncPoint) -> Json:

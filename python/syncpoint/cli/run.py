@@ -33,6 +33,7 @@ from .files import KeyFile, Listen, NetworkFile, PeerFiles
 from .guard import note, plain_errors
 from .lines import LineReader, LineWriter
 from .loop import Loop, run_on
+from .proposal_view import waiting
 
 __all__ = ["run"]
 
@@ -101,8 +102,8 @@ def run(
         Approval | None,
         typer.Option(
             "--approve",
-            help="How to vote on what others propose; 'ask' leaves it to 'syncpoint vote'. Default: approve what this "
-            "version can carry out, leave the rest to 'syncpoint vote'.",
+            help="How to vote on what others propose; 'ask' leaves it to 'syncpoint vote'. Default: approve what "
+            "changes nothing about the network, and new keys; leave the rest to 'syncpoint vote', and say so.",
         ),
     ] = None,
     control: Annotated[
@@ -146,7 +147,7 @@ class _Peer:
         self,
         files: PeerFiles,
         context: Callable[[], Context],
-        controlling: Callable[[Engine, Genesis], contextlib.AbstractAsyncContextManager[None]],
+        controlling: Callable[[Engine, Genesis], contextlib.AbstractAsyncContextManager[Path | None]],
         everything: bool,
         resume_after: int | None,
         joining_running_session: bool,
@@ -164,12 +165,15 @@ class _Peer:
         self._input_ended = False
         self._delivered = 0  # transactions
         self._received_at = 0.0  # loop time of the last one
+        self._waiting: list[Proposal] = []  # for a vote, and a person is to hear of them
+        self._tell: Callable[[], None] = lambda: None  # of these, once there is an engine
         self._signalled = asyncio.Event()
 
     async def run(self, exit_when_idle: float | None, count: int | None, linger: float) -> None:
         """Start, and go on until the first reason to end."""
         genesis = self._files.genesis
         async with self._context() as context:
+            context._left_open = self._left_open
             socket = await Socket.bind(context, self._files.listen)
             engine = await Engine.start(
                 context,
@@ -188,9 +192,22 @@ class _Peer:
                     f"peer {engine.public} of {len(genesis.entries)} in network {genesis.network.name!r} "
                     f"({genesis.fingerprint}) listens at {socket.address}, {context.core.name} core"
                 )
-                async with self._controlling(engine, genesis):
+                async with self._controlling(engine, genesis) as control:
+                    self._tell = functools.partial(self._tell_of, engine, control)
+                    self._tell()
                     await self._until_first_end(engine, exit_when_idle, count, linger)
                 note(f"stopped: {self._delivered} transactions delivered, {_place(engine)}")
+
+    def _left_open(self, proposal: Proposal) -> None:
+        """Tell of it, or as soon as there is an engine: a store may have it open."""
+        self._waiting.append(proposal)
+        self._tell()
+
+    def _tell_of(self, engine: Engine, control: Path | None) -> None:
+        for proposal in self._waiting:
+            if proposal in engine.proposals:
+                note(waiting(proposal, engine.network, control))
+        self._waiting.clear()
 
     async def _until_first_end(
         self, engine: Engine, exit_when_idle: float | None, count: int | None, linger: float
@@ -259,16 +276,8 @@ class _Peer:
 
 def _policy(approval: Approval) -> Approve:
     if approval is Approval.ASK:
-        return _ask
+        return lambda proposal: None
     return lambda proposal: approval is Approval.ALL
-
-
-def _ask(proposal: Proposal) -> None:
-    """Leave the vote to a person, who has to hear of it."""
-    note(
-        f"{proposal.kind.name} is proposed by {proposal.proposer}: 'syncpoint vote' shows it, "
-        f"'syncpoint vote {proposal.id.hex()[:16]}' approves it"
-    )
 
 
 def _place(engine: Engine) -> str:

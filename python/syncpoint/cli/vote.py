@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import json
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from rich.text import Text
 from ..errors import ArgumentError
 from .control import ControlFile, StoreFolder, ask, find_socket
 from .guard import plain_errors
+from .proposal_view import ID_DIGITS, printable, time_of
 
 __all__ = ["vote"]
 
@@ -29,7 +29,7 @@ def vote(
     store: StoreFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with all of it.")] = False,
 ) -> None:
-    """Vote on an open proposal through a peer that runs with '--approve ask'; without ID, list those that are open.
+    """Vote on an open proposal through a peer that runs; without ID, list those that are open.
 
     The vote is sent with the peer's next event, and counts where that is delivered.
     """
@@ -60,19 +60,12 @@ def _show(proposals: list[dict[str, Any]]) -> None:
     for name in ("id", "kind", "proposer", "deadline", "metadata", "changes"):
         table.add_column(name, overflow="fold")
     for each in proposals:
-        deadline = datetime.datetime.fromtimestamp(each["deadline"] // 10**9, datetime.UTC)
         table.add_row(
-            each["id"][:16],
+            each["id"][:ID_DIGITS],
             each["kind"],
             each["proposer"],
-            f"{deadline:%Y-%m-%d %H:%M:%S} UTC",
-            Text(_printable(base64.b64decode(each["metadata"]))),
-            Text(_printable(each["changes"].encode())),
+            time_of(each["deadline"]),
+            Text(printable(base64.b64decode(each["metadata"]).decode("utf-8", "replace"))),
+            Text(printable(each["changes"])),
         )
     Console().print(table)
-
-
-def _printable(metadata: bytes) -> str:
-    """What a peer attached, without what would steer the terminal."""
-    text = metadata.decode("utf-8", "replace")
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
