@@ -145,6 +145,18 @@ def test_settings_are_shown_and_refused_and_changed(start: Start, peers: Peers) 
     assert [next_line(process)["sync_point"] for process in group.processes] == ["CONFIG"] * 2
 
 
+def test_f_is_set_and_left_to_the_members_again(start: Start, peers: Peers) -> None:
+    group = peers(4)
+    for word, changes, voters in (("0", "f = 0 (was auto)", [1, 2]), ("auto", "f = auto (was 0)", [1, 2, 3])):
+        changing = start("change", "config", "--f", word, "--timeout", 300, "--control", group.paths[0])
+        proposal = group.open_proposal(1, 2, 3)
+        assert proposal["changes"] == changes
+        for number in voters:  # a quorum is n - f
+            command("vote", proposal["id"], "--control", group.paths[number])
+        assert end_of(changing).startswith("CONFIG adopted: at index ")
+        assert ask(group.paths[0], {"do": "members"})["f"] == (0 if word == "0" else 1)
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
@@ -155,6 +167,9 @@ def test_settings_are_shown_and_refused_and_changed(start: Start, peers: Peers) 
         (("change", "rotate", "/no/such/file"), "/no/such/file"),
         (("change", "config"), "nothing changes: give one of rule, order, f, gc_depth, max_ahead, epoch_ms"),
         (("change", "config", "--gc-depth", 1), "give 4 to 10000"),
+        (("change", "config", "--f", "most"), "--f is 'most': give a whole number, or auto for as many as the members"),
+        (("change", "config", "--f", "1.5"), "--f is '1.5': give a whole number, or auto"),
+        (("change", "config", "--f", 99), "Network.f is 99: give 0 to 42"),
     ],
 )
 def test_a_change_that_is_none_is_refused_before_anybody_is_asked(args: tuple[object, ...], said: str) -> None:
@@ -168,7 +183,10 @@ def test_what_cannot_be_is_refused_by_the_peer(running: Path, tmp_path: Path) ->
         (("add", own["address"], own_record), "is a member"),
         (("remove", RECORD.public), f"{RECORD.public} is none of the 1 members"),
         (("remove", own["key"]), f"without {own['key']} nobody would order"),
-        (("config", "--f", 1), "f would be 1, which takes 4 members"),
+        (
+            ("config", "--f", 1),
+            "f would be 1, which takes 4 members that order, and there are 1: give 0 at most, or auto",
+        ),
         (("config", "--gc-depth", 200), "these are the settings already"),
     ):
         said = command("change", *args, "--control", running, code=2)

@@ -19,9 +19,10 @@ from .control import ControlFile, StoreFolder, find_socket
 from .guard import plain_errors
 from .propose import Timeout, decide
 
-__all__ = ["SETTINGS", "app", "capabilities_of"]
+__all__ = ["AUTO", "SETTINGS", "app", "capabilities_of"]
 
 SETTINGS = ("rule", "order", "f", "gc_depth", "max_ahead", "epoch_ms")  # the others cannot change: links need them
+AUTO = "auto"  # the word for an f that is None
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -79,7 +80,10 @@ def rotate(
 def config(
     rule: Annotated[str | None, typer.Option("--rule", help="two_step or three_step.")] = None,
     order: Annotated[str | None, typer.Option("--order", help="fair or fast.")] = None,
-    f: Annotated[int | None, typer.Option("--f", help="Liars that are tolerated.")] = None,
+    f: Annotated[
+        str | None,
+        typer.Option("--f", metavar="N", help=f"Liars that are tolerated; {AUTO}: as many as the members allow."),
+    ] = None,
     gc_depth: Annotated[int | None, typer.Option("--gc-depth", help="Rounds, 4 to 10,000.")] = None,
     max_ahead: Annotated[int | None, typer.Option("--max-ahead", help="Rounds, 8 to 100,000.")] = None,
     epoch_ms: Annotated[int | None, typer.Option("--epoch-ms", help="Milliseconds, 0 for no regular beat.")] = None,
@@ -90,10 +94,12 @@ def config(
     """Change settings of the network; those that are not given stay."""
     with plain_errors():
         values = (rule, order, f, gc_depth, max_ahead, epoch_ms)
-        given = {name: value for name, value in zip(SETTINGS, values, strict=True) if value is not None}
+        given: dict[str, Any] = {name: value for name, value in zip(SETTINGS, values, strict=True) if value is not None}
         if not given:
             raise ArgumentError(f"nothing changes: give one of {', '.join(SETTINGS)}")
-        Network(**given)  # type: ignore[arg-type]  # it says what is out of its range
+        if f is not None:
+            given["f"] = _f_of(f)
+        Network(**given)  # it says what is out of its range
         _ask("config", {"settings": given}, timeout, control, store)
 
 
@@ -104,6 +110,16 @@ def capabilities_of(names: Sequence[object]) -> PeerCapabilities:
         if name not in known:
             raise ArgumentError(f"{name!r} is no capability: give one of {', '.join(known)}")
     return PeerCapabilities(**{name: name in names for name in known})
+
+
+def _f_of(word: str) -> int | None:
+    """What `Network.f` is to be."""
+    try:
+        return None if word == AUTO else int(word)
+    except ValueError:
+        raise ArgumentError(
+            f"--f is {word!r}: give a whole number, or {AUTO} for as many as the members allow"
+        ) from None
 
 
 def _ask(what: str, fields: dict[str, Any], timeout: float, control: Path | None, store: Path | None) -> None:

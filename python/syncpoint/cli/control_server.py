@@ -25,7 +25,7 @@ from ..message import SyncPoint
 from ..proposal import Proposal, check_proposal, check_timeout
 from ..record import PeerRecord
 from ..runtime.lock import FileLock
-from .change import SETTINGS, capabilities_of
+from .change import AUTO, SETTINGS, capabilities_of
 from .control import DECISION_GRACE_S, MAX_REQUEST_BYTES, check_folder, encode, is_trusted
 from .guard import note, one_line
 from .network_view import flags_of
@@ -41,6 +41,7 @@ CLOSE_TIMEOUT_S = 1.0  # for the last answers to be taken
 CALL = re.compile(r"^Engine\.\w+: ")  # of no interest to who gave a command
 COMMANDS = {  # by what messages name for programs
     "Engine.peers": "'syncpoint members'",
+    "at most, or None": f"at most, or {AUTO}",
     "Engine.vote_add_node(its address, PeerRecord.of(its secret))": "'syncpoint change add'",
 }
 LEAST_PREFIX = 4  # hexadecimal digits of an id that a vote needs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..core.config import Network
 from ..proposal import Proposal
-from .change import SETTINGS
+from .change import AUTO, SETTINGS
 from .network_view import flags_of
 
 __all__ = ["ID_DIGITS", "change_of", "printable", "time_of", "waiting"]
@@ -41,8 +41,12 @@ def change_of(proposal: Proposal, network: Network) -> str:
         return f"replaces {proposal.rotates[0]} by {proposal.rotates[1]}"
     if proposal.network is not None:
         values = [(name, getattr(network, name), getattr(proposal.network, name)) for name in SETTINGS]
-        return ", ".join(f"{name} = {new} (was {old})" for name, old, new in values if new != old)
+        return ", ".join(f"{name} = {_value(new)} (was {_value(old)})" for name, old, new in values if new != old)
     return ""
+
+
+def _value(value: object) -> object:
+    return AUTO if value is None else value
 
 
 def time_of(deadline: int) -> str:
