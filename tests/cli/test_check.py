@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,16 +15,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from syncpoint import Genesis, KeySecret, PeerCapabilities
+from syncpoint import Genesis, KeySecret, PeerCapabilities, PeerRecord
 from syncpoint.address import parse_address
-from syncpoint.cli import check as command
+from syncpoint.cli import check
 from syncpoint.cli.app import app
-from syncpoint.core.committee import Committee
+from syncpoint.cli.control import ask
 from syncpoint.runtime.hello import Refusal
 from syncpoint.runtime.links import LinkPeer
 from syncpoint.runtime.probe import Probe
 
-from .conftest import Start
+from .conftest import Peers, Start, await_note, command
 from .test_misuse import refused
 
 Network = Callable[..., list[list[str]]]
@@ -49,14 +50,19 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[LinkPeer]]:
         asked: list[LinkPeer] = []
 
         async def fake(
-            seed: bytes, committee: Committee, peer: LinkPeer, max_frame_bytes: int, timeout_s: float
+            seed: bytes,
+            network_id: bytes,
+            keys: Sequence[bytes],
+            peer: LinkPeer,
+            max_frame_bytes: int,
+            timeout_s: float,
         ) -> Probe:
             asked.append(peer)
             assert timeout_s == 3.0
-            assert committee.number(bytes(KeySecret(seed).public())) is not None
+            assert bytes(KeySecret(seed).public()) in keys
             return probes[len(asked) - 1]
 
-        monkeypatch.setattr(command, "probe", fake)
+        monkeypatch.setattr(check, "probe", fake)
         return asked
 
     return answer
@@ -120,6 +126,18 @@ def test_a_peer_that_is_not_reached(network: Network, answers: Any) -> None:
     assert "failed nothing listens" in said
     assert "against the median of 1 others" in said
     assert "1 of 3 others would take a link. Within reach, with us: 2 of 4 that order; a quorum is 3." in said
+
+
+def test_a_peer_that_was_reached_and_did_not_answer_is_asked_again(network: Network, answers: Any) -> None:
+    """It may show an old key of its own, and the new one the next time."""
+    files = network(2)[0]
+    other = Probe(error="who answers has no certificate of a peer of this network", address="127.0.0.1:1")
+    asked = answers(other, other, GOOD)
+    assert checked(*files)[0] == 0
+    assert len(asked) == 3
+    asked = answers(other, other, other)
+    assert checked(*files)[0] == 1
+    assert len(asked) == 3
 
 
 def test_clocks_that_differ_are_noted_and_no_fault(network: Network, answers: Any) -> None:
@@ -271,6 +289,84 @@ def test_a_wrong_argument(network: Network, args: list[str], says: str) -> None:
     assert says in refused("check", *network(1)[0], *args)
 
 
+# Members that have changed
+
+
+def test_without_a_store_it_says_whose_members_it_judges_by(network: Network, answers: Any, tmp_path: Path) -> None:
+    files = network(4)[0]
+    answers(GOOD, GOOD, GOOD)
+    first = "the 4 first ones, by the network file alone"
+    assert f"members ok {first}; if members have changed since, give --store" in checked(*files)[1]
+    answers(GOOD, GOOD, GOOD)
+    code, said = checked(*files, "--store", tmp_path)
+    assert code == 0
+    assert f"members note {first}: {tmp_path}" in said
+    assert "is not there" in said
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs UNIX sockets")
+def test_a_store_says_who_is_a_member_now(start: Start, peers: Peers, folder: Path, answers: Any) -> None:
+    """Two members, then the second one takes another key, then a third one joins, without whom nothing goes on."""
+    store, key = folder / "s", folder / "next.pem"
+    group = peers(2, "all", "--store", store)
+    command("keygen", key)
+    command("change", "rotate", key, "--control", group.paths[1])
+    third = KeySecret.generate()
+    command("change", "add", "127.0.0.1:1", PeerRecord.of(third), "--control", group.paths[0])
+    while len(ask(group.paths[1], {"do": "members"})["members"]) < 3:
+        time.sleep(0.05)
+    first, second = (KeySecret.load(files[3]).public() for files in group.files)
+    now = sorted([bytes(first), bytes(KeySecret.load(key).public()), bytes(third.public())])
+
+    asked = answers(GOOD, GOOD)
+    code, said = checked(*group.files[1], "--store", store, "--next-key", key)
+    assert code == 0, said
+    assert (
+        f"members note the 2 first ones, by the network file alone: {store / str(second)}.syncpoint is in use" in said
+    )
+    assert f"no peer runs with the control socket {store}" in said, "this one has its socket elsewhere"
+    store.joinpath(str(second)[:12] + ".sock").symlink_to(group.paths[1])
+    asked = answers(GOOD, GOOD)
+    code, said = checked(*group.files[1], "--store", store, "--next-key", key)
+    assert code == 0, said
+    assert f"members ok 3, as the peer that runs with {store} has them" in said
+    assert sorted([*(peer.key for peer in asked), bytes(KeySecret.load(key).public())]) == now
+    assert "2 of 2 others would take a link. Within reach, with us: 3 of 3 that order; a quorum is 3." in said
+
+    for process in group.processes:
+        process.terminate()
+        process.communicate()
+    asked = answers(GOOD, GOOD)
+    code, said = checked(*group.files[1], "--store", store, "--next-key", key)
+    assert code == 0, said
+    assert f"members ok 3, those of epoch 2, the newest in {store / str(second)}.syncpoint" in said
+    own = now.index(bytes(KeySecret.load(key).public()))
+    genesis, number = numbered(group.files[1])
+    assert f"our peer ok number {own}, at {genesis.entries[number].address}" in said
+    assert [peer.creator for peer in asked] == [number for number in range(3) if number != own]
+    assert [peer.key for peer in asked] == [key for number, key in enumerate(now) if number != own]
+    assert "3 of 3 that order; a quorum is 3." in said
+
+    said = own_fault(answers, *group.files[1], "--store", store)
+    assert (
+        f"our peer failed {second} is none of these 3 members: after 'syncpoint change rotate' give --next-key" in said
+    )
+
+
+def test_a_store_of_another_network(start: Start, network: Network, answers: Any, tmp_path: Path) -> None:
+    files = network(1)[0]
+    process = start("run", *files, "--store", tmp_path / "s", "--exit-when-idle", 0)
+    process.communicate("")
+    genesis = Genesis.from_toml(Path(files[1]))
+    other = replace(genesis, network=replace(genesis.network, name="other"))
+    Path(files[1]).write_bytes(other.to_toml().encode())
+    answers()
+    code, said = checked(*files, "--store", tmp_path / "s")
+    assert code == 1
+    assert "members failed the 1 first ones, by the network file alone: " in said
+    assert "is of another network: give the folder that this peer runs with" in said
+
+
 # Real peers
 
 
@@ -300,6 +396,23 @@ def test_running_peers_are_checked_and_not_disturbed(start: Start, network: Netw
         _, err = process.communicate()
         assert process.returncode == 0, err
         assert "no link with" not in err
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs UNIX sockets")
+def test_a_running_peer_is_checked_by_its_newest_key(start: Start, network: Network, folder: Path) -> None:
+    files, stores, key = network(2), [folder / "0", folder / "1"], folder / "next.pem"
+    for each, store in zip(files, stores, strict=True):
+        await_note(start("run", *each, "--store", store, "--approve", "all"), "control socket")
+    command("keygen", key)
+    command("change", "rotate", key, "--store", stores[1])
+    for store in stores:
+        while f'"{KeySecret.load(key).public()}"' not in command("members", "--json", "--store", store):
+            time.sleep(0.05)
+    code, said = checked(*files[0], "--store", stores[0], "--timeout", 60)
+    assert code == 0, said
+    assert "1 of 1 others would take a link" in said
+    code, said = checked(*files[1], "--store", stores[1], "--next-key", key, "--timeout", 60)
+    assert code == 0, said
 
 
 def test_running_peers_of_another_network(start: Start, network: Network) -> None:

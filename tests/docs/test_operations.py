@@ -229,11 +229,11 @@ def test_every_message_is_explained() -> None:
 
 
 def test_what_check_looks_at_is_explained() -> None:
-    source = (PACKAGE / "cli/check.py").read_text(encoding="utf-8")
+    source = "".join((PACKAGE / f"cli/{name}.py").read_text(encoding="utf-8") for name in ("check", "check_members"))
     looked_at = set(re.findall(r'(?:look\(\s*|Finding\(|what = )"([^"]+)"', source))
     told = [name for name in names("line") if name in looked_at]
     assert sorted(told) == sorted(looked_at)
-    assert len(looked_at) == 6
+    assert len(looked_at) == 8
 
 
 def test_every_reason_for_no_answer_is_explained() -> None:

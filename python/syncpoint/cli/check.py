@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -19,18 +19,22 @@ from ..context import Context
 from ..core.config import MAX_PEERS
 from ..core.wire import max_frame_bytes
 from ..errors import ArgumentError, SocketBindError, SyncpointError
-from ..genesis import Genesis, GenesisPeer
+from ..genesis import Genesis
 from ..keys import KeySecret
+from ..peers import Peer
 from ..runtime.links import LinkPeer
 from ..runtime.probe import Probe, probe
 from ..socket import Socket
-from .check_view import CLOCK_NOTE_NS, Finding, OtherPeer, Verdict, show
+from .check_members import known_members
+from .check_view import CLOCK_NOTE_NS, Finding, Known, OtherPeer, Verdict, show
+from .control import default_path
 from .files import KeyFile, Listen, NetworkFile, PeerFiles
 from .guard import FAILED, one_line, plain_errors
 
 __all__ = ["check"]
 
 MAX_TIMEOUT_S = 60.0
+TRIES = 3  # to get an answer of who was reached
 
 Made = TypeVar("Made")  # what was looked at
 
@@ -42,21 +46,40 @@ def check(
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait for each of the others.")
     ] = 3.0,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            "--store", metavar="FOLDER", help="Of its store: judge by the members that it has, not the first."
+        ),
+    ] = None,
+    next_key: Annotated[
+        Path | None, typer.Option("--next-key", metavar="FILE", help="Its newest key, as 'syncpoint run' has it.")
+    ] = None,
     core: Annotated[str, typer.Option("--core", help=f"The core that is to run: {', '.join(CORES)}.")] = "auto",
 ) -> None:
     """Tell whether a peer's files are sound, whether it could listen, and what it hears from each other peer.
 
-    The others are asked whether they would take a link, and what time they have; nothing else comes of it, and a
-    running peer with the same key is not disturbed. Exit code 0 when nothing has to be done, 1 when something has.
+    The network file names the first members alone. With --store the others are those of the newest epoch in it, or of
+    the peer that runs with it. They are asked whether they would take a link, and what time they have; nothing else
+    comes of it, and a running peer with the same key is not disturbed. Exit code 0 when nothing has to be done, 1 when
+    something has.
     """
     with plain_errors():
         if not 0 < timeout <= MAX_TIMEOUT_S:
             raise ArgumentError(f"--timeout is {timeout}: give more than 0 and at most {MAX_TIMEOUT_S:g} seconds")
-        if not asyncio.run(_check(network, key, listen, timeout, core)):
+        if not asyncio.run(_check(network, key, listen, timeout, store, next_key, core)):
             raise typer.Exit(FAILED)
 
 
-async def _check(network: Path, key: Path, listen: str | None, timeout_s: float, core: str) -> bool:
+async def _check(
+    network: Path,
+    key: Path,
+    listen: str | None,
+    timeout_s: float,
+    store: Path | None,
+    next_key: Path | None,
+    core: str,
+) -> bool:
     """Look at everything and show it; whether all is well."""
     findings: list[Finding] = []
 
@@ -72,19 +95,36 @@ async def _check(network: Path, key: Path, listen: str | None, timeout_s: float,
     look("version, core", lambda: core_info(core), lambda info: f"syncpoint {__version__}, {info.name} ({info.reason})")
     genesis = look("network file", lambda: Genesis.from_toml(network), _seen_in_file)
     secret = look("key file", lambda: KeySecret.load(key), lambda secret: f"for its owner alone; {secret.public()}")
-    if genesis is None or secret is None:
-        show(findings, [], None)
+    newest = secret
+    if next_key is not None:
+        path = next_key
+        newest = look("next key file", lambda: KeySecret.load(path), lambda secret: f"the same, of {secret.public()}")
+    if genesis is None or secret is None or newest is None:
+        show(findings, [], None, None)
         return False
-    files = look(
-        "our peer",
-        lambda: PeerFiles.of(genesis, secret, network, key, listen),
-        lambda files: f"number {files.number}, at {files.own.address}",
-    )
-    if files is not None:
+    control = None if store is None else default_path(store, key, secret.public())
+    known, finding = known_members(genesis, secret, store, control)
+    findings.append(finding)
+
+    def ourselves() -> tuple[PeerFiles, KeySecret, int]:
+        files = PeerFiles.of(genesis, secret, network, key, listen, joins=store is not None)
+        for each in (newest, secret):
+            number = known.number_of(each.public())
+            if number is not None:
+                return files, each, number
+        raise ArgumentError(
+            f"{newest.public()} is none of these {len(known.peers)} members: after 'syncpoint change rotate' give "
+            "--next-key; one that is not let in yet, or was removed, links with nobody"
+        )
+
+    ours = look("our peer", ourselves, lambda ours: f"number {ours[2]}, at {known.peers[ours[2]].address}")
+    others: list[OtherPeer] = []
+    if ours is not None:
+        files, held, own = ours
         findings.append(await _listening(files.listen))
-    others = [] if files is None else await _ask_all(files, timeout_s)
+        others = await _ask_all(genesis, held, known, own, timeout_s)
     findings += _clock(others)
-    show(findings, others, files)
+    show(findings, others, known, None if ours is None else ours[2])
     return Verdict.FAILED not in {each.verdict for each in findings} | {each.verdict for each in others}
 
 
@@ -112,12 +152,14 @@ async def _listening(address: str) -> Finding:
         return Finding(what, Verdict.FAILED, one_line(error))
 
 
-async def _ask_all(files: PeerFiles, timeout_s: float) -> list[OtherPeer]:
+async def _ask_all(genesis: Genesis, secret: KeySecret, known: Known, own: int, timeout_s: float) -> list[OtherPeer]:
     """What each other peer answers; all are asked at once."""
-    numbered = [(number, entry) for number, entry in enumerate(files.genesis.entries) if number != files.number]
-    answers = await asyncio.gather(*(_ask(files, number, entry, timeout_s) for number, entry in numbered))
+    numbered = [(number, entry) for number, entry in enumerate(known.peers) if number != own]
+    keys = [bytes(entry.public) for entry in known.peers]
+    asks = (_ask(genesis, secret, keys, number, entry, timeout_s) for number, entry in numbered)
+    answers = await asyncio.gather(*asks)
     # Where some peers are marked as public the others are those that nobody can dial.
-    some_public = any(entry.capabilities.public for entry in files.genesis.entries)
+    some_public = any(entry.capabilities.public for entry in known.peers)
     others = []
     for (number, entry), answer in zip(numbered, answers, strict=True):
         other = OtherPeer.of(number, entry.address, answer)
@@ -128,17 +170,22 @@ async def _ask_all(files: PeerFiles, timeout_s: float) -> list[OtherPeer]:
     return others
 
 
-async def _ask(files: PeerFiles, number: int, entry: GenesisPeer, timeout_s: float) -> Probe:
-    """The one place where another peer is asked."""
+async def _ask(
+    genesis: Genesis, secret: KeySecret, keys: Sequence[bytes], number: int, entry: Peer, timeout_s: float
+) -> Probe:
+    """The one place where another peer is asked.
+
+    One whose key was replaced a moment ago shows the old one and the new one in turn, so it is asked again.
+    """
     host, port = parse_address(entry.address)
-    genesis = files.genesis
-    return await probe(
-        files.secret._seed,
-        genesis.committee,
-        LinkPeer(number, bytes(entry.public), host, port, entry.capabilities.public),
-        max_frame_bytes(MAX_PEERS, genesis.network),
-        timeout_s,
-    )
+    peer = LinkPeer(number, bytes(entry.public), host, port, entry.capabilities.public)
+    for _ in range(TRIES):
+        answer = await probe(
+            secret._seed, genesis.id, keys, peer, max_frame_bytes(MAX_PEERS, genesis.network), timeout_s
+        )
+        if answer.error is None or not answer.address:  # it answered, or cannot be reached at all
+            break
+    return answer
 
 
 def _clock(others: list[OtherPeer]) -> list[Finding]:

@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..keys import KeyPublic
+from ..peers import Peer
 from ..runtime.probe import Probe
-from .files import PeerFiles
 
-__all__ = ["CLOCK_NOTE_NS", "Finding", "OtherPeer", "Verdict", "show"]
+__all__ = ["CLOCK_NOTE_NS", "Finding", "Known", "OtherPeer", "Verdict", "show"]
 
 CLOCK_NOTE_NS = 100_000_000  # a clock that differs by more is worth a note; NTP keeps them within a few ms
 
@@ -37,6 +38,21 @@ class Finding:
     verdict: Verdict
     words: str
     """What was seen, and what to do about it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """The members, and what makes a quorum of them."""
+
+    peers: tuple[Peer, ...]
+    """By their numbers: those that order, then observers."""
+
+    n: int
+    q: int
+
+    def number_of(self, public: KeyPublic) -> int | None:
+        """The number of the member with a key."""
+        return next((number for number, peer in enumerate(self.peers) if peer.public == public), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +83,11 @@ class OtherPeer:
         return self.probe.error is None and self.probe.refusal is None
 
 
-def show(findings: Sequence[Finding], others: Sequence[OtherPeer], files: PeerFiles | None) -> None:
-    """Print what was found: about ourselves, about the others, and what it comes to."""
+def show(findings: Sequence[Finding], others: Sequence[OtherPeer], known: Known | None, number: int | None) -> None:
+    """Print what was found: about ourselves, about the others, and what it comes to.
+
+    `number` is ours among the known members, None without one.
+    """
     console = Console()
     own = Table(title="this peer", title_justify="left")
     for name in ("what", "", "seen, and what to do"):
@@ -78,15 +97,13 @@ def show(findings: Sequence[Finding], others: Sequence[OtherPeer], files: PeerFi
     console.print(own)
     if others:
         console.print(_table_of(others))
-    if files is not None:
+    if known is not None and number is not None:
         # An observer is reached or not like any other, but counts in no quorum (Q4).
         reached = [other.number for other in others if other.is_reached]
-        committee = files.genesis.committee
-        assert files.number is not None, "the network file does not have us"
-        ordering = sum(number < committee.n for number in [*reached, files.number])
+        ordering = sum(each < known.n for each in [*reached, number])
         console.print(
             f"{len(reached)} of {len(others)} others would take a link. Within reach, with us: {ordering} of "
-            f"{committee.n} that order; a quorum is {committee.q}.",
+            f"{known.n} that order; a quorum is {known.q}.",
             soft_wrap=True,
         )
 

@@ -10,7 +10,7 @@ import typer
 
 from ..address import parse_address
 from ..errors import ArgumentError
-from ..genesis import Genesis, GenesisPeer
+from ..genesis import Genesis
 from ..keys import KeySecret
 
 __all__ = ["KeyFile", "Listen", "NetworkFile", "PeerFiles"]
@@ -74,9 +74,3 @@ class PeerFiles:
         number = keys.index(secret.public())
         address = genesis.entries[number].address
         return cls(genesis=genesis, secret=secret, number=number, listen=address if listen is None else listen)
-
-    @property
-    def own(self) -> GenesisPeer:
-        """We ourselves, as the network file has us; not of one that joins."""
-        assert self.number is not None, "the network file does not have us"
-        return self.genesis.entries[self.number]

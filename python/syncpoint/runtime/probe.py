@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from ..core.committee import Committee
 from ..core.crypto import derive
 from .dial import connect, explain
 from .hello import MAX_HELLO_BYTES, Purpose, Refusal
@@ -41,27 +41,31 @@ class Probe:
 
 
 async def probe(
-    seed: bytes, committee: Committee, peer: LinkPeer, max_frame_bytes: int, timeout_s: float = 3.0
+    seed: bytes,
+    network_id: bytes,
+    keys: Sequence[bytes],
+    peer: LinkPeer,
+    max_frame_bytes: int,
+    timeout_s: float = 3.0,
 ) -> Probe:
     """Ask a peer with our key (`seed`, 32 bytes) as a member of a network; our own links stay as they are.
 
-    It never raises for what the other side or the network does.
+    `keys` are those of its members. It never raises for what the other side or the network does.
     """
     key = derive(seed)
     settings = LinkSettings(
         own=-1,
         seed=seed,
         key=key,
-        network_id=committee.epoch_id,
-        epoch_id=committee.epoch_id,
+        network_id=network_id,
+        epoch_id=network_id,  # nothing depends on it
         max_frame_bytes=max_frame_bytes,
         peers=[peer],
     )
     link: _Question | None = None
     try:
         async with asyncio.timeout(timeout_s):
-            everybody = (*committee.members, *committee.observers)
-            tls = Tls(seed, [member.public for member in everybody if member.public != key])
+            tls = Tls(seed, [other for other in keys if other != key])
             link = await connect(lambda: _Question(settings, peer, tls.session(server=False)), peer, 0, timeout_s)
             return await link.answer
     except (OSError, TimeoutError) as error:
