@@ -1104,6 +1104,16 @@ BUGS = (
         seed=36,
     ),
     Bug(
+        rule="F2",
+        name="who lags behind an epoch takes no second variant",
+        file="core/replica.py",
+        old="            self.fetcher.admit(event, peer)",
+        new="            pass",
+        profile="epochs",
+        size=0.05,
+        seed=686,
+    ),
+    Bug(
         rule="S6",
         name="who is removed leaves at once",
         file="core/replica.py",
