@@ -57,7 +57,7 @@ async def main() -> None:
             readers.append(asyncio.create_task(read(fifth, streams[4], points[4], count)))
             point = await quorum(engines, "vote_add_node", socket.address, PeerRecord.of(secret))
             print(f"a fifth peer joins: {len(point.peers)} peers, joined is its key: {point.joined == (fifth.public,)}")
-            senders.append(asyncio.create_task(send(fifth, "peer 4", 10)))
+            await send(fifth, "peer 4", 10)  # without stores the others help it through one epoch, not through several
 
             old = first.public
             point = await first.rotate_key(KeySecret.generate())

@@ -1124,16 +1124,6 @@ BUGS = (
         seed=481,
     ),
     Bug(
-        rule="R3",
-        name="who left rounds out never goes back to them",
-        file="core/propose.py",
-        old="for round in range(base, least - 1, -1):",
-        new="for round in (base,):",
-        profile="epochs",
-        size=0.15,
-        seed=587,
-    ),
-    Bug(
         rule="S4",
         name="a newcomer gets the lowest free number",
         file="core/roster.py",

@@ -44,7 +44,7 @@ def draw_changes(rng: random.Random, peers: int, duration_ns: int) -> tuple[Chan
                 (("order", rng.choice(ORDERS)), ("rule", rng.choice(RULES)), ("gc_depth", rng.choice((12, 50, 150))))
             )
             changes.append(ChangeSpec(kind=kind, at_ns=at, settings=((name, value),)))
-        else:
+        elif rotating:
             changes.append(ChangeSpec(kind="rotate", at_ns=at, peer=rotating.pop()))
     return tuple(sorted(changes, key=lambda change: change.at_ns))
 
