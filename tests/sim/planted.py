@@ -1114,6 +1114,16 @@ BUGS = (
         seed=686,
     ),
     Bug(
+        rule="V8",
+        name="no other variant is tried beside the others",
+        file="core/propose.py",
+        old="            chosen = with_others(chosen, left_out, self._dag)",
+        new="            pass",
+        profile="epochs",
+        size=0.05,
+        seed=16006,
+    ),
+    Bug(
         rule="S6",
         name="who is removed leaves at once",
         file="core/replica.py",

@@ -19,7 +19,7 @@ from .late import Late
 from .order import Orderer
 from .timer import Advance, Timer
 from .values import Delivered, Event, Item, ItemType, Parent
-from .verify import check_evidence, exposed
+from .verify import check_evidence, exposed, with_others
 
 __all__ = ["DOMAIN_SALT", "Made", "Placed", "Proposer", "Queued"]
 
@@ -292,17 +292,17 @@ class Proposer:
         row = self._dag.row(round)
         if row.creators.bit_count() < self.committee.q:
             return None
-        chosen: list[Node] = []
         left_out |= self._is_unheard << self.own
-        for creator, variants in enumerate(row.variants):
-            if variants and not left_out >> creator & 1:
-                # Of several variants the one that came first: most others will have voted for it too.
-                chosen.append(min(variants, key=lambda node: node.index))
+        # Of several variants the one that came first: most others will have voted for it too.
+        first = [min(variants, key=lambda node: node.index) for variants in row.variants if variants]
+        chosen = [node for node in first if not left_out >> node.creator & 1]
         while liars := exposed(chosen, self._dag):  # V8
             kept = [node for node in chosen if not liars >> node.creator & 1]
             if len(kept) == len(chosen):
                 break
             chosen = kept
+        if chosen and len(chosen) < self.committee.q:
+            chosen = with_others(chosen, left_out, self._dag)
         return chosen if len(chosen) >= self.committee.q else None
 
     def _latecomers(self, round: int) -> int:

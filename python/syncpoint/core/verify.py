@@ -9,7 +9,7 @@ from .dag import Dag, Node
 from .error import Reject
 from .values import Event
 
-__all__ = ["check_ancestors", "check_event", "check_evidence", "exposed"]
+__all__ = ["check_ancestors", "check_event", "check_evidence", "exposed", "with_others"]
 
 
 def check_event(event: Event, committee: Committee, gc_depth: int) -> Reject | None:
@@ -59,6 +59,23 @@ def exposed(strong: list[Node], dag: Dag) -> int:
         if sum(union >> variant.index & 1 for variant in variants) > 1:
             bits |= 1 << creator
     return bits
+
+
+def with_others(strong: list[Node], left_out: int, dag: Dag) -> list[Node]:
+    """These events of a round, and one each of further creators that may stand beside them (V8).
+
+    Of a creator that forked another variant may do where the one that came first does not.
+    """
+    chosen = list(strong)
+    for creator, variants in enumerate(dag.row(strong[0].round).variants):
+        if left_out >> creator & 1 or any(node.creator == creator for node in strong):
+            continue
+        for variant in sorted(variants, key=lambda node: node.index):
+            liars = exposed([*chosen, variant], dag)
+            if not any(liars >> node.creator & 1 for node in (*chosen, variant)):
+                chosen.append(variant)
+                break
+    return chosen
 
 
 def check_evidence(body: bytes, committee: Committee) -> int | None:

@@ -18,7 +18,7 @@ use crate::late::Late;
 use crate::order::Orderer;
 use crate::timer::{Advance, Timer};
 use crate::values::{Delivered, Event, Item, ItemType, Parent};
-use crate::verify::{check_evidence, exposed};
+use crate::verify::{check_evidence, exposed, with_others};
 use crate::wire;
 
 /// What an event's salt is hashed with.
@@ -434,6 +434,9 @@ impl Proposer {
             if liars == 0 || chosen.len() == before {
                 break;
             }
+        }
+        if !chosen.is_empty() && chosen.len() < q {
+            chosen = with_others(&chosen, left_out, dag);
         }
         (chosen.len() >= q).then_some(chosen)
     }

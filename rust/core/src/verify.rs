@@ -114,6 +114,29 @@ pub fn exposed(strong: &[NodeRef], dag: &Dag) -> Creators {
     creators_in(below.forked).filter(is_exposed).fold(0, |bits, creator| bits | bit(creator))
 }
 
+/// These events of a round, and one each of further creators that may stand beside them (V8).
+///
+/// Of a creator that forked another variant may do where the one that came first does not.
+#[must_use]
+pub fn with_others(strong: &[NodeRef], left_out: Creators, dag: &Dag) -> Vec<NodeRef> {
+    let mut chosen = strong.to_vec();
+    let round = strong[0].round;
+    let taken = strong.iter().fold(left_out, |set, &at| set | bit(dag.node(at).creator as usize));
+    for creator in (0..dag.frontier.len()).filter(|&creator| taken & bit(creator) == 0) {
+        let mut variants = dag.row(round).variants(creator).to_vec();
+        variants.sort_unstable();
+        for index in variants {
+            chosen.push(NodeRef { round, index });
+            let liars = exposed(&chosen, dag);
+            if chosen.iter().all(|&at| liars & bit(dag.node(at).creator as usize) == 0) {
+                break;
+            }
+            chosen.pop();
+        }
+    }
+    chosen
+}
+
 /// The creator that an EVIDENCE item proves to have signed two events for one slot, None if it proves nothing.
 #[must_use]
 pub fn check_evidence(body: &[u8], committee: &Committee) -> Option<usize> {
