@@ -13,6 +13,7 @@ from syncpoint.core.config import MAX_PEERS, Local, Network
 from syncpoint.core.crypto import DOMAIN_EVENT, Signer, derive
 from syncpoint.core.epoch import MAX_PROPOSALS, Outcome
 from syncpoint.core.error import Reject
+from syncpoint.core.fetch import MAX_ADMITTED
 from syncpoint.core.input import NextKey, Propose, Received
 from syncpoint.core.items import Proposal, encode_proposal, proposal_id
 from syncpoint.core.output import Rejected
@@ -99,6 +100,22 @@ def test_a_removed_peer_stays_until_it_is_needed_no_more(core: str) -> None:  # 
     cluster.restart(3)
     sent += load(cluster, random.Random(9), 5, [0, 1], "after")
     settled(cluster, sent, [0, 1, 3])
+
+
+def test_nobody_says_that_it_is_in_an_epoch_before_its_beginning_is_durable(core: str) -> None:  # S4, J1
+    cluster = Changing(4, network=SHORT, core=core, persist_ns=5 * MS)
+    cluster.agree(cluster.change(0, Configure(Network(gc_depth=8))))
+    cluster.run_until(lambda: cluster.epoch_of(0) == 1)
+
+    def told() -> bool:
+        frames = [frame for _, by, _, frame in cluster.frames if by == 0]
+        said = (wire.epoch_of_frontier(frame) for frame in frames if frame[0] in (FrameType.FRONTIER, FrameType.PULL))
+        return any(epoch == 1 for epoch in said)
+
+    cluster.run(4 * MS)
+    assert not told()
+    cluster.run(2 * MS)
+    assert told()
 
 
 def test_a_key_is_replaced(core: str) -> None:  # S4
@@ -406,3 +423,13 @@ def test_the_variant_that_the_others_built_on_is_found_behind_a_fence(core: str)
         cluster.link(peer, 3)
     cluster.run_until(lambda: cluster.epoch_of(3) == 1)
     settled(cluster, sent, [0, 1, 2, 3])
+
+
+def test_who_is_through_brings_so_many_variants_of_a_slot() -> None:  # F2, F4
+    fetcher = Changing(4).machines[0].replica.fetcher
+    variants = [Event(2, 5, 0, (), (), (), b"", bytes([number]) * 32, b"") for number in range(MAX_ADMITTED + 1)]
+    for event in (*variants, *variants):
+        fetcher.admit(event, 1)
+    assert [fetcher.wants(event.digest) for event in variants] == [True] * MAX_ADMITTED + [False]
+    fetcher.forget_below(5)
+    assert not any(fetcher.wants(event.digest) for event in variants)

@@ -47,6 +47,7 @@ class Exchange:
         self._observes = own >= committee.n
         self.beyond = 0  # bit set over creators: who says that it is in a later epoch
         self.closed = 0  # the highest round that has closed here
+        self.is_begun = True  # the beginning of the epoch is durable: before it is, nobody may count on our being in it
         self._quiet_since = 0  # ns, when a round closed last, or frontiers were exchanged again
 
     @property
@@ -62,6 +63,12 @@ class Exchange:
         """A link is up: say how far we are."""
         self.fetcher.connected(peer)
         self.tell(peer)
+
+    def begin(self) -> None:
+        """Say to all that we are in this epoch, and how far (S4)."""
+        self.is_begun = True
+        for peer in self.fetcher.linked:
+            self.tell(peer)
 
     def tell(self, peer: int) -> None:
         """Say how far we are."""
@@ -93,6 +100,8 @@ class Exchange:
 
     def pull(self, peer: int, now: int) -> None:
         """Ask a peer for all that it has above our frontier, unless it is asked already."""
+        if not self.is_begun:
+            return
         # What closed an epoch that is over may be events that nobody refers to, in slots of which we have others.
         most = self.closed if self.is_over else wire.MAX_ROUND
         above = self.fetcher.pull(peer, self._dag.frontier, most, now)
@@ -115,7 +124,7 @@ class Exchange:
         stall = STALL_NS if busy else STALL_HEARTBEATS * self._local.heartbeat_ns
         if now >= self._quiet_since + stall:  # frames were lost, or too few peers are linked
             self._quiet_since = now
-            if certain:
+            if certain and self.is_begun:
                 self._outputs.append(Broadcast(self._encoded(FrameType.FRONTIER)))
             else:
                 for peer in sorted(self.fetcher.linked):
@@ -160,7 +169,8 @@ class Exchange:
         return None
 
     def _send_frontier(self, type: FrameType, peer: int) -> None:
-        self._outputs.append(Send(peer, self._encoded(type)))
+        if self.is_begun:
+            self._outputs.append(Send(peer, self._encoded(type)))
 
     def _encoded(self, type: FrameType) -> bytes:
         return wire.encode_frontier(type, self._dag.frontier, self._epoch)

@@ -72,10 +72,9 @@ class Fetcher:
         self._missing: Counter[int] = Counter()  # per sender, parents that its waiting events miss
         self._slots: dict[tuple[int, int, int], int] = {}  # (round, creator, sender) -> waiting events
         self._refused: dict[bytes, None] = {}  # digests
-        self._admitted: set[bytes] = (
-            set()
-        )  # digests of second variants that are taken though nothing refers to them ...
-        self._admissions: Counter[tuple[int, int, int]] = Counter()  # ... by sender, round and creator
+        # Second variants that are taken though nothing refers to them, and whose they are: (round, creator, sender).
+        self._admitted: dict[bytes, tuple[int, int, int]] = {}
+        self._admissions: Counter[tuple[int, int, int]] = Counter()
         self._pulls: dict[int, int] = {}  # peer -> until when its pull is under way
         self._max_pulls = committee.f + 1  # from members, so that f liars who do not answer hold up nothing
         self._pause: dict[int, tuple[int, int]] = {}  # peer -> (not before, next pause)
@@ -113,10 +112,10 @@ class Fetcher:
 
     def admit(self, event: Event, sender: int) -> None:
         """Let a second variant of a slot in, if the sender has not brought too many of it (F2; 0017-epochs.md)."""
-        slot = (sender, event.round, event.creator)
+        slot = (event.round, event.creator, sender)
         if event.digest not in self._admitted and self._admissions[slot] < MAX_ADMITTED:
             self._admissions[slot] += 1
-            self._admitted.add(event.digest)
+            self._admitted[event.digest] = slot
 
     def waits_in(self, round: int, creator: int, sender: int) -> bool:
         """Whether an event of this slot, from this sender, waits."""
@@ -186,6 +185,8 @@ class Fetcher:
         """Drop what waits in rounds that are too old to matter."""
         for waiting in [waiting for waiting in self._waiting.values() if waiting.event.round <= floor]:
             self._drop(waiting)
+        self._admitted = {digest: slot for digest, slot in self._admitted.items() if slot[0] > floor}
+        self._admissions = Counter(self._admitted.values())
 
     def _make_room(self, event: Event, sender: int, missing: int) -> bool:
         """Room in the sender's share, farthest rounds evicted first (V7)."""

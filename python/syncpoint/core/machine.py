@@ -164,6 +164,8 @@ class Machine:
         replica, event = self._persisting.pop(token)
         if event is not None:
             replica.persisted(event, self._now)
+        elif replica is self.replica:
+            replica.exchange.begin()
         self._drain(replica, outputs)
 
     # -- epochs -------------------------------------------------------------------------------------
@@ -179,6 +181,7 @@ class Machine:
         assert roster is not None, "a fence leads somewhere"
         epoch_id = next_epoch_id(before.committee.epoch_id, fence.digest, fence.order_hash)
         replica = self._replica_of(roster, epoch_id, before.number + 1)
+        replica.exchange.is_begun = False
         replica.follow(before, self._whole, self._now)
         start = EpochStart(
             replica.number,

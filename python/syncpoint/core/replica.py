@@ -253,7 +253,7 @@ class Replica:
         reject = Reject.EQUIVOCATION if spare else check_event(event, self.committee, self.network.gc_depth)
         if reject is not None:
             return reject
-        if is_through:
+        if is_through and self.dag.row(event.round).variants[event.creator]:
             self.fetcher.admit(event, peer)
         if event.creator == self.own and self.recovery.is_copied(event):
             self.halt(f"an event of round {event.round} carries our signature, and not by us: {COPIED}")

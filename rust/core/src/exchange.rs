@@ -43,6 +43,8 @@ pub struct Exchange {
     pub beyond: Creators,
     /// The highest round that has closed here.
     pub closed: u64,
+    /// The beginning of the epoch is durable: before it is, nobody may count on our being in it.
+    pub is_begun: bool,
     n: usize,
     f: usize,
     /// Its number.
@@ -66,6 +68,7 @@ impl Exchange {
             epoch,
             beyond: 0,
             closed: 0,
+            is_begun: true,
             f: committee.f,
             local: local.clone(),
             gc_depth: network.gc_depth,
@@ -90,6 +93,14 @@ impl Exchange {
     pub fn connected(&mut self, peer: usize, desk: &mut Desk<'_>) {
         self.fetcher.connected(peer);
         self.tell(peer, desk);
+    }
+
+    /// Say to all that we are in this epoch, and how far (S4).
+    pub fn begin(&mut self, desk: &mut Desk<'_>) {
+        self.is_begun = true;
+        for &peer in &self.fetcher.linked {
+            self.tell(peer, desk);
+        }
     }
 
     /// Say how far we are.
@@ -130,6 +141,9 @@ impl Exchange {
 
     /// Ask a peer for all that it has above our frontier, unless it is asked already.
     pub fn pull(&mut self, peer: usize, desk: &mut Desk<'_>) {
+        if !self.is_begun {
+            return;
+        }
         // What closed an epoch that is over may be events that nobody refers to, in slots of which we have others.
         let most = if self.is_over() { self.closed } else { wire::MAX_ROUND };
         if let Some(above) = self.fetcher.pull(peer, &desk.dag.frontier, most, desk.now) {
@@ -158,7 +172,7 @@ impl Exchange {
         if desk.now >= self.quiet_since + stall {
             // frames were lost, or too few peers are linked
             self.quiet_since = desk.now;
-            if certain {
+            if certain && self.is_begun {
                 let frame = self.encoded(FrameType::Frontier, desk.dag);
                 desk.outputs.push(Output::Broadcast { frame });
             } else {
@@ -218,8 +232,10 @@ impl Exchange {
     }
 
     fn send_frontier(&self, kind: FrameType, peer: usize, desk: &mut Desk<'_>) {
-        let frame = self.encoded(kind, desk.dag);
-        desk.outputs.push(Output::Send { peer, frame });
+        if self.is_begun {
+            let frame = self.encoded(kind, desk.dag);
+            desk.outputs.push(Output::Send { peer, frame });
+        }
     }
 
     fn encoded(&self, kind: FrameType, dag: &Dag) -> Bytes {

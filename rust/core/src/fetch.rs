@@ -81,10 +81,10 @@ pub struct Fetcher {
     /// (round, creator, sender) -> waiting events.
     slots: BTreeMap<(u64, u16, usize), usize>,
     refused: Refused,
-    /// Digests of second variants that are taken though nothing refers to them ...
+    /// Second variants that are taken though nothing refers to them.
     admitted: BTreeSet<Digest>,
-    /// ... by sender, round and creator.
-    admissions: BTreeMap<(usize, u64, u16), usize>,
+    /// The same by round, creator and sender.
+    admissions: BTreeMap<(u64, u16, usize), Vec<Digest>>,
     /// Peer -> until when its pull is under way.
     pulls: BTreeMap<usize, u64>,
     /// From members, so that f liars who do not answer hold up nothing.
@@ -165,9 +165,9 @@ impl Fetcher {
 
     /// Let a second variant of a slot in, if the sender has not brought too many of it (F2; 0017-epochs.md).
     pub fn admit(&mut self, event: &Event, sender: usize) {
-        let count = self.admissions.entry((sender, event.round, event.creator)).or_default();
-        if *count < MAX_ADMITTED && self.admitted.insert(event.digest) {
-            *count += 1;
+        let brought = self.admissions.entry((event.round, event.creator, sender)).or_default();
+        if brought.len() < MAX_ADMITTED && self.admitted.insert(event.digest) {
+            brought.push(event.digest);
         }
     }
 
@@ -258,6 +258,10 @@ impl Fetcher {
         let old: BTreeSet<Digest> = old.map(|waiting| waiting.event.digest).collect();
         for digest in old {
             self.drop_waiting(&digest);
+        }
+        let kept = self.admissions.split_off(&(floor + 1, 0, 0));
+        for digest in std::mem::replace(&mut self.admissions, kept).values().flatten() {
+            self.admitted.remove(digest);
         }
     }
 

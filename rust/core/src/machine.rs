@@ -259,7 +259,7 @@ impl Machine {
     fn persisted(&mut self, token: u64, outputs: &mut Vec<Output>) {
         assert!(!self.persisting.is_empty(), "nothing was being persisted");
         let (number, event) = self.persisting.remove(&token).expect("another token was being persisted");
-        let now = self.now;
+        let (now, newest) = (self.now, self.replica.number);
         let replica = if number == self.replica.number {
             Some(&mut self.replica)
         } else {
@@ -268,6 +268,10 @@ impl Machine {
         let Some(replica) = replica else { return }; // the beginning of an epoch that is over
         if let Some(event) = event {
             replica.persisted(event, now);
+        } else if replica.number == newest {
+            let (exchange, mut desk) = replica.exchange();
+            desk.now = now;
+            exchange.begin(&mut desk);
         }
         drain(replica, outputs);
         self.count_rejects();
@@ -284,6 +288,7 @@ impl Machine {
         let epoch_id = next_epoch_id(&before.committee.epoch_id, &fence.digest, &fence.order_hash);
         let transition = encode_transition(&transition_of(&fence, before.epoch.before_fence, certificate));
         let mut replica = self.replica_of(roster.clone(), epoch_id, before.number + 1)?;
+        replica.exchange.is_begun = false;
         replica.follow(&mut self.replica, self.whole, self.now);
         let before = std::mem::replace(&mut self.replica, replica);
         let reached = before.dag.frontier.clone();

@@ -356,7 +356,7 @@ impl Replica {
         if !signed.unwrap_or_else(|| check_signature(&event, &self.committee)) {
             return Err(Reject::Signature);
         }
-        if is_through {
+        if is_through && !self.dag.row(event.round).variants(event.creator as usize).is_empty() {
             self.exchange.fetcher.admit(&event, peer);
         }
         if event.creator as usize == self.own && self.exchange.recovery.is_copied(&event) {
