@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import itertools
 import json
 import pickle
 import random
-from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ from typing import Any
 from syncpoint import (
     Context,
     Engine,
-    Event,
     KeySecret,
     Message,
     Network,
@@ -31,8 +28,8 @@ from syncpoint import (
     SyncPointKind,
 )
 
-from .deciding import LOAD, WINDOW, Application, Peer, decided, receive, send
-from .group import Group, prepare
+from .deciding import LOAD, WINDOW, Application, Peer, Streams, decided, receive, send
+from .group import prepare
 from .processes import preload, say, told
 
 __all__ = ["FIRST", "Changing"]
@@ -40,7 +37,7 @@ __all__ = ["FIRST", "Changing"]
 FIRST = 4  # members at first
 
 
-class Changing(Group[Peer]):
+class Changing(Streams):
     """All of them, with the one stream that they must have; all are gone when it is left."""
 
     def __init__(self, folder: Path, core: str, seed: int) -> None:
@@ -59,9 +56,6 @@ class Changing(Group[Peer]):
             await self.live(peer, work, peer.number, self._folder, self._core)
         await self.until(lambda: all(peer.ready for peer in self.peers))
         return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.end()
 
     def take(self, peer: Peer, said: list[Any]) -> None:
         """Note what a peer says, and compare what it received."""
@@ -100,13 +94,8 @@ class Changing(Group[Peer]):
         assert self.failure is None, self.failure
         assert {peer.received for peer in members} == {len(self.stream)}
         assert {same(point) for point in self.decided} <= set(map(same, self.points))
-        self._check_times()
-        self._check_transactions()
-
-    @property
-    def points(self) -> list[SyncPoint]:
-        """The sync points of the stream."""
-        return [message for message in self.stream if isinstance(message, SyncPoint)]
+        self.check_times()
+        self.check_transactions()
 
     def _take_message(self, peer: Peer, message: Message, state: str) -> None:
         if message.index != peer.received:
@@ -119,18 +108,6 @@ class Changing(Group[Peer]):
         if state != self.peers[0].states.get(message.index, state):
             self.fail(f"peer {peer.number} computes another state at index {message.index} than peer 0")
         peer.received += 1
-
-    def _check_times(self) -> None:
-        times = [each.consensus_at if isinstance(each, Event) else each.timestamp for each in self.stream]
-        assert all(earlier < later for earlier, later in itertools.pairwise(times))
-        assert len({message.order_hash for message in self.stream}) == len(self.stream)
-
-    def _check_transactions(self) -> None:
-        events = [message for message in self.stream if isinstance(message, Event)]
-        times = Counter(transaction.decode() for event in events for transaction in event.transactions)
-        assert set(times.values()) == {1}, [name for name, count in times.items() if count > 1][:5]
-        lost = {name for peer in self.peers for name in peer.final} - times.keys()
-        assert not lost, sorted(lost)[:5]
 
 
 def same(message: Message) -> object:

@@ -33,7 +33,7 @@ from syncpoint.core.crypto import blake3
 from .group import Group, Member, book, prepare
 from .processes import preload, say, told
 
-__all__ = ["Application", "N", "Peer", "Processes", "decided", "receive", "send"]
+__all__ = ["Application", "N", "Peer", "Processes", "Streams", "decided", "receive", "send"]
 
 N = 4
 QUORUM = 3
@@ -54,7 +54,35 @@ class Peer(Member):
     diverged: tuple[int, str, str, bool] | None = None
 
 
-class Processes(Group[Peer]):
+class Streams(Group[Peer]):
+    """Peers whose applications say all that they receive; all are gone when it is left."""
+
+    stream: list[Message]  # the one that they must have
+
+    async def __aexit__(self, *_: object) -> None:
+        self.end()
+
+    @property
+    def points(self) -> list[SyncPoint]:
+        """The sync points of the stream."""
+        return [message for message in self.stream if isinstance(message, SyncPoint)]
+
+    def check_times(self) -> None:
+        """Times and order hashes are all different, and times rise."""
+        times = [each.consensus_at if isinstance(each, Event) else each.timestamp for each in self.stream]
+        assert all(earlier < later for earlier, later in itertools.pairwise(times))
+        assert len({message.order_hash for message in self.stream}) == len(self.stream)
+
+    def check_transactions(self) -> None:
+        """Each transaction is there once, also those that are final by what their senders were told."""
+        events = [message for message in self.stream if isinstance(message, Event)]
+        times = Counter(transaction.decode() for event in events for transaction in event.transactions)
+        assert set(times.values()) == {1}, [name for name, count in times.items() if count > 1][:5]
+        lost = {name for peer in self.peers for name in peer.final} - times.keys()
+        assert not lost, sorted(lost)[:5]
+
+
+class Processes(Streams):
     """All of them, with the one stream that they must have; all are gone when it is left."""
 
     def __init__(self, folder: Path, core: str, seed: int) -> None:
@@ -75,9 +103,6 @@ class Processes(Group[Peer]):
         await asyncio.gather(*(self.spawn(peer) for peer in self.peers))
         await self.until(lambda: all(peer.ready for peer in self.peers))
         return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.end()
 
     async def spawn(self, peer: Peer) -> None:
         """Begin a life of a peer, which receives the whole stream once more."""
@@ -145,14 +170,9 @@ class Processes(Group[Peer]):
         assert self.stream[-1] == end
         assert {peer.received for peer in peers} == {len(self.stream)}
         assert len({tuple(peer.states.items()) for peer in peers}) == 1, "they computed different states"
-        self._check_times()
+        self.check_times()
         self._check_points()
-        self._check_transactions()
-
-    @property
-    def points(self) -> list[SyncPoint]:
-        """The sync points of the stream."""
-        return [message for message in self.stream if isinstance(message, SyncPoint)]
+        self.check_transactions()
 
     def _take_message(self, peer: Peer, message: Message, state: str) -> None:
         if peer.has_end:
@@ -166,11 +186,6 @@ class Processes(Group[Peer]):
         if isinstance(message, SyncPoint):
             peer.states[message.index] = state
         peer.received += 1
-
-    def _check_times(self) -> None:
-        times = [each.consensus_at if isinstance(each, Event) else each.timestamp for each in self.stream]
-        assert all(earlier < later for earlier, later in itertools.pairwise(times))
-        assert len({message.order_hash for message in self.stream}) == len(self.stream)
 
     def _check_points(self) -> None:
         keys = sorted(peer.public for peer in self.peers)
@@ -195,13 +210,6 @@ class Processes(Group[Peer]):
             between = self.stream[before.index : point.index]
             if point.metadata in self._alone:
                 assert any(isinstance(each, Event) and each.transactions for each in between), "there was no load"
-
-    def _check_transactions(self) -> None:
-        events = [message for message in self.stream if isinstance(message, Event)]
-        times = Counter(transaction.decode() for event in events for transaction in event.transactions)
-        assert set(times.values()) == {1}, [name for name, count in times.items() if count > 1][:5]
-        lost = {name for peer in self.peers for name in peer.final} - times.keys()
-        assert not lost, sorted(lost)[:5]
 
 
 # -- in the process -------------------------------------------------------------------------------------

@@ -228,14 +228,7 @@ def _sync(draw: Draw) -> Scenario:
     """Proposals and votes on sync points, several at once, while something goes wrong; liars vote both ways."""
     rng = draw.rng
     n = draw.count_of_peers((1, 2, 4, 4, 4, 4, 5, 7, 7))
-    delays = Delays(
-        kind=rng.choice(("fixed", "uniform", "lognormal")),
-        low_ns=rng.choice((200_000, MS)),
-        high_ns=rng.choice((2, 5)) * MS,
-        sigma=rng.choice((0.1, 0.5)),
-        grain_ns=rng.choice((0, 250_000)),
-        loss=rng.choice((0, 0, 0.02)),
-    )
+    delays = dataclasses.replace(_uneven(rng), loss=rng.choice((0, 0, 0.02)))
     scenario = _network(draw, n, delays, draw.rounds(n) * 4 * MS, rng.randint(0, 3), liars=0)
     spare = scenario.tolerated - len(scenario.forgetful | _dead(scenario))
     lying = tuple(
@@ -258,14 +251,7 @@ def _epochs(draw: Draw) -> Scenario:
     """Members join and leave, keys and settings change, while peers crash and the network falls apart; some lie."""
     rng = draw.rng
     n = draw.count_of_peers((4, 4, 5, 5, 6, 7))
-    delays = Delays(
-        kind=rng.choice(("fixed", "uniform", "lognormal")),
-        low_ns=rng.choice((200_000, MS)),
-        high_ns=rng.choice((2, 5)) * MS,
-        sigma=rng.choice((0.1, 0.5)),
-        grain_ns=rng.choice((0, 250_000)),
-    )
-    scenario = _network(draw, n, delays, draw.rounds(n) * 4 * MS, 0, liars=0)
+    scenario = _network(draw, n, _uneven(rng), draw.rounds(n) * 4 * MS, 0, liars=0)
     changes = draw_changes(rng, n, scenario.duration_ns)
     faults = draw_interruptions(rng, n, changes, scenario.duration_ns, draw.wants)
     fewest = max(FEWEST_MEMBERS, n - sum(change.kind == "leave" for change in changes))
@@ -285,6 +271,17 @@ def _epochs(draw: Draw) -> Scenario:
         changes=changes,
         stumbles=rng.choice((0.0, 0.0, 0.1, 0.3)) if draw.wants("crash") else 0.0,
         newcomers=min(MOST_NEWCOMERS, sum(change.kind == "join" for change in changes)),
+    )
+
+
+def _uneven(rng: random.Random) -> Delays:
+    """Ways of some milliseconds, which differ."""
+    return Delays(
+        kind=rng.choice(("fixed", "uniform", "lognormal")),
+        low_ns=rng.choice((200_000, MS)),
+        high_ns=rng.choice((2, 5)) * MS,
+        sigma=rng.choice((0.1, 0.5)),
+        grain_ns=rng.choice((0, 250_000)),
     )
 
 
