@@ -439,6 +439,27 @@ BUGS = [
         EPOCHS,
     ),
     Bug(
+        "V8 no other variant is tried beside the others",
+        "propose.py",
+        "chosen = with_others(chosen, left_out, self._dag)",
+        "pass",
+        "tests/core/test_variants.py",
+    ),
+    Bug(
+        "S6 who is removed leaves at once",
+        "replica.py",
+        "return not stays and self._orders(self.own) and not self.exchange.is_over",
+        "return False",
+        f"{EPOCHS}::test_a_removed_peer_stays_until_it_is_needed_no_more",
+    ),
+    Bug(
+        "S4 an epoch is told of before its beginning is durable",
+        "machine.py",
+        "replica.exchange.is_begun = False",
+        "replica.exchange.is_begun = True",
+        f"{EPOCHS}::test_nobody_says_that_it_is_in_an_epoch_before_its_beginning_is_durable",
+    ),
+    Bug(
         "S4 the number of whoever left goes to the next newcomer",
         "roster.py",
         "((self.last_number + turn) % MAX_PEERS for",

@@ -96,8 +96,8 @@ PLANTS = [
     Plant(
         "of two variants the later one is built on",
         "propose.py",
-        "chosen.append(min(variants, key=lambda node: node.index))",
-        "chosen.append(max(variants, key=lambda node: node.index))",
+        "first = [min(variants, key=lambda node: node.index)",
+        "first = [max(variants, key=lambda node: node.index)",
         seed=30,
     ),
     Plant(

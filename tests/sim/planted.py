@@ -1113,36 +1113,6 @@ BUGS = (
         size=0.05,
         seed=686,
     ),
-    Bug(
-        rule="V8",
-        name="no other variant is tried beside the others",
-        file="core/propose.py",
-        old="            chosen = with_others(chosen, left_out, self._dag)",
-        new="            pass",
-        profile="epochs",
-        size=0.05,
-        seed=16006,
-    ),
-    Bug(
-        rule="S6",
-        name="who is removed leaves at once",
-        file="core/replica.py",
-        old="        return not stays and self._orders(self.own) and",
-        new="        return False and",
-        profile="epochs",
-        size=0.15,
-        seed=481,
-    ),
-    Bug(
-        rule="S4",
-        name="a newcomer gets the lowest free number",
-        file="core/roster.py",
-        old="((self.last_number + turn) % MAX_PEERS for",
-        new="(turn - 1 for",
-        profile="epochs",
-        size=0.15,
-        seed=610,
-    ),
 )
 
 if __name__ == "__main__":
