@@ -826,6 +826,44 @@ def test_a_peer_that_does_not_answer_pulls_does_not_stand_in_the_way() -> None:
     assert cluster.counts[0] == 300
 
 
+def test_nobody_else_is_pulled_from_while_one_brings_events() -> None:
+    """F3: two answers to one question would be the same events twice."""
+    cluster = Cluster(4, network=Network(max_ahead=50))
+    cluster.run(20 * MS)
+    cluster.crash(0)
+    for number in range(300):
+        cluster.submit(1 + number % 3, b"%d" % number)
+        cluster.run(MS)
+    cluster.run_until(lambda: cluster.all_have(300))
+    dag = cluster.machines[1].replica.dag
+    events = [node.event for round in range(1, dag.top) for node in dag.row(round).nodes]
+    cluster.down = {1, 2, 3}  # they say only what follows
+    cluster.links = {(0, 1), (0, 2)}
+    cluster.step(0, Connected(1), Connected(2))
+    claim = wire.encode_frontier(FrameType.PULL, [2**40] * 4)
+    since = len(cluster.frames)
+    cluster.step(0, Received(1, (claim,)))
+    brought = 0
+    for event in events[:250]:  # one in a millisecond
+        brought += event.digest not in cluster.machines[0].replica.dag
+        cluster.step(0, Received(1, (wire.encode_event(event),)), Received(2, (claim,)))
+        cluster.run(MS)
+
+    def pulled() -> list[int]:
+        return [to for _, by, to, frame in cluster.frames[since:] if by == 0 and frame[0] == FrameType.PULL]
+
+    assert brought > 200
+    assert pulled() == [1]
+    for _ in range(brought + 100 - 250 - 1):
+        cluster.step(0, Received(2, (claim,)))
+        cluster.run(MS)
+    assert pulled() == [1], "it has brought much, and may fall silent for a while"
+    for _ in range(2):
+        cluster.step(0, Received(2, (claim,)))
+        cluster.run(MS)
+    assert pulled() == [1, 2]
+
+
 def test_a_drip_of_old_events_does_not_prevent_healing() -> None:
     """F1: what counts as progress is a round that closes, not an event that comes in."""
     lost = [False]

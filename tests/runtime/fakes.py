@@ -6,7 +6,7 @@ import asyncio
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, cast
 
 from syncpoint.core.input import Input
@@ -136,7 +136,7 @@ class FakeStorage:
         self.whole = True
         self.at_once = False
         self.waiting: deque[Callable[[], None]] = deque()
-        self.old: list[bytes] | StorageError = []
+        self.old: list[list[bytes] | StorageError] = []
 
     async def load(self, user: StorageUser) -> Loaded:
         return Loaded(records=self.records, whole=self.whole)
@@ -154,11 +154,12 @@ class FakeStorage:
         else:
             self.waiting.append(durable)
 
-    async def above(self, epoch: int, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
+    async def above(self, epoch: int, frontier: Sequence[int], first: int, most: int) -> AsyncIterator[list[bytes]]:
         self.log.append(("above", epoch, frontier, first, most))
-        if isinstance(self.old, StorageError):
-            raise self.old
-        return self.old
+        for page in self.old:
+            if isinstance(page, StorageError):
+                raise page
+            yield page
 
     async def close(self) -> None:
         self.log.append("closed")

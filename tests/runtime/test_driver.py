@@ -226,21 +226,23 @@ async def test_the_store_answers_a_peer_that_is_far_behind_once_at_a_time(
 ) -> None:  # F3
     bench = Bench()
     await bench.start()
-    bench.storage.old = [b"old 1", b"old 2"]
+    bench.storage.old = [[b"old 1", b"old 2"], [b"old 3"]]
     answer = SendStored(2, 3, 5, (4, 4, 4, 4), 1000, b"frontier")
     bench.machine.script.append([answer, answer, Send(1, b"now")])
     bench.driver.connected(2)
     bench.loop.run()
     await asyncio.gather(*bench.driver._answers.values())
-    sent = [("send", 2, b"old 1"), ("send", 2, b"old 2"), ("send", 2, b"frontier")]
-    assert bench.log == [("send", 1, b"now"), "flush", ("above", 3, (4, 4, 4, 4), 5, 1000), *sent, "flush"]
+    pages = ["old 1", "old 2", "flush"], ["old 3", "flush"], ["frontier", "flush"]
+    sent = [each if each == "flush" else ("send", 2, each.encode()) for page in pages for each in page]
+    assert bench.log == [("send", 1, b"now"), "flush", ("above", 3, (4, 4, 4, 4), 5, 1000), *sent]
     bench.log.clear()
-    bench.storage.old = StorageError("the disk is gone")
+    bench.storage.old = [[b"old 4"], StorageError("the disk is gone"), [b"old 5"]]
     bench.machine.script.append([answer])
     bench.driver.connected(1)
     bench.loop.run()
     await asyncio.gather(*bench.driver._answers.values())
-    assert bench.log[-2:] == [("send", 2, b"frontier"), "flush"], "it is told that there is nothing"
+    sent = [("send", 2, b"old 4"), "flush", ("send", 2, b"frontier"), "flush"]
+    assert bench.log[-4:] == sent, "it is told that there is no more"
     bench.machine.script.append([answer])
     bench.driver.connected(3)
     bench.loop.run()

@@ -255,6 +255,11 @@ async def read_all(store: Store, loaded: Loaded, first: int = 0) -> list[Agreed]
     return found
 
 
+async def old_events(store: Store, *asked: Any) -> list[bytes]:
+    """All pages of an answer to a peer that is behind."""
+    return [frame async for page in store.above(*asked) for frame in page]
+
+
 def rewrite_point(path: Path, **changed: Any) -> EventRow:
     """Let the first sync point of a store say something else, with a checksum that fits; its row."""
     file = SqliteFile(path)

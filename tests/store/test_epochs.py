@@ -37,7 +37,7 @@ from syncpoint.runtime.epochs import Epochs
 from syncpoint.runtime.proposals import Proposals
 
 from .epochs import LOCAL, NETWORK, OWN, Life, N, Watched, decode, feed, kept, life, reloaded, shelved
-from .history import User, names, read_all
+from .history import User, names, old_events, read_all
 
 pytestmark = pytest.mark.skipif(os.environ.get("SYNCPOINT_CORE") == "native", reason="machines of the Python core")
 
@@ -168,12 +168,12 @@ async def test_old_events_are_those_of_one_epoch(path: Path) -> None:  # F3
         assert top > 9
         for frontier in ((0,) * n, (7, 5, 7, 7, 7)[:n], (top,) * n):
             for first in (1, 6, top):
-                frames = await store.above(epoch, frontier, first, 2**30)
+                frames = await old_events(store, epoch, frontier, first, 2**30)
                 found = [(event.round, event.digest) for event in map(decode, frames)]
                 wanted = [event for _, event in ours if event.round >= first and event.round > frontier[event.creator]]
                 assert found == sorted((event.round, event.digest) for event in wanted)
-        assert len(await store.above(epoch, (0,) * n, 1, 1)) == 1
-    assert await store.above(4, (0,) * 4, 1, 2**30) == []
+        assert len(await old_events(store, epoch, (0,) * n, 1, 1)) == 1
+    assert await old_events(store, 4, (0,) * 4, 1, 2**30) == []
     await store.close()
 
 

@@ -30,6 +30,7 @@ from .history import (
     feed,
     filled,
     names,
+    old_events,
     read_all,
     rewrite_point,
     store_at,
@@ -97,7 +98,7 @@ async def test_they_are_none_of_the_old_events_for_others_and_no_records_of_a_st
     made = with_points()
     await filled(path, made)
     store, loaded = await started(path, made)
-    frames = await store.above(0, (0, 0, 0, 0), 1, 2**30)
+    frames = await old_events(store, 0, (0, 0, 0, 0), 1, 2**30)
     assert sorted(frames) == sorted(encode_event(each.event) for each in made.accepted)
     assert not any(isinstance(decode_record(record), StoredSyncPoint) for record in loaded.records)
     assert loaded.whole

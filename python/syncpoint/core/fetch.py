@@ -19,7 +19,8 @@ GRACE_NS = 3 * MS  # before the first request: the parent is mostly on its way f
 FIRST_RETRY_NS, MAX_RETRY_NS = 20 * MS, 2_000 * MS
 GRAIN_NS = MS  # requests are due at multiples of it: so few wake-ups, however much is missing
 PULL_TIMEOUT_NS = 1_000 * MS  # an unanswered pull no longer stands in the way of another
-PULL_PATIENCE_NS = 100 * MS  # before another peer is pulled from as well
+PULL_PATIENCE_NS = 100 * MS  # before another peer is pulled from as well ...
+PATIENCE_PER_EVENT_NS = MS  # ... and so much more for each event that the first one brought, while its time lasts
 FIRST_PULL_PAUSE_NS, MAX_PULL_PAUSE_NS = 50 * MS, 5_000 * MS  # after a pull that brought nothing new
 MAX_REFUSED = 4096  # digests of invalid events that are remembered, oldest forgotten first
 MAX_ADMITTED = 16  # second variants of one slot that one peer may bring of an epoch that it is through with
@@ -75,7 +76,8 @@ class Fetcher:
         # Second variants that are taken though nothing refers to them, and whose they are: (round, creator, sender).
         self._admitted: dict[bytes, tuple[int, int, int]] = {}
         self._admissions: Counter[tuple[int, int, int]] = Counter()
-        self._pulls: dict[int, int] = {}  # peer -> until when its pull is under way
+        # Peer -> until when its pull is under way, and before when nobody else is pulled from as well.
+        self._pulls: dict[int, tuple[int, int]] = {}
         self._max_pulls = committee.f + 1  # from members, so that f liars who do not answer hold up nothing
         self._pause: dict[int, tuple[int, int]] = {}  # peer -> (not before, next pause)
         self._barren: set[int] = set()  # peers ahead of us whose last answer to a pull had nothing that we could take
@@ -142,10 +144,13 @@ class Fetcher:
                 want.hints.append(sender)
         return None
 
-    def accepted(self, digest: bytes) -> list[tuple[Event, int]]:
-        """An event entered the DAG: the waiting events (and their senders) that miss nothing any more."""
+    def accepted(self, digest: bytes, sender: int) -> list[tuple[Event, int]]:
+        """An event of a sender entered the DAG: the waiting events (and their senders) that miss nothing any more."""
         self._progress += 1
         self._barren.clear()
+        if sender in self._pulls:
+            until, before = self._pulls[sender]
+            self._pulls[sender] = until, min(until, before + PATIENCE_PER_EVENT_NS)
         ready = []
         want = self._wants.pop(digest, None)
         for child in want.children if want is not None else ():
@@ -288,13 +293,13 @@ class Fetcher:
 
         Where the last pull was in vain it is below what is missing, and nowhere above the round `most`.
         """
-        self._pulls = {other: until for other, until in self._pulls.items() if now < until}
+        self._pulls = {other: pull for other, pull in self._pulls.items() if now < pull[0]}
         # An observer is pulled from while nobody else is, and never stands in the way of a member (Q4).
         is_member = peer < self._n
-        rivals = [until for other, until in self._pulls.items() if other < self._n or not is_member]
+        rivals = [before for other, (_, before) in self._pulls.items() if other < self._n or not is_member]
         if peer in self._pulls or len(rivals) >= (self._max_pulls if is_member else 1):
             return None
-        if any(now < until - PULL_TIMEOUT_NS + PULL_PATIENCE_NS for until in rivals):
+        if any(now < before for before in rivals):
             return None
         not_before, pause = self._pause.get(peer, (0, FIRST_PULL_PAUSE_NS))
         in_vain = self._progress_at_pull.get(peer) == self._progress
@@ -304,7 +309,7 @@ class Fetcher:
             self._pause[peer] = (now + pause, min(2 * pause, MAX_PULL_PAUSE_NS))
         else:
             self._pause[peer] = (now + FIRST_PULL_PAUSE_NS, FIRST_PULL_PAUSE_NS)
-        self._pulls[peer] = now + PULL_TIMEOUT_NS
+        self._pulls[peer] = now + PULL_TIMEOUT_NS, now + PULL_PATIENCE_NS
         self._progress_at_pull[peer] = self._progress
         return self._below_missing(frontier, most) if in_vain else list(frontier)
 

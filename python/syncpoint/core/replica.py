@@ -279,7 +279,7 @@ class Replica:
             if reject is None:
                 if sender != self.own and self.config.local.stores:
                     self._accepted.append(encode_peer_event(wire.encode_event(event)))
-                ready += self.fetcher.accepted(event.digest)
+                ready += self.fetcher.accepted(event.digest, sender)
             else:
                 if reject not in (Reject.EQUIVOCATION, Reject.TOO_OLD):
                     for child_sender in self.fetcher.refuse(event.digest):

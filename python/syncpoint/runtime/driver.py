@@ -251,19 +251,22 @@ class Driver:
                 self._agreement(output)
 
     async def _answer(self, output: SendStored) -> None:
-        """Send what the store has; a store that cannot be read has nothing."""
+        """Send what the store has, as it is read; a store that cannot be read has nothing."""
         try:
-            frames = await self.storage.above(output.epoch, output.frontier, output.first, output.most)
+            async for frames in self.storage.above(output.epoch, output.frontier, output.first, output.most):
+                self._send(output.peer, frames)
         except StorageError as error:
             if str(error) != self._unreadable:  # it will ask again, and again
                 self._unreadable = str(error)
                 log.warning("peer %d is behind, and what it needs cannot be read: %s", output.peer, error)
-            frames = []
         finally:
             del self._answers[output.peer]
+        self._send(output.peer, [output.last])
+
+    def _send(self, peer: int, frames: Sequence[bytes]) -> None:
         transport = self.transport
         if self._stopped or transport is None:
             return
-        for frame in (*frames, output.last):
-            transport.send(output.peer, frame)
+        for frame in frames:
+            transport.send(peer, frame)
         transport.flush()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -116,8 +116,8 @@ class Storage(Protocol):
         """
         ...
 
-    async def above(self, epoch: int, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
-        """EVENT frames of an epoch, from its round `first` on and above a frontier, in ascending rounds (F3).
+    def above(self, epoch: int, frontier: Sequence[int], first: int, most: int) -> AsyncIterator[list[bytes]]:
+        """EVENT frames of an epoch, from its round `first` on and above a frontier, in ascending rounds, in pages (F3).
 
         `epoch` is its number, `frontier` has a round for each of its creators.
         As many as `most` bytes take, the first one whatever its size; none from a gap in the rounds on.
@@ -176,9 +176,10 @@ class MemoryStorage:
     def deliver(self, messages: Sequence[Agreed], states: Sequence[tuple[int, bytes]]) -> None:
         """Nothing is kept."""
 
-    async def above(self, epoch: int, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
+    async def above(self, epoch: int, frontier: Sequence[int], first: int, most: int) -> AsyncIterator[list[bytes]]:
         """What a machine has dropped is gone."""
-        return []
+        return
+        yield
 
     async def read(self, first: int, end: int) -> list[Agreed]:
         """There is nothing to read."""

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..core.error import Reject
@@ -144,12 +144,11 @@ class Store:
             size += ROW_BYTES * len(new) + (0 if proposals is None else len(proposals.value))
             self._give(_Given(size, messages=new, proposals=proposals))
 
-    async def above(self, epoch: int, frontier: Sequence[int], first: int, most: int) -> list[bytes]:
+    async def above(self, epoch: int, frontier: Sequence[int], first: int, most: int) -> AsyncIterator[list[bytes]]:
         """Old events for a peer that is behind, in pages, as commits must not wait for all of them (F3)."""
         old = OldEvents(self._file, epoch, frontier, first, most)
         while not old.is_complete:
-            await self._worker.run(old.read_page)
-        return old.frames
+            yield await self._worker.run(old.read_page)
 
     async def read(self, first: int, end: int) -> list[Agreed]:
         """A page of the stream (J2)."""

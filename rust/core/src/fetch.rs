@@ -22,8 +22,10 @@ pub const MAX_RETRY_NS: u64 = 2_000 * MS;
 pub const GRAIN_NS: u64 = MS;
 /// An unanswered pull no longer stands in the way of another.
 pub const PULL_TIMEOUT_NS: u64 = 1_000 * MS;
-/// Before another peer is pulled from as well.
+/// Before another peer is pulled from as well ...
 pub const PULL_PATIENCE_NS: u64 = 100 * MS;
+/// ... and so much more for each event that the first one brought, while its time lasts.
+pub const PATIENCE_PER_EVENT_NS: u64 = MS;
 /// After a pull that brought nothing new, the first time.
 pub const FIRST_PULL_PAUSE_NS: u64 = 50 * MS;
 /// After a pull that brought nothing new, at most.
@@ -85,8 +87,8 @@ pub struct Fetcher {
     admitted: BTreeSet<Digest>,
     /// The same by round, creator and sender.
     admissions: BTreeMap<(u64, u16, usize), Vec<Digest>>,
-    /// Peer -> until when its pull is under way.
-    pulls: BTreeMap<usize, u64>,
+    /// Peer -> until when its pull is under way, and before when nobody else is pulled from as well.
+    pulls: BTreeMap<usize, (u64, u64)>,
     /// From members, so that f liars who do not answer hold up nothing.
     max_pulls: usize,
     /// Peer -> (not before, next pause).
@@ -211,10 +213,13 @@ impl Fetcher {
         Ok(())
     }
 
-    /// An event entered the DAG: the waiting events (and their senders) that miss nothing any more.
-    pub fn accepted(&mut self, digest: &Digest) -> Vec<(Arc<Event>, usize)> {
+    /// An event of a sender entered the DAG: the waiting events (and their senders) that miss nothing any more.
+    pub fn accepted(&mut self, digest: &Digest, sender: usize) -> Vec<(Arc<Event>, usize)> {
         self.progress += 1;
         self.barren.clear();
+        if let Some((until, before)) = self.pulls.get_mut(&sender) {
+            *before = (*before + PATIENCE_PER_EVENT_NS).min(*until);
+        }
         let mut ready = Vec::new();
         let Some(want) = self.wants.remove(digest) else { return ready };
         for child in want.children {
@@ -383,15 +388,15 @@ impl Fetcher {
     ///
     /// Where the last pull was in vain it is below what is missing, and nowhere above the round `most`.
     pub fn pull(&mut self, peer: usize, frontier: &[u64], most: u64, now: u64) -> Option<Vec<u64>> {
-        self.pulls.retain(|_, until| now < *until);
+        self.pulls.retain(|_, (until, _)| now < *until);
         // An observer is pulled from while nobody else is, and never stands in the way of a member (Q4).
         let (is_member, n) = (peer < self.n, self.n);
-        let rivals = || self.pulls.iter().filter(|&(&other, _)| other < n || !is_member).map(|(_, until)| until);
+        let rivals = || self.pulls.iter().filter(|&(&other, _)| other < n || !is_member).map(|(_, (_, before))| before);
         let allowed = if is_member { self.max_pulls } else { 1 };
         if self.pulls.contains_key(&peer) || rivals().count() >= allowed {
             return None;
         }
-        if rivals().any(|until| now < until - PULL_TIMEOUT_NS + PULL_PATIENCE_NS) {
+        if rivals().any(|before| now < *before) {
             return None;
         }
         let (not_before, pause) = self.pause.get(&peer).copied().unwrap_or((0, FIRST_PULL_PAUSE_NS));
@@ -404,7 +409,7 @@ impl Fetcher {
         } else {
             self.pause.insert(peer, (now + FIRST_PULL_PAUSE_NS, FIRST_PULL_PAUSE_NS));
         }
-        self.pulls.insert(peer, now + PULL_TIMEOUT_NS);
+        self.pulls.insert(peer, (now + PULL_TIMEOUT_NS, now + PULL_PATIENCE_NS));
         self.progress_at_pull.insert(peer, self.progress);
         Some(if in_vain { self.below_missing(frontier, most) } else { frontier.to_vec() })
     }

@@ -437,7 +437,7 @@ impl Replica {
                     if sender != self.own && self.local.stores {
                         self.accepted.push(encode_peer_event(event.frame()));
                     }
-                    ready.extend(self.exchange.fetcher.accepted(&event.digest));
+                    ready.extend(self.exchange.fetcher.accepted(&event.digest, sender));
                 }
                 Err(reject) => {
                     if !matches!(reject, Reject::Equivocation | Reject::TooOld) {
