@@ -973,7 +973,7 @@ BUGS = (
         rule="R2",
         name="the tip is not looked at",
         file="runtime/store.py",
-        old="why = doubt(file.read_tip(), existed, self._state.sequence, file.inode(), file.boot()) or reload.doubt",
+        old="why = doubt(file.read_tip(), existed, batches.state.sequence, file.inode(), file.boot()) or reload.doubt",
         new="why = reload.doubt",
         profile="rejoin",
         peers=4,

@@ -231,8 +231,7 @@ def give(store: Store, accepted: Sequence[Accepted]) -> None:
 async def feed(store: Store, accepted: Sequence[Accepted]) -> None:
     """The same, and wait until it is written."""
     give(store, accepted)
-    while store._writing is not None:
-        await store._writing
+    await store.written()
 
 
 async def filled(path: Path, made: History, **settings: object) -> None:

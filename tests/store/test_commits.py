@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -92,8 +93,7 @@ class Bench:
             await asyncio.sleep(0)
 
     async def written(self) -> None:
-        while self.store._writing is not None:
-            await self.store._writing
+        await self.store.written()
 
 
 async def test_a_tip_never_says_more_than_what_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,20 +110,87 @@ async def test_a_tip_never_says_more_than_what_is_synced(tmp_path: Path, monkeyp
 async def test_what_comes_during_a_commit_goes_into_the_next_one(tmp_path: Path) -> None:
     bench = Bench(tmp_path, history(6))
     await bench.start()
-    bench.give(bench.made.accepted[:1])
+    accepted = bench.made.accepted
+    first, second, *_ = (number for number, each in enumerate(accepted, 1) if each.is_own)
+    bench.give(accepted[:first])
     await asyncio.sleep(0)
     bench.gate.open.clear()
-    bench.give(bench.made.accepted[1:2])
+    bench.give(accepted[first:second])
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    bench.give(bench.made.accepted[2:])
+    bench.give(accepted[second:])
     bench.gate.open.set()
     await bench.written()
-    assert sum(events for events, _, _ in bench.file.commits) == len(bench.made.accepted)
+    assert sum(events for events, _, _ in bench.file.commits) == len(accepted)
     assert sum(rows for _, rows, _ in bench.file.commits) == len(bench.made.delivered)
     assert len(bench.file.commits) == 3
     assert bench.durable == [1, 2, 3, 4, 5, 6]
     await bench.store.close()
+
+
+def of_others(made: History) -> list[Accepted]:
+    """What comes first that nobody waits for."""
+    return list(itertools.takewhile(lambda each: not each.is_own, made.accepted[1:]))
+
+
+async def test_what_nobody_waits_for_goes_with_what_somebody_does(tmp_path: Path) -> None:
+    """A commit for each event that comes in would keep those from the disk that are waited for."""
+    bench = Bench(tmp_path, history(6))
+    await bench.start()
+    others = of_others(bench.made)
+    bench.give(bench.made.accepted[:1])
+    await bench.written()
+    assert len(others) > 1
+    for each in others:
+        bench.give([each])
+        await asyncio.sleep(0)
+    assert [events for events, _, _ in bench.file.commits] == [1], "they wait"
+    bench.give(bench.made.accepted[len(others) + 1 : len(others) + 2])
+    await bench.written()
+    assert [events for events, _, _ in bench.file.commits] == [1, len(others) + 1]
+    assert bench.durable == [1, 2]
+    await bench.store.close()
+
+
+@pytest.mark.parametrize("why", ["time", "bytes", "end"])
+async def test_what_nobody_waits_for_is_written_before_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    made = history(6)
+    bench = Bench(tmp_path, made)
+    await bench.start()
+    others = of_others(made)
+    monkeypatch.setattr(store_module, "LINGER_S", 0.0 if why == "time" else 3600.0)
+    monkeypatch.setattr(store_module, "MAX_LINGER_BYTES", 0 if why == "bytes" else 2**30)
+    bench.give([made.accepted[0], *others])
+    await bench.written()
+    bench.file.commits.clear()
+    late = made.accepted[len(others) + 2]
+    assert not late.is_own
+    bench.give([late])
+    if why == "end":
+        await bench.store.close()
+    else:
+        while not bench.file.commits:  # noqa: ASYNC110 - the file is the worker's, and tells nobody
+            await asyncio.sleep(0)
+    assert bench.file.commits[0][0] == 1
+    if why != "end":
+        await bench.store.close()
+
+
+async def test_an_end_during_a_commit_leaves_nothing_out(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, history(6))
+    await bench.start()
+    others = of_others(bench.made)
+    bench.gate.open.clear()
+    bench.give(bench.made.accepted[:1])
+    await asyncio.sleep(0)
+    bench.give(others)
+    closing = asyncio.ensure_future(bench.store.close())
+    await asyncio.sleep(0)
+    bench.gate.open.set()
+    await closing
+    assert [events for events, _, _ in bench.file.commits] == [1, len(others), 0], "the last one says that it ends"
 
 
 @pytest.mark.parametrize(("durability", "synced"), [("full", True), ("normal", False), ("memory", False)])

@@ -160,9 +160,9 @@ async def test_what_is_forgotten_is_gone_and_the_rest_is_not(
         await asyncio.wait_for(engine.forget(before[-1].index), DEADLINE_S)
         store = engine._driver.storage
         assert isinstance(store, Store)
-        first = store._state.first_index
+        first = store._batches.state.first_index
         assert 16 <= first < before[-1].index
-        assert store._state.first_event > 8
+        assert store._batches.state.first_event > 8
     with pytest.raises(EngineStopped, match="forgets nothing more"):
         await engine.forget(0)
     with pytest.raises(ArgumentError, match=f"the store begins with index {first}; give resume_after={first - 1}"):
@@ -184,7 +184,7 @@ async def test_old_rounds_go_by_themselves(
             await engine.submit(b"%d" % number + bytes(30_000))
         store = engine._driver.storage
         assert isinstance(store, Store)
-        state, size = store._state, store._file.size()
+        state, size = store._batches.state, store._file.size()
         assert state.first_index > 8
         assert state.end_index - state.first_index >= 20
         if "retain_bytes" in limit:
@@ -200,7 +200,7 @@ async def test_without_a_limit_everything_stays(tmp_path: Path, core: str, monke
             await engine.submit(b"%d" % number)
         store = engine._driver.storage
         assert isinstance(store, Store)
-        assert (store._state.first_event, store._state.first_index) == (1, 0)
+        assert (store._batches.state.first_event, store._batches.state.first_index) == (1, 0)
 
 
 async def test_a_damaged_event_stops_the_stream_and_says_how_to_go_on(tmp_path: Path, core: str) -> None:

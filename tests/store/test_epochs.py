@@ -142,7 +142,7 @@ async def test_wherever_it_ends_the_same_comes_of_what_the_others_have(path: Pat
         own = [output for output in outputs if isinstance(output, Persist) and output.records[0][0] != 7]
         await feed(store, [output for output in outputs if output not in own])  # what is halted signs nothing
         assert told(await read_all(store, dataclasses.replace(loaded, end=len(made.delivered)))) == told(made.delivered)
-        assert [(start.number, start.epoch_id) for start in store._epochs.starts] == [
+        assert [(start.number, start.epoch_id) for start in store._batches.epochs.starts] == [
             (start.number, start.epoch_id) for start in made.starts
         ]
         await store.close()
@@ -222,11 +222,11 @@ async def test_what_is_forgotten_leaves_what_a_start_needs(
         store, loaded = await reloaded(made, target, **settings)
         assert list(loaded.records) == list(whole.records)
         assert list(loaded.epochs) == made.starts
-        state = store._state
+        state = store._batches.state
         assert state.first_event > 100
         assert loaded.first > 100
         keep = kept(made.starts[2].roster.network, 4)
-        floor = store._epochs.below(heights[loaded.end - 1], keep + 1)
+        floor = store._batches.epochs.below(heights[loaded.end - 1], keep + 1)
         assert heights[loaded.first - 1] <= floor < heights[loaded.first + forget_module.STEP_ROWS]
         assert told(await read_all(store, loaded, loaded.first)) == told(made.delivered[loaded.first : loaded.end])
         with pytest.raises(ArgumentError, match=f"the store begins with index {loaded.first}"):

@@ -59,7 +59,7 @@ async def test_what_is_forgotten_is_said_and_not_taken_for_damage(path: Path, mo
     store = store_at(path, made)
     await store.load(User())
     await store.forget(made.delivered[-1].index - 1)
-    first = store._state.first_index
+    first = store._batches.state.first_index
     assert first > 10
     for index in (0, first - 1):
         with pytest.raises(ArgumentError, match=f"^the store begins with index {first}: what was before is forgotten$"):
@@ -128,7 +128,7 @@ async def test_what_is_delivered_again_must_be_the_same(path: Path) -> None:
     store = store_at(path, made)
     loaded = await store.load(User())
     store.deliver(again, ())
-    assert store._writing is None, "nothing new"
+    assert not store._waiting, "nothing new"
     await store.close()
     store = store_at(path, made)
     await store.load(User())

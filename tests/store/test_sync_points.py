@@ -199,7 +199,7 @@ async def test_what_is_made_again_must_be_the_same(path: Path) -> None:
     assert isinstance(point, SyncPoint)
     store, _ = await started(path, made)
     store.deliver(newest.messages, newest.states)
-    assert store._writing is None, "nothing new"
+    assert not store._waiting, "nothing new"
     await store.close()
     store, _ = await started(path, made)
     with pytest.raises(CorruptError, match=f"{path}: what stands at index {point.index} is another one"):
@@ -290,7 +290,7 @@ async def test_what_is_forgotten_takes_its_sync_points_with_it(path: Path, monke
     await filled(path, made)
     store, loaded = await started(path, made)
     await store.forget(len(made.delivered) - 1)
-    state = store._state
+    state = store._batches.state
     assert state.first_event > points_of(made)[1].index
     await store.close()
     store, loaded = await started(path, made)

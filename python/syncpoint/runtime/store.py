@@ -12,28 +12,15 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..core.error import Reject
-from ..core.journal import (
-    EpochStart,
-    OwnEvent,
-    PeerEvent,
-    Record,
-    RecordType,
-    decode_record,
-    encode_sync_point,
-    height,
-)
-from ..core.values import SyncPoint
-from ..core.wire import event_digest, header_of
+from ..core.journal import RecordType, height
 from ..errors import ArgumentError, CorruptError, StorageError
-from .epochs import Epochs, epoch_row
-from .forget import Forgetter
+from .batches import Batches, Given
 from .meta import read_meta
 from .old import OldEvents
 from .page import read_page, row_of
 from .proposals import Proposals
-from .reload import MOVE_AWAY, OpenOwn, Reload
-from .rows import PROPOSALS, Batch, DeliveredRow, EventRow, MetaRow, State, StoreFile
+from .reload import MOVE_AWAY, Reload
+from .rows import Batch, DeliveredRow, MetaRow, StoreFile
 from .storage import Agreed, Loaded, StorageSettings, StorageUser, is_event
 from .tip import BOOT_BYTES, DURABILITIES, Tip, doubt
 from .whole import Wholeness
@@ -45,28 +32,18 @@ log = logging.getLogger("syncpoint.store")
 
 MAX_UNWRITTEN_BYTES = 64 * 1024 * 1024  # given, not written; beyond, the engine stands still until half is
 MAX_COMMIT_BYTES = 8 * 1024 * 1024  # in one commit; the rest goes into the next
+LINGER_S = 0.05  # before what nobody waits for is written; mostly a commit that somebody waits for comes before
+MAX_LINGER_BYTES = 1024 * 1024  # of it; beyond, it is written now
 ROW_BYTES = 200  # about what a row takes besides its record
 FIRST_RETRY_S = 1.0  # after a commit that failed; then twice as long
 MAX_RETRY_S = 30.0  # doubling ends here
 
 
 @dataclass(slots=True)
-class _Given:
-    """Something that was given to be written."""
-
-    size: int
-    records: Sequence[bytes] = ()
-    messages: Sequence[Agreed] = ()
-    proposals: MetaRow | None = None  # their state, where it changed
-    is_own: bool = False  # what we sign, or the beginning of an epoch
-    durable: Callable[[], None] | None = None
-
-
-@dataclass(slots=True)
 class _Commit:
     """What goes into one commit; it may take several attempts."""
 
-    given: list[_Given]
+    given: list[Given]
     batch: Batch | None = None
     committed: bool = False  # what remains to be done is the tip
     whole: bool = True  # whether own events are all there once it is committed
@@ -81,8 +58,9 @@ class _Commit:
 class Store:
     """A `Storage` on a file.
 
-    Whatever comes while a commit runs goes into the next one. A commit is synced if an own event is in it and the
-    durability is "full"; what others have made is durable with the next of these, or is fetched again.
+    What somebody waits for is committed at once, with all that came before; the rest waits a while for that. Whatever
+    comes while a commit runs goes into the next one. A commit is synced if an own event is in it and the durability is
+    "full"; what others have made is durable with the next of these, or is fetched again.
     """
 
     def __init__(self, file: StoreFile, worker: Worker, settings: StorageSettings) -> None:
@@ -90,21 +68,18 @@ class Store:
         self._worker = worker
         self._settings = settings
         self._user: StorageUser | None = None
-        self._state = State()  # as of the newest batch that was put together; the worker's
+        self._batches = Batches(file, settings)  # the worker's
         self._proposals = Proposals()  # as of what was given last
-        self._open = OpenOwn()
-        self._top = 0
         self._is_whole = True  # own events are all there, as the tip says (R2)
-        self._wholeness = Wholeness(True, False)  # the same as of the newest batch
-        self._epochs = Epochs(settings.identity)  # that began, as of the newest batch; the worker's
         self._epoch = 0  # the number of the one that began last, as of what was given last
-        self._forgetter = Forgetter(file, settings, self._epochs)
         self._again: dict[int, DeliveredRow] = {}  # rows that the machine delivers once more after the start
         self._end = 0  # the next index that is new
-        self._waiting: deque[_Given] = deque()
+        self._waiting: deque[Given] = deque()
         self._unwritten = 0  # bytes
         self._is_full = False
         self._writing: asyncio.Task[None] | None = None
+        self._lingering: asyncio.TimerHandle | None = None  # until the next commit begins, where nobody waits for it
+        self._hurries = False  # somebody waits for something that was given
         self._is_open = False
         self._closing = False
         self._failed = False
@@ -122,16 +97,16 @@ class Store:
 
     def write(self, records: Sequence[bytes]) -> None:
         """Take records of accepted events."""
-        self._give(_Given(_bytes(records), records=records))
+        self._give(Given(_bytes(records), records=records))
 
     def persist(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
         """Take records of our own, and say when they are durable (J1, S4)."""
         self._epoch += sum(record[0] == RecordType.EPOCH for record in records)
         if self._settings.durability == "memory":
-            self._give(_Given(_bytes(records), records=records, is_own=True))
+            self._give(Given(_bytes(records), records=records, is_own=True))
             durable()
         else:
-            self._give(_Given(_bytes(records), records=records, is_own=True, durable=durable))
+            self._give(Given(_bytes(records), records=records, is_own=True, durable=durable))
 
     def deliver(self, messages: Sequence[Agreed], states: Sequence[tuple[int, bytes]]) -> None:
         """Take places in the order and the state behind them; those of before the start must be the same again (J2)."""
@@ -142,7 +117,7 @@ class Store:
         if new or proposals is not None:
             size = sum(2 * ROW_BYTES + len(done.metadata) for done in new if not is_event(done))
             size += ROW_BYTES * len(new) + (0 if proposals is None else len(proposals.value))
-            self._give(_Given(size, messages=new, proposals=proposals))
+            self._give(Given(size, messages=new, proposals=proposals))
 
     async def above(self, epoch: int, frontier: Sequence[int], first: int, most: int) -> AsyncIterator[list[bytes]]:
         """Old events for a peer that is behind, in pages, as commits must not wait for all of them (F3)."""
@@ -153,24 +128,25 @@ class Store:
     async def read(self, first: int, end: int) -> list[Agreed]:
         """A page of the stream (J2)."""
         return await self._worker.run(
-            lambda: read_page(self._file, self._settings, self._state.first_index, first, end)
+            lambda: read_page(self._file, self._settings, self._batches.state.first_index, first, end)
         )
 
     async def written(self) -> None:
         """Wait for a commit, if one is under way or due."""
-        if self._writing is not None:
+        if self._writing is not None or self._waiting:
             await self._commit_now()
 
     async def forget(self, until: int) -> None:
         """Delete what is not needed any more, in steps between commits."""
         if until >= self._end:
             raise ArgumentError(f"forget(until={until}): delivered so far are the indices below {self._end}")
-        await self._worker.run(lambda: self._forgetter.forget(until, self._state))
+        await self.written()  # up to there, too
+        await self._worker.run(lambda: self._batches.forgetter.forget(until, self._batches.state))
         while True:
-            before = self._state
+            before = self._batches.state
             if not await self._commit_now():
                 return
-            after = self._state
+            after = self._batches.state
             if (after.first_event, after.first_index) == (before.first_event, before.first_index):
                 return
 
@@ -183,6 +159,7 @@ class Store:
         """Write what can be written, sync it, and let go of the file."""
         self._closing = True
         self._patience.set()
+        self._write()
         if self._writing is not None:
             await self._writing
         try:
@@ -214,14 +191,14 @@ class Store:
     async def _commit_now(self) -> bool:
         """Wait until all that was given is committed; False when the store is closed, or has failed."""
         step = asyncio.Event()
-        self._give(_Given(0, durable=step.set))
+        self._give(Given(0, durable=step.set))
         while not step.is_set():
             if self._writing is None:
                 return False
             await asyncio.wait((self._writing,))
         return True
 
-    def _give(self, given: _Given) -> None:
+    def _give(self, given: Given) -> None:
         if self._failed or self._closing:
             return
         self._waiting.append(given)
@@ -230,13 +207,29 @@ class Store:
             self._is_full = True
             assert self._user is not None
             self._user.storage_full(True)
-        if self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="syncpoint store")
+        self._hurries |= given.durable is not None or self._unwritten > MAX_LINGER_BYTES
+        self._linger()
+
+    def _linger(self) -> None:
+        """Write what waits, now or before long."""
+        if self._hurries:
+            self._write()
+        elif self._lingering is None and self._writing is None:
+            self._lingering = asyncio.get_running_loop().call_later(LINGER_S, self._write)
+
+    def _write(self) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        if self._waiting and not self._failed:
+            self._hurries = True
+            if self._writing is None:
+                self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="syncpoint store")
 
     async def _write_all(self) -> None:
-        """Commit until nothing waits any more."""
+        """Commit until nobody waits any more."""
         try:
-            while self._waiting and not self._failed:
+            while self._hurries and not self._failed:
                 commit = self._next()
                 if not await self._commit(commit):
                     return
@@ -250,6 +243,8 @@ class Store:
                     self._user.storage_full(False)
         finally:
             self._writing = None
+            if self._waiting and not (self._failed or self._closing):
+                self._linger()
 
     def _next(self) -> _Commit:
         """As much of what waits as goes into one commit, in order."""
@@ -258,6 +253,7 @@ class Store:
         while self._waiting and size + self._waiting[0].size <= MAX_COMMIT_BYTES:
             given.append(self._waiting.popleft())
             size += given[-1].size
+        self._hurries = bool(self._waiting)
         return _Commit(given)
 
     async def _commit(self, commit: _Commit) -> bool:
@@ -302,26 +298,26 @@ class Store:
     # -- in the worker ------------------------------------------------------------------------------------
 
     def _load(self) -> Loaded:
-        file, settings = self._file, self._settings
+        file, settings, batches = self._file, self._settings, self._batches
         existed = file.open()
         meta = {row.name: row for row in file.meta()}
         is_new = not meta
         if not is_new:
-            self._state, self._proposals, starts = read_meta(file, meta, settings.identity)
+            batches.state, self._proposals, starts = read_meta(file, meta, settings.identity)
             for start in starts:
-                self._epochs.add(start)
-        reload = Reload(file, self._state, self._proposals, settings, self._epochs)
-        self._open, self._top, self._forgetter.closed = reload.open, reload.top, reload.closed
-        why = doubt(file.read_tip(), existed, self._state.sequence, file.inode(), file.boot()) or reload.doubt
+                batches.epochs.add(start)
+        reload = Reload(file, batches.state, self._proposals, settings, batches.epochs)
+        batches.open, batches.top, batches.forgetter.closed = reload.open, reload.top, reload.closed
+        why = doubt(file.read_tip(), existed, batches.state.sequence, file.inode(), file.boot()) or reload.doubt
         if why is None and settings.joining:
             why = "joining_running_session says so"
         if why is not None:
             log.warning("%s: own events may be missing: %s. The others are asked what they have of us", file.name, why)
         self._is_whole = why is None
-        self._wholeness = Wholeness(self._is_whole, reload.is_fenced)
+        batches.wholeness = Wholeness(self._is_whole, reload.is_fenced)
         new = [*settings.identity.rows(), self._proposals.row()] if is_new else []
         # What a killed process wrote without syncing it: the tip must not say that it is there before it stays.
-        file.commit(Batch(meta=[*new, self._state.row()]), sync=True)
+        file.commit(Batch(meta=[*new, batches.state.row()]), sync=True)
         # From here on a crash is one of this process, on this start of the computer.
         self._write_tip(clean=False, sync=True)
         self._again = reload.again
@@ -329,15 +325,15 @@ class Store:
         return Loaded(
             records=reload.records,
             whole=self._is_whole,
-            first=self._state.first_index,
-            end=self._state.end_index,
-            epochs=tuple(self._epochs.starts),
+            first=batches.state.first_index,
+            end=batches.state.end_index,
+            epochs=tuple(batches.epochs.starts),
         )
 
     def _attempt(self, commit: _Commit) -> None:
         if commit.batch is None:
-            commit.batch = self._rows(commit.given)
-            commit.whole = self._wholeness.is_whole
+            commit.batch = self._batches.put_together(commit.given)
+            commit.whole = self._batches.wholeness.is_whole
             commit.sync = commit.signed and self._settings.durability == "full"
         if not commit.committed:
             if self._is_whole and not commit.whole:  # no crash may leave the epoch that begins without that
@@ -351,73 +347,10 @@ class Store:
             regained, self._is_whole = commit.whole and not self._is_whole, commit.whole
             self._write_tip(clean=False, sync=regained)
 
-    def _rows(self, given: list[_Given]) -> Batch:
-        state = self._state
-        events: list[EventRow] = []
-        delivered: list[DeliveredRow] = []
-        meta: dict[str, MetaRow] = {}
-        for each in given:
-            for record in each.records:
-                decoded = decode_record(record)
-                if isinstance(decoded, EpochStart):
-                    self._epochs.add(decoded)
-                    row = epoch_row(decoded)
-                    meta[row.name] = row
-                    self._wholeness.began()
-                else:
-                    events.append(self._event_row(state.end_event + len(events), record, decoded))
-            for done in each.messages:
-                assert done.index == state.end_index + len(delivered), "something that was delivered is missing"
-                place = row_of(done)
-                delivered.append(place)
-                if is_event(done):
-                    self._open.delivered(place.round, place.digest)
-                else:
-                    events.append(self._point_row(state.end_event + len(events), place.closed_by, done))
-                self._wholeness.delivered(done)
-                self._forgetter.closed = place.closed_by
-            if each.proposals is not None:
-                meta[PROPOSALS] = each.proposals
-        own_height, own_from = self._open.lowest
-        forget_events, forget_delivered = self._forgetter.step(state, own_height, own_from)
-        self._state = State(
-            sequence=state.sequence + 1,
-            first_event=max(state.first_event, forget_events),
-            end_event=state.end_event + len(events),
-            first_index=max(state.first_index, forget_delivered),
-            end_index=state.end_index + len(delivered),
-            own_from=own_from,
-            epochs=self._epochs.newest,
-        )
-        return Batch(
-            events=events,
-            delivered=delivered,
-            meta=[*meta.values(), self._state.row()],
-            forget_events=forget_events,
-            forget_delivered=forget_delivered,
-        )
-
-    def _event_row(self, id: int, record: bytes, decoded: Record | None) -> EventRow:
-        assert isinstance(decoded, OwnEvent | PeerEvent), "a machine wrote a record that is none of an event"
-        at = self._epochs.height_of(decoded.frame)
-        assert at is not None, "a machine wrote an event of an epoch that has not begun"
-        self._top = max(self._top, at)
-        row = EventRow.of(id, at, self._top, event_digest(header_of(decoded.frame)), record)
-        if isinstance(decoded, OwnEvent):
-            event = self._settings.decode(decoded.frame)
-            assert not isinstance(event, Reject), "a machine wrote an event that is none"
-            self._open.add(row, decoded, event.transaction_count)
-            self._wholeness.made()
-        return row
-
-    def _point_row(self, id: int, closed_by: int, point: SyncPoint) -> EventRow:
-        self._top = max(self._top, closed_by)
-        return EventRow.of(id, closed_by, self._top, point.digest, encode_sync_point(point))
-
     def _close(self) -> None:
         if self._is_open and not self._failed and self._trouble is None:
             with contextlib.suppress(StorageError):  # it is in trouble: the next start will know
-                self._file.commit(Batch(meta=[self._state.row()]), sync=True)
+                self._file.commit(Batch(meta=[self._batches.state.row()]), sync=True)
                 self._write_tip(clean=True, sync=True)
         self._file.close()
 
@@ -426,7 +359,7 @@ class Store:
             durability=DURABILITIES.index(self._settings.durability),
             clean=clean,
             whole=self._is_whole,
-            sequence=self._state.sequence,
+            sequence=self._batches.state.sequence,
             inode=self._file.inode(),
             boot=self._file.boot().ljust(BOOT_BYTES, b"\0"),
         )
