@@ -8,7 +8,7 @@ from typing import Any
 
 from syncpoint.backend import load_core
 from syncpoint.core.config import Local, Network
-from syncpoint.core.machine import RETAIN_GC_DEPTHS
+from syncpoint.core.retain import RETAIN_GC_DEPTHS
 
 GC_DEPTH = Network().gc_depth
 
