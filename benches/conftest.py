@@ -21,9 +21,7 @@ decode             an EVENT frame with one transaction of 128 bytes and n parent
 verify             one signature; the key is decoded anew each time
 insert+decide+order  a full graph of honest peers, given round by round; with rules and rounds kept as in a machine
 step               what machine 0 of a cluster in virtual time was told, told again: mostly one frame per step
-step, unsigned     the same without making and checking signatures. Python: both replaced by nothing. Native: less what
-                   checking takes in a step (that of frames refused for their signature, less that of frames refused
-                   just before it is looked at) and what making one takes (sign less derive), measured in turns with it
+step, unsigned     the same with simulated signatures, a hash each: next to nothing is made or checked
 memory             of a machine's graph, events included; from the system, and from tracemalloc
 window             of 1,000 rounds, in one run in a process of its own; rounds kept as in a machine"""
 

@@ -142,40 +142,15 @@ def test_insert_decide_order(
 _ordered: dict[tuple[int, str, int], bytes] = {}
 
 
-@cases(n=(4, 10, 31))
-def test_step(benchmark: BenchmarkFixture, note: Note, n: int, core: str, repeat: int, quick: bool) -> None:
-    """Tell a machine all that another one was told, signatures and all."""
-    recording = _recording(n, quick)
-    signatures = Signatures(recording, core)
-    unsigned: list[float] = []
-
-    def setup() -> tuple[tuple[Any, ...], dict[str, Any]]:
-        unsigned.append(-signatures.measure())
-        return (recording.machine(core),), {}
-
-    benchmark.pedantic(_replay(recording), setup=setup, rounds=RUNS[core])
-    note("step", n, core, _per(benchmark, recording.events))
-    if core == "native":
-        times = [took + less for took, less in zip(benchmark.stats.stats.data, unsigned, strict=True)]
-        note("step, unsigned", n, core, [each * 1e6 / recording.events for each in times])
-
-
-@cases(n=(4, 10, 31), core=("python",))
-def test_step_unsigned(
-    benchmark: BenchmarkFixture,
-    note: Note,
-    monkeypatch: pytest.MonkeyPatch,
-    n: int,
-    core: str,
-    repeat: int,
-    quick: bool,
+@cases(n=(4, 10, 31), signatures=("ed25519", "simulated"))
+def test_step(
+    benchmark: BenchmarkFixture, note: Note, n: int, signatures: str, core: str, repeat: int, quick: bool
 ) -> None:
-    """The same without signatures: none is in what the order is hashed from."""
-    monkeypatch.setattr("syncpoint.core.verify.verify", lambda _public, _message, _signature: True)
-    monkeypatch.setattr(Signer, "sign", lambda _self, _message: bytes(64))
-    recording = _recording(n, quick)
+    """Tell a machine all that another one was told, with signatures and with what takes next to no time."""
+    recording = _recording(n, quick, signatures)
     benchmark.pedantic(_replay(recording), setup=lambda: ((recording.machine(core),), {}), rounds=RUNS[core])
-    note("step, unsigned", n, core, _per(benchmark, recording.events))
+    name = "step" if signatures == "ed25519" else "step, unsigned"
+    note(name, n, core, _per(benchmark, recording.events))
 
 
 @cases(n=(4, 31), repeats=(0,))
@@ -207,42 +182,6 @@ def test_flat(
         remark(f"window 1 to {len(windows)}, {name}: {' '.join(f'{value:.1f}' for value in windows)}")
 
 
-class Signatures:
-    """What making and checking the signatures of a recording takes, in machines as they are."""
-
-    def __init__(self, recording: Recording, core: str) -> None:
-        self._recording = recording
-        self._face: Any = load_core(core)
-        self._machine = recording.machine(core)
-        self._machine.step(0, (Start(()),))
-        frames = recording.event_frames(recording.config.network.max_ahead)
-        frames = [frame for frame in frames if recorded.has_parents(frame)]
-        self._count = len(frames)
-        self._wrongly_signed, self._wrongly_built = (
-            [Received(1, (spoil(frame),)) for frame in frames]
-            for spoil in (recorded.wrongly_signed, recorded.wrongly_built)
-        )
-
-    def measure(self) -> float:
-        """Seconds for all of the recording."""
-        check = (self._refuse(self._wrongly_signed) - self._refuse(self._wrongly_built)) / self._count
-        seed, message = self._recording.config.seed, DOMAIN_EVENT + bytes(32)
-        make = self._time(lambda: self._face.sign(seed, message)) - self._time(lambda: self._face.derive(seed))
-        return check * self._recording.checks + make * self._recording.own_events
-
-    def _refuse(self, inputs: list[Received]) -> float:
-        start = TIMER()
-        for each in inputs:
-            self._machine.step(0, (each,))
-        return TIMER() - start
-
-    def _time(self, call: Callable[[], object]) -> float:
-        start = TIMER()
-        for _ in range(SIGNATURES):
-            call()
-        return (TIMER() - start) / SIGNATURES
-
-
 def _replay(recording: Recording) -> Callable[[Any], None]:
     def run(machine: Any) -> None:
         for now, inputs in recording.steps:
@@ -252,10 +191,10 @@ def _replay(recording: Recording) -> Callable[[Any], None]:
     return run
 
 
-def _recording(n: int, quick: bool) -> Recording:
+def _recording(n: int, quick: bool, signatures: str = "ed25519") -> Recording:
     """Recorded once in a run, by the faster core."""
     rounds = RECORDED_ROUNDS[n] // (3 if quick else 1)
-    return recorded.record(n, rounds if FAST == "native" else rounds // 4, FAST)
+    return recorded.record(n, rounds if FAST == "native" else rounds // 4, FAST, signatures=signatures)
 
 
 def _per(benchmark: BenchmarkFixture, events: int) -> list[float]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import pickle
 import random
-import struct
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, BinaryIO
 
 from syncpoint import backend
@@ -24,11 +22,12 @@ from syncpoint.core.values import Event, Parent
 from syncpoint.core.wire import FrameType
 from syncpoint.runtime.driver import Machine
 
+sys.path.append(str(Path(__file__).parents[1]))
+from tests.core import virtual
+
 PAYLOAD = bytes(range(128))
 NEAR_NS, FAR_NS = 200_000, 1_200_000  # how long a frame is on its way
-# Where things are in an EVENT frame (docs/wire.md).
-ROUND, PARENT_COUNT, PARENTS = 37, 97, 101
-PARENT_BYTES, SIGNATURE_BYTES = 42, 64
+SIGNATURE_BYTES = 64
 
 Step = tuple[int, Sequence[Input]]
 
@@ -40,8 +39,6 @@ class Recording:
     config: MachineConfig
     steps: list[Step]
     events: int  # in its graph at the end
-    own_events: int
-    checks: int  # of signatures
     rounds: int  # closed
     order_hash: bytes
 
@@ -58,20 +55,21 @@ class Recording:
     def event_frames(self, highest_round: int) -> list[bytes]:
         """The events of others, of rounds that a machine which knows nothing does not find too far ahead."""
         frames = (frame for _, inputs in self.steps for frame in _event_frames(inputs))
-        return [frame for frame in frames if int.from_bytes(frame[ROUND : ROUND + 8], "little") <= highest_round]
+        return [frame for frame in frames if wire.slot_of(wire.header_of(frame))[1] <= highest_round]
 
 
 @functools.cache
-def record(n: int, rounds: int, core: str, order: str = "fair") -> Recording:
+def record(n: int, rounds: int, core: str, order: str = "fair", signatures: str = "ed25519") -> Recording:
     """Let n machines with links of 0.2 to 1.2 ms run until machine 0 has closed `rounds` rounds.
 
-    Everybody always has a transaction of 128 bytes to send, so there are events all the time.
+    Everybody always has a transaction of 128 bytes to send, so there are events all the time. `signatures` is one of
+    `syncpoint.core.config.SIGNATURES`: simulated ones take next to no time.
     """
-    virtual = _virtual()
     rng = random.Random(n)
     recorders: list[Recorder] = []
 
     def factory(creator: int, config: MachineConfig) -> Machine:
+        config = replace(config, signatures=signatures)
         recorders.append(Recorder(config, backend.make_machine(config, core), keeps=creator == 0))
         return recorders[-1]
 
@@ -80,13 +78,10 @@ def record(n: int, rounds: int, core: str, order: str = "fair") -> Recording:
     first = recorders[0]
     while (status := first.machine.status()).closed_round < rounds:
         cluster.run(virtual.MS)
-    frames = {frame for _, inputs in first.steps for frame in _event_frames(inputs)}  # one may come twice
     return Recording(
         config=first.config,
         steps=first.steps,
         events=status.events,
-        own_events=status.own_events,
-        checks=len(frames),
         rounds=status.closed_round,
         order_hash=status.order_hash,
     )
@@ -127,7 +122,7 @@ class Recorder:
 @functools.cache
 def frames_of(n: int) -> tuple[Network, bytes, list[bytes]]:
     """A network, the id of its epoch, and an EVENT frame of each of its n peers, with n parents."""
-    network, signers = Network(name="bench"), [Signer(seed) for seed in _virtual().seeds(n)]
+    network, signers = Network(name="bench"), [Signer(seed) for seed in virtual.seeds(n)]
     epoch_id = Committee.genesis(network, [Member(signer.public) for signer in signers]).epoch_id
     parents = [Parent(creator, 1, blake3(bytes([creator]))) for creator in range(n)]
     frames = []
@@ -140,21 +135,10 @@ def frames_of(n: int) -> tuple[Network, bytes, list[bytes]]:
     return network, epoch_id, frames
 
 
-def has_parents(frame: bytes) -> bool:
-    """Whether the event is of a later round than the first."""
-    return _header_end(frame) > PARENTS
-
-
 def wrongly_signed(frame: bytes) -> bytes:
     """The event with another signature, which is wrong in nothing but its number: a whole check tells."""
-    at = _header_end(frame) + SIGNATURE_BYTES // 2
+    at = 1 + len(wire.header_of(frame)) + SIGNATURE_BYTES // 2
     return frame[:at] + bytes([frame[at] ^ 1]) + frame[at + 1 :]
-
-
-def wrongly_built(frame: bytes) -> bytes:
-    """The event with a last parent that nobody can be: refused after all that comes before the signature's check."""
-    at = _header_end(frame) - PARENT_BYTES
-    return frame[:at] + b"\xff\xff" + frame[at + 2 :]
 
 
 def write(steps: Iterable[Step], file: BinaryIO) -> None:
@@ -175,22 +159,3 @@ def read(file: BinaryIO) -> Iterator[Step]:
 def _event_frames(inputs: Sequence[Input]) -> list[bytes]:
     received = (each for each in inputs if isinstance(each, Received))
     return [frame for each in received for frame in each.frames if frame[0] == FrameType.EVENT]
-
-
-def _header_end(frame: bytes) -> int:
-    """Where the header of an EVENT frame without items ends."""
-    parents, items = struct.unpack_from("<HH", frame, PARENT_COUNT)
-    assert items == 0, "made by honest peers of one network"
-    return PARENTS + parents * PARENT_BYTES
-
-
-@functools.cache
-def _virtual() -> ModuleType:
-    """The cluster of the tests; they are no package that could be imported from here."""
-    path = Path(__file__).parents[1] / "tests/core/virtual.py"
-    spec = importlib.util.spec_from_file_location("virtual", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
