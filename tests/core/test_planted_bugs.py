@@ -31,6 +31,7 @@ EPOCH = "tests/core/test_epoch.py"
 CHECKPOINT = "tests/core/test_checkpoint.py"
 SYNC_POINTS = "tests/core/test_sync_points.py"
 EPOCHS = "tests/core/test_epochs.py"
+VARIANTS = "tests/core/test_variants.py"
 FIXTURES = f"{ORDER}::test_a_fixture_has_its_stored_outcome"
 STEPS = f"{ORDER}::test_a_fixture_event_by_event_has_its_stored_outcome"
 ARRIVAL = f"{ORDER}::test_decisions_never_change_and_arrival_does_not_matter"
@@ -472,6 +473,27 @@ BUGS = [
         "return Roster(network, self.seats, self.last_number)",
         "return Roster(network, self.seats, max(seat.number for seat in self.seats))",
         "tests/core/test_data_files.py::test_rosters",
+    ),
+    Bug(
+        "F2 who lags behind an epoch takes no second variant",
+        "replica.py",
+        "            self.fetcher.admit(event, peer)",
+        "            pass",
+        f"{VARIANTS}::test_a_second_variant_of_an_epoch_that_is_over_is_taken_from_who_is_through",
+    ),
+    Bug(
+        "F2 one that says it is in a later epoch is believed",
+        "exchange.py",
+        "self.beyond.bit_count() > self._committee.f",
+        "self.beyond.bit_count() > 0",
+        f"{VARIANTS}::test_a_second_variant_of_an_epoch_that_is_over_is_taken_from_who_is_through",
+    ),
+    Bug(
+        "F3 two are asked the same at once",
+        "fetch.py",
+        "self._pulls[sender] = until, min(until, before + PATIENCE_PER_EVENT_NS)",
+        "pass",
+        "tests/core/test_machine.py::test_nobody_else_is_pulled_from_while_one_brings_events",
     ),
     Bug("S6 a peer that was removed goes on", "machine.py", "replica.halt(REMOVED)", "pass", EPOCHS),
     Bug(

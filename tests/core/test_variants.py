@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from syncpoint.core import wire
 from syncpoint.core.crypto import DOMAIN_EVENT, Signer
+from syncpoint.core.error import Reject
 from syncpoint.core.input import Connected, Received
 from syncpoint.core.values import Event, Parent
 from syncpoint.core.wire import FrameType
@@ -67,3 +68,27 @@ def test_another_variant_does_where_the_first_one_shows_a_fork(core: str) -> Non
     alone.give(honest, alone.sign(1, 3, then, honest, good), good)
     last = alone.own(3)
     assert {parent.digest for parent in last.parents} == {event.digest for event in (then, honest, good)}
+
+
+def test_a_second_variant_of_an_epoch_that_is_over_is_taken_from_who_is_through(core: str) -> None:  # F2
+    """What closed it can be an event that nobody refers to, in a slot of which we have another one."""
+    alone = Alone(core)
+    variants = [alone.sign(LIAR, 1, salt=salt) for salt in range(4)]
+    rejects = alone.cluster.rejects
+
+    def take(sender: int, event: Event) -> bool:
+        before = len(rejects)
+        alone.cluster.step(0, Received(sender, (wire.encode_event(event),)))
+        assert [each[2] for each in rejects[before:]] in ([], [Reject.EQUIVOCATION])
+        return len(rejects) == before
+
+    assert take(1, variants[0])
+    assert not take(1, variants[1])
+    through = wire.encode_frontier(FrameType.FRONTIER, [1] * 4, 1)
+    alone.cluster.step(0, Received(1, (through,)))
+    assert not take(1, variants[1]), "one alone may be a liar"
+    alone.cluster.step(0, Received(2, (through,)))
+    assert not take(LIAR, variants[1]), "it is in this epoch, for all that it says"
+    assert take(1, variants[1])
+    assert take(2, variants[2])
+    assert alone.cluster.machines[0].status().events == 3

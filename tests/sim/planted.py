@@ -1103,16 +1103,6 @@ BUGS = (
         size=0.15,
         seed=36,
     ),
-    Bug(
-        rule="F2",
-        name="who lags behind an epoch takes no second variant",
-        file="core/replica.py",
-        old="            self.fetcher.admit(event, peer)",
-        new="            pass",
-        profile="epochs",
-        size=0.05,
-        seed=686,
-    ),
 )
 
 if __name__ == "__main__":
