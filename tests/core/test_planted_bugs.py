@@ -444,7 +444,7 @@ BUGS = [
         "propose.py",
         "chosen = with_others(chosen, left_out, self._dag)",
         "pass",
-        "tests/core/test_variants.py",
+        VARIANTS,
     ),
     Bug(
         "S6 who is removed leaves at once",
