@@ -800,8 +800,8 @@ def test_a_full_share_of_a_liar_does_not_keep_out_what_others_send() -> None:
     assert Reject.EQUIVOCATION not in machine.status().rejects
 
 
-def test_a_peer_that_does_not_answer_pulls_does_not_stand_in_the_way() -> None:
-    """F3: it claims to be far ahead, sends one event now and then to look busy, and answers nothing."""
+def one_behind() -> tuple[Cluster, list[Event]]:
+    """Four peers, of which peer 0 died early; and what the others have made, in ascending rounds."""
     cluster = Cluster(4, network=Network(max_ahead=50))
     cluster.run(20 * MS)
     cluster.crash(0)
@@ -809,9 +809,14 @@ def test_a_peer_that_does_not_answer_pulls_does_not_stand_in_the_way() -> None:
         cluster.submit(1 + number % 3, b"%d" % number)
         cluster.run(MS)
     cluster.run_until(lambda: cluster.all_have(300))
+    dag = cluster.machines[1].replica.dag
+    return cluster, [node.event for round in range(1, dag.top) for node in dag.row(round).nodes]
+
+
+def test_a_peer_that_does_not_answer_pulls_does_not_stand_in_the_way() -> None:
+    """F3: it claims to be far ahead, sends one event now and then to look busy, and answers nothing."""
+    cluster, drip = one_behind()
     cluster.run(100 * MS)
-    row = cluster.machines[1].replica.dag.row
-    drip = [node.event for round in range(1, cluster.machines[1].replica.dag.top) for node in row(round).nodes]
     cluster.crash(3)
     cluster.down.discard(0)
     claim = wire.encode_frontier(FrameType.PULL, [2**40] * 4)  # a claim that does not end our pull
@@ -828,15 +833,7 @@ def test_a_peer_that_does_not_answer_pulls_does_not_stand_in_the_way() -> None:
 
 def test_nobody_else_is_pulled_from_while_one_brings_events() -> None:
     """F3: two answers to one question would be the same events twice."""
-    cluster = Cluster(4, network=Network(max_ahead=50))
-    cluster.run(20 * MS)
-    cluster.crash(0)
-    for number in range(300):
-        cluster.submit(1 + number % 3, b"%d" % number)
-        cluster.run(MS)
-    cluster.run_until(lambda: cluster.all_have(300))
-    dag = cluster.machines[1].replica.dag
-    events = [node.event for round in range(1, dag.top) for node in dag.row(round).nodes]
+    cluster, events = one_behind()
     cluster.down = {1, 2, 3}  # they say only what follows
     cluster.links = {(0, 1), (0, 2)}
     cluster.step(0, Connected(1), Connected(2))

@@ -136,7 +136,7 @@ class FakeStorage:
         self.whole = True
         self.at_once = False
         self.waiting: deque[Callable[[], None]] = deque()
-        self.old: list[list[bytes] | StorageError] = []
+        self.old: list[list[bytes] | StorageError | asyncio.Event] = []  # pages, trouble, or what they wait for
 
     async def load(self, user: StorageUser) -> Loaded:
         return Loaded(records=self.records, whole=self.whole)
@@ -157,9 +157,13 @@ class FakeStorage:
     async def above(self, epoch: int, frontier: Sequence[int], first: int, most: int) -> AsyncIterator[list[bytes]]:
         self.log.append(("above", epoch, frontier, first, most))
         for page in self.old:
-            if isinstance(page, StorageError):
-                raise page
-            yield page
+            match page:
+                case StorageError():
+                    raise page
+                case asyncio.Event():
+                    await page.wait()
+                case _:
+                    yield page
 
     async def close(self) -> None:
         self.log.append("closed")

@@ -252,6 +252,30 @@ async def test_the_store_answers_a_peer_that_is_far_behind_once_at_a_time(
     ], "once, however often it asks"
 
 
+async def test_half_of_an_answer_does_not_go_on_over_the_next_link() -> None:  # F3
+    bench = Bench()
+    await bench.start()
+    reading = asyncio.Event()
+    bench.storage.old = [[b"old 1"], reading, [b"old 2"]]
+    answer = SendStored(2, 3, 5, (4, 4, 4, 4), 1000, b"frontier")
+    bench.machine.script.append([answer])
+    bench.driver.connected(2)
+    bench.loop.run()
+    (first,) = bench.driver._answers.values()
+    await asyncio.sleep(0)
+    bench.driver.disconnected(2)
+    bench.machine.script.append([answer])
+    bench.driver.connected(2)
+    bench.loop.run()
+    (second,) = bench.driver._answers.values()
+    reading.set()
+    await asyncio.gather(first, second, return_exceptions=True)
+    assert first.cancelled()
+    sent = [each[2] for each in bench.log if each[0] == "send"]
+    assert sent == [b"old 1", b"old 1", b"old 2", b"frontier"], "the second one begins anew, and is whole"
+    assert not bench.driver._answers
+
+
 @pytest.mark.parametrize("whole", [True, False])
 async def test_the_machine_is_told_whether_its_journal_is_whole(whole: bool) -> None:  # R2
     bench = Bench()

@@ -131,7 +131,10 @@ class Driver:
         self.post(Connected(peer))
 
     def disconnected(self, peer: int) -> None:
-        """A link is gone."""
+        """A link is gone, and with it what was to be answered there: half of an answer is of no use on the next one."""
+        answer = self._answers.pop(peer, None)
+        if answer is not None:
+            answer.cancel()
         self.post(Disconnected(peer))
 
     def storage_failed(self, error: BaseException) -> None:
@@ -259,8 +262,7 @@ class Driver:
             if str(error) != self._unreadable:  # it will ask again, and again
                 self._unreadable = str(error)
                 log.warning("peer %d is behind, and what it needs cannot be read: %s", output.peer, error)
-        finally:
-            del self._answers[output.peer]
+        del self._answers[output.peer]
         self._send(output.peer, [output.last])
 
     def _send(self, peer: int, frames: Sequence[bytes]) -> None:
