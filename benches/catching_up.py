@@ -3,13 +3,14 @@
     python benches/catching_up.py                            100,000 events behind, native core
     python benches/catching_up.py --events 1000000           a million
     python benches/catching_up.py --core python --events 20000
+    python benches/catching_up.py --quiet            the others send nothing meanwhile
 
 Three of four peers order transactions until so many events are delivered; the fourth then starts for the first time,
 with an empty store, while the three go on under the same load. It is current when its own events are new. Printed: how
 long that took from the start of its process, events per second, and that beside the live rate of the others, before
 and meanwhile.
 
-All four share this machine's cores, and the others keep their pace while it catches up.
+All four share this machine's cores, and the others keep their pace while it catches up, unless they are told not to.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ LATE = 3  # the number of the one that was away
 REPORT_S = 0.25
 STALL_S = 60.0  # without progress
 NEAR = 20  # rounds below the highest: a peer that keeps up
+QUIET = "quiet"  # a file in the folder that tells peers to send nothing more
 
 
 def main() -> None:
@@ -44,6 +46,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=100_000, help="to be behind")
     parser.add_argument("--rate", type=int, default=100, help="transactions/s of each of the three")
     parser.add_argument("--bytes", type=int, default=128, help="of a transaction")
+    parser.add_argument("--quiet", action="store_true", help="the three send nothing while the fourth catches up")
     parser.add_argument("--core", choices=cores(), default=cores()[-1])
     parser.add_argument("--durability", choices=["full", "normal"], default="normal")
     parser.add_argument("--folder", type=Path, help="where the stores go; else a temporary folder")
@@ -85,6 +88,9 @@ async def _measure(given: argparse.Namespace, folder: Path) -> Json:
     first = processes[0]
     try:
         live = await _until(first, lambda said: said["delivered"] >= given.events)
+        if given.quiet:
+            (folder / QUIET).touch()
+            await _until(first, lambda said: said["delivered"] == first.said[-2]["delivered"])
         begin = time.monotonic()
         late = start(LATE, 0)
         processes.append(late)
@@ -93,7 +99,7 @@ async def _measure(given: argparse.Namespace, folder: Path) -> Json:
         )
         seconds = time.monotonic() - begin
         after = first.said[-1]
-        window = [said for said in first.said if said["at"] > begin - 20 and said["at"] <= begin]
+        window = [said for said in first.said if live["at"] - 20 < said["at"] <= live["at"]]
         span = window[-1]["at"] - window[0]["at"]
         return {
             "behind": live["delivered"],
@@ -159,7 +165,7 @@ async def _peer(what: Json) -> None:
         engine = await Engine.start(context, tcp, Options(), secrets[number], peers)
         async with asyncio.TaskGroup() as group:
             group.create_task(_receive(engine))
-            group.create_task(_send(engine, what["rate"], what["bytes"]))
+            group.create_task(_send(engine, what["rate"], what["bytes"], folder / QUIET))
             while True:
                 status = engine.status()
                 consensus = status.consensus
@@ -180,12 +186,14 @@ async def _receive(engine: Engine) -> None:
         pass
 
 
-async def _send(engine: Engine, rate: int, size: int) -> None:
+async def _send(engine: Engine, rate: int, size: int, quiet: Path) -> None:
     if not rate:
         return
     count, begin = 0, time.monotonic()
     while True:
         await asyncio.sleep(max(0.0, begin + count / rate - time.monotonic()))
+        if quiet.exists():  # noqa: ASYNC240 - it takes no time
+            return
         count += 1
         try:
             engine.try_send_transaction(b"%d" % count + bytes(size))

@@ -38,6 +38,9 @@ SMALL = Scenario(
     duration_ns=60 * MS,
     load=Load(transactions=24, awaited=1.0),
 )
+# Where nothing waits for the store it is written every 50 ms, not with each own event.
+LONG = dataclasses.replace(SMALL, duration_ns=800 * MS, load=Load(transactions=320, awaited=1.0))
+LEAST = 40  # moments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +56,8 @@ class Point:
 
 def points(core: str, durability: str, group: str) -> list[Point]:
     """All moments of the disks of a group; several at one time are one."""
-    simulation = Simulation(_small(core, durability))
+    scenario = _small(core, durability)
+    simulation = Simulation(scenario)
     disks = [simulation.cluster.nodes[peer].host.disk for peer in GROUPS[group]]
     for disk in disks:
         disk.moments = []
@@ -63,8 +67,9 @@ def points(core: str, durability: str, group: str) -> list[Point]:
     for disk in disks:
         for moment in disk.moments or ():
             at_ns = moment.at_ns - BEGIN_NS
-            if 0 < at_ns < SMALL.duration_ns:
+            if 0 < at_ns < scenario.duration_ns:
                 found[at_ns] = moment.what
+    assert len(found) >= LEAST, f"{durability}, {group}: {len(found)} moments are too few to show anything"
     return [
         Point(core=core, durability=durability, group=group, at_ns=at_ns, what=what)
         for at_ns, what in sorted(found.items())
@@ -134,7 +139,8 @@ def _problem(point: Point, store: Store) -> str | None:
 
 
 def _small(core: str, durability: str) -> Scenario:
-    return dataclasses.replace(SMALL, core=core, durability=durability)
+    shape = LONG if durability == "memory" else SMALL
+    return dataclasses.replace(shape, core=core, durability=durability)
 
 
 if __name__ == "__main__":
