@@ -44,6 +44,7 @@ __all__ = [
     "encode_network",
     "encode_request",
     "epoch_id",
+    "event_key",
     "merkle_check",
     "merkle_path",
     "merkle_root",
@@ -348,6 +349,9 @@ def decode_frontier(frame: bytes, n: int) -> tuple[int, ...] | Reject:
 
 def decode_evidence(body: bytes) -> list[tuple[bytes, bytes]] | Reject:
     """The two (header, signature) pairs of an EVIDENCE item."""
+
+def event_key(frame: bytes) -> tuple[bytes, int, bytes] | None:
+    """By what a store finds the event of an EVENT frame: epoch id, round, digest; None when its header is cut off."""
 
 def decode_record(record: bytes) -> Record | None:
     """What a record of the journal says, None when it is none."""

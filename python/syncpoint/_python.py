@@ -1,7 +1,4 @@
-"""The Python core by the names that the native core has: what both must do alike, one test can ask of either.
-
-`_native.pyi` describes the same face of the other core.
-"""
+"""The Python core by the names of the native one, as in `_native.pyi`: one test can ask either of the same."""
 
 from __future__ import annotations
 
@@ -67,6 +64,7 @@ from .core.wire import (
     encode_event,
     encode_frontier,
     encode_request,
+    event_key,
 )
 from .errors import ArgumentError, ArgumentTypeError
 
@@ -98,6 +96,7 @@ __all__ = [
     "encode_network",
     "encode_request",
     "epoch_id",
+    "event_key",
     "merkle_check",
     "merkle_path",
     "merkle_root",
@@ -108,7 +107,7 @@ __all__ = [
     "verify",
 ]
 
-SEAM = 7
+SEAM = 8
 
 U64 = 2**64 - 1  # the highest number that crosses to either core
 MAX_GAP = 100_000  # rounds above the highest that an event of a DagRun may be; each takes memory

@@ -29,7 +29,7 @@ __all__ = ["CORES", "SEAM", "VARIABLE", "Core", "CoreInfo", "core_info", "load_c
 
 CORES = ("auto", "native", "python")
 
-SEAM = 7
+SEAM = 8
 """The number of the seam between the package and a core; a change of what crosses it makes another number."""
 
 VARIABLE = "SYNCPOINT_CORE"
@@ -64,6 +64,11 @@ class Core(Protocol):
     @property
     def decode_event(self) -> Callable[[bytes, bytes, Network], Event | Reject]:
         """Makes an event of an EVENT frame of an epoch; the native core's has the same fields."""
+        ...
+
+    @property
+    def event_key(self) -> Callable[[bytes], tuple[bytes, int, bytes] | None]:
+        """By what a store finds the event of an EVENT frame."""
         ...
 
     @property

@@ -123,10 +123,11 @@ class Context:
 
     def _storage_settings(self, identity: Identity, local: Local, joining: bool) -> StorageSettings:
         """What the store of one of our engines is told."""
-        decode = load_core(self.core.name).decode_event
+        core = load_core(self.core.name)
         return StorageSettings(
             identity=identity,
-            decode=lambda frame: decode(frame, epoch_id_of(frame[1:]), identity.network),
+            decode=lambda frame: core.decode_event(frame, epoch_id_of(frame[1:]), identity.network),
+            locate=core.event_key,
             keep_rounds=lambda network, n: Retention(network, local, n).rounds,
             durability=self._durability,
             retain_rounds=self._retain_rounds,

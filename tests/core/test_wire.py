@@ -385,6 +385,17 @@ def test_a_frontier_of_another_size_is_refused() -> None:
     assert wire.decode_frontier(frame, 3) is Reject.TRAILING
 
 
+def test_the_key_of_an_event_is_found_where_its_header_is_whole() -> None:
+    event = PEERS.event(1, 3, items=[Item(1, b""), Item(2, b"xyz")], transactions=[b"one"])
+    frame = wire.encode_event(event)
+    key = PEERS.epoch_id, 3, event.digest
+    assert wire.event_key(frame) == key
+    end = 1 + len(event.header)
+    assert wire.event_key(frame[:end]) == key
+    for length in range(end):
+        assert wire.event_key(frame[:length]) is None
+
+
 def test_a_header_alone_ends_where_it_ends() -> None:
     header = PEERS.header(1, 3, items=[Item(1, b"x")])
     assert wire.decode_header(header, PEERS.epoch_id) == (1, 3)

@@ -139,9 +139,13 @@ class Bench:
                 return type(made).__name__, tuple(map(tuple, made.taken_over)), made.frame
             return made if made is None else (type(made).__name__, *made)
 
+        def key(frame: bytes) -> Any:
+            made = face.event_key(frame)
+            return made if made is None else tuple(made)
+
         return {
             "event": event, "request": request, "frontier": frontier, "evidence": evidence, "header": header,
-            "record": record,
+            "record": record, "key": key,
         }  # fmt: skip
 
     def corpus(self) -> dict[str, list[bytes]]:
@@ -150,7 +154,8 @@ class Bench:
         for frame in self.frames:
             kind = {FrameType.EVENT: "event", FrameType.REQUEST: "request"}.get(FrameType(frame[0]), "frontier")
             by_type[kind].append(frame)
-        return by_type | {"evidence": self.evidence, "header": self.headers, "record": self.records}
+        others = {"evidence": self.evidence, "header": self.headers, "record": self.records}
+        return by_type | others | {"key": by_type["event"]}
 
 
 def plain(value: Any) -> Any:
@@ -174,7 +179,7 @@ def fuzz(seed: int, one: Any, two: Any, frames: int) -> collections.Counter[str]
         bench = Bench(seed, n, **network)
         corpus = bench.corpus()
         ours, theirs = bench.decoders(one), bench.decoders(two)
-        kinds = ["event"] * 5 + ["request", "frontier", "evidence", "header", "record"]
+        kinds = ["event"] * 5 + ["request", "frontier", "evidence", "header", "record", "key"]
         for number in range(frames // 3):
             kind = bench.rng.choice(kinds)
             among = corpus[kind] if bench.rng.random() < 0.97 else bench.frames
@@ -194,8 +199,8 @@ def fuzz(seed: int, one: Any, two: Any, frames: int) -> collections.Counter[str]
 @pytest.mark.native
 def test_any_bytes_are_read_alike(seed: int) -> None:
     happened = fuzz(seed, load_core("python"), load_core("native"), FRAMES)
-    kinds = ("event", "request", "frontier", "evidence", "header", "record")
-    for what in (*(f"{kind} read" for kind in kinds), "record none"):
+    kinds = ("event", "request", "frontier", "evidence", "header", "record", "key")
+    for what in (*(f"{kind} read" for kind in kinds), "record none", "key none"):
         assert happened[what] > 100, what
     for code in ("TRUNCATED", "TRAILING", "LIMIT", "VERSION", "EPOCH", "ROUND", "TIME", "PAYLOAD"):
         assert happened[code] > 30, code

@@ -16,7 +16,7 @@ from syncpoint.core.config import MachineConfig
 
 from .pair import Pair, Stopped
 
-STORIES = int(os.environ.get("SYNCPOINT_LOCKSTEP", "300")) // 20
+STORIES = int(os.environ.get("SYNCPOINT_LOCKSTEP", "300")) // 30
 
 pytestmark = pytest.mark.native
 

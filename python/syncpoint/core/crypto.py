@@ -10,6 +10,7 @@ no prehashing. What is signed starts with a domain, so that no signature counts 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -80,6 +81,8 @@ _ORDER = 2**252 + 27742317777372353535851937790883648493  # L, the order of the 
 _ORDER_BIG_ENDIAN = _ORDER.to_bytes(32, "big")
 _MINUS_ONE = (_ORDER - 1).to_bytes(32, "little")
 _IDENTITY = b"\x01" + bytes(31)
+
+_RECORDS = 256  # peer records whose outcome is kept
 
 _LEAF = b"\x00"
 _NODE = b"\x01"
@@ -188,12 +191,7 @@ def check_peer_record(record: bytes) -> bytes | None:
 
     It holds if it has 96 bytes, the key is admitted and the key signed it (rule SP item 1).
     """
-    if len(record) != PEER_RECORD_BYTES:
-        return None
-    public, signature = record[:PUBLIC_BYTES], record[PUBLIC_BYTES:]
-    if admit(public) and verify(public, DOMAIN_PEER + public, signature):
-        return public
-    return None
+    return _holder(bytes(record)) if len(record) == PEER_RECORD_BYTES else None
 
 
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
@@ -281,3 +279,11 @@ def _level_above(level: list[bytes]) -> list[bytes]:
     if len(level) & 1:
         above.append(level[-1])
     return above
+
+
+@functools.lru_cache(maxsize=_RECORDS)  # one record is shown by proposals, sync points and starts, again and again
+def _holder(record: bytes) -> bytes | None:
+    public, signature = record[:PUBLIC_BYTES], record[PUBLIC_BYTES:]
+    if admit(public) and verify(public, DOMAIN_PEER + public, signature):
+        return public
+    return None

@@ -201,20 +201,22 @@ def encode_epoch_start(start: EpochStart) -> bytes:
 
 def decode_record(record: bytes) -> Record | None:
     """What a record says, None when it is none: our own store contradicts itself."""
-    kind, body = record[:1], record[1:]
-    if kind == bytes((RecordType.OWN_EVENT,)):
-        return _decode_own_event(body)
-    if kind == bytes((RecordType.PEER_EVENT,)):
+    if not record:
+        return None
+    kind, body = record[0], record[1:]
+    if kind == RecordType.PEER_EVENT:  # most of them
         return PeerEvent(body)
-    if kind == bytes((RecordType.PLACE,)) and len(body) == _PLACE.size:
+    if kind == RecordType.OWN_EVENT:
+        return _decode_own_event(body)
+    if kind == RecordType.PLACE and len(body) == _PLACE.size:
         return Place._make(_PLACE.unpack(body))
-    if kind == bytes((RecordType.OWN_DELIVERED,)) and len(body) == _ROUND.size:
+    if kind == RecordType.OWN_DELIVERED and len(body) == _ROUND.size:
         return OwnDelivered(*_ROUND.unpack(body))
-    if kind == bytes((RecordType.STATE,)):
+    if kind == RecordType.STATE:
         return State(body)
-    if kind == bytes((RecordType.SYNC_POINT,)) and len(body) >= _SYNC_POINT.size:
+    if kind == RecordType.SYNC_POINT and len(body) >= _SYNC_POINT.size:
         return _decode_sync_point(body)
-    if kind == bytes((RecordType.EPOCH,)):
+    if kind == RecordType.EPOCH:
         return _decode_epoch_start(body)
     return None
 

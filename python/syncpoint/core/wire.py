@@ -30,6 +30,7 @@ __all__ = [
     "epoch_id_of",
     "epoch_of_frontier",
     "event_digest",
+    "event_key",
     "header_of",
     "max_frame_bytes",
     "payload_root_of",
@@ -142,12 +143,19 @@ def decode_header(header: bytes, epoch_id: bytes) -> tuple[int, int] | Reject:
 
 def header_of(frame: bytes) -> bytes:
     """The header in an EVENT frame that was found right before."""
-    end = 1 + _FIXED.size
-    parents, items = _COUNTS.unpack_from(frame, end - _COUNTS.size)
-    end += parents * _PARENT.size
-    for _ in range(items):
-        end += _ITEM.size + _ITEM.unpack_from(frame, end)[1]
-    return frame[1:end]
+    return frame[1 : _header_end(frame)]
+
+
+def event_key(frame: bytes) -> tuple[bytes, int, bytes] | None:
+    """By what a store finds the event of an EVENT frame: epoch id, round, digest; None when its header is cut off."""
+    try:
+        end = _header_end(frame)
+    except struct.error:
+        return None
+    if len(frame) < end:
+        return None
+    header = frame[1:end]
+    return epoch_id_of(header), slot_of(header)[1], event_digest(header)
 
 
 def slot_of(header: bytes) -> tuple[int, int]:
@@ -248,6 +256,16 @@ def max_frame_bytes(n: int, network: Network) -> int:
     """The longest frame that peers of a committee of n may send each other (T2)."""
     header = _FIXED.size + n * _PARENT.size + MAX_ITEMS * _ITEM.size + MAX_ITEM_BYTES
     return 1 + header + _SIGNATURE_BYTES + network.max_payload_bytes
+
+
+def _header_end(frame: bytes) -> int:
+    """Where the header in an EVENT frame ends by its counts; struct.error when it is cut off within these."""
+    end: int = 1 + _FIXED.size
+    parents, items = _COUNTS.unpack_from(frame, end - _COUNTS.size)
+    end += parents * _PARENT.size
+    for _ in range(items):
+        end += _ITEM.size + _ITEM.unpack_from(frame, end)[1]
+    return end
 
 
 Parsed = tuple[int, int, int, bytes, int, tuple[Parent, ...], tuple[Item, ...], int]

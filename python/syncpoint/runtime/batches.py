@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from ..core.error import Reject
 from ..core.journal import EpochStart, OwnEvent, PeerEvent, Record, decode_record, encode_sync_point
 from ..core.values import SyncPoint
-from ..core.wire import event_digest, header_of
 from .epochs import Epochs, epoch_row
 from .forget import Forgetter
 from .page import row_of
@@ -93,10 +92,13 @@ class Batches:
 
     def _event_row(self, id: int, record: bytes, decoded: Record | None) -> EventRow:
         assert isinstance(decoded, OwnEvent | PeerEvent), "a machine wrote a record that is none of an event"
-        at = self.epochs.height_of(decoded.frame)
+        key = self._settings.locate(decoded.frame)
+        assert key is not None, "a machine wrote an event that is cut off"
+        epoch_id, round, digest = key
+        at = self.epochs.height_in(epoch_id, round)
         assert at is not None, "a machine wrote an event of an epoch that has not begun"
         self.top = max(self.top, at)
-        row = EventRow.of(id, at, self.top, event_digest(header_of(decoded.frame)), record)
+        row = EventRow.of(id, at, self.top, digest, record)
         if isinstance(decoded, OwnEvent):
             event = self._settings.decode(decoded.frame)
             assert not isinstance(event, Reject), "a machine wrote an event that is none"

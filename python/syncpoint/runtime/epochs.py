@@ -51,6 +51,11 @@ class Epochs:
         """The epoch of an EVENT frame, None when it is none of these."""
         return self._numbers.get(epoch_id_of(frame[_HEADER]))
 
+    def height_in(self, epoch_id: bytes, round: int) -> int | None:
+        """The height of a round of the epoch with this id, None when it is none of these."""
+        number = self._numbers.get(epoch_id)
+        return None if number is None else height(number, round)
+
     def height_of(self, frame: bytes) -> int | None:
         """The height of the event in an EVENT frame, None when its epoch is none of these."""
         number = self.number_of(frame)

@@ -26,7 +26,8 @@ def row_of(done: Agreed) -> DeliveredRow:
         round, signature = done.event.round, done.whitened_signature
     else:
         round, signature = done.closed_by, NOT_SIGNED
-    at, closed = height(done.epoch, round), height(done.epoch, done.closed_by)
+    first = height(done.epoch, 0)
+    at, closed = first + round, first + done.closed_by
     return DeliveredRow.of(done.index, at, done.digest, done.consensus_at, done.order_hash, signature, closed)
 
 

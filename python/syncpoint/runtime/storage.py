@@ -10,6 +10,7 @@ from ..core.config import Network
 from ..core.error import Reject
 from ..core.journal import EpochStart
 from ..core.values import Delivered, Event, SyncPoint
+from ..core.wire import event_key
 from ..errors import ArgumentError
 from .rows import Identity
 
@@ -31,6 +32,9 @@ class StorageSettings:
 
     decode: Callable[[bytes], Event | Reject]
     """What makes an event of an EVENT frame of whatever epoch it says; it is called in another thread."""
+
+    locate: Callable[[bytes], tuple[bytes, int, bytes] | None] = event_key
+    """What finds epoch id, round and digest of the event in an EVENT frame; it is called in another thread."""
 
     keep_rounds: Callable[[Network, int], int]
     """Rounds below the last closed one that a machine takes up at its start, and that always stay (F4).

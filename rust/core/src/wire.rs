@@ -167,6 +167,19 @@ pub fn decode_header(header: &[u8], epoch_id: &Digest) -> Result<(u16, u64), Rej
     Ok((fields.creator, fields.round))
 }
 
+/// By what a store finds the event of an EVENT frame: epoch id, round, digest; None when its header is cut off.
+#[must_use]
+pub fn event_key(frame: &[u8]) -> Option<(Digest, u64, Digest)> {
+    let fixed = frame.get(1..=FIXED_BYTES)?;
+    let mut end = 1 + FIXED_BYTES + usize::from(u16_at(fixed, PARENT_COUNT)) * PARENT_BYTES;
+    for _ in 0..u16_at(fixed, ITEM_COUNT) {
+        let item = frame.get(end..)?.get(..ITEM_BYTES)?;
+        end = end.checked_add(ITEM_BYTES)?.checked_add(u32_at(item, 2) as usize)?;
+    }
+    let header = frame.get(1..end)?;
+    Some((epoch_id_of(header)?, u64_at(header, ROUND), event_digest(header)))
+}
+
 /// The id of the epoch of a header, whatever it is worth.
 ///
 /// None where the header ends before it.

@@ -35,12 +35,12 @@ mod _native {
     use crate::wire::{
         check_event, check_evidence, committee, decode_event, decode_evidence, decode_frontier, decode_header,
         decode_record, decode_request, encode_event, encode_frontier, encode_network, encode_request, epoch_id,
-        slot_order,
+        event_key, slot_order,
     };
 
     /// The number of the seam: what crosses it and how. A module with another number than the package is not used.
     #[pymodule_export]
-    const SEAM: u32 = 7;
+    const SEAM: u32 = 8;
 
     /// Where BLAKE3 comes from.
     #[pymodule_export]

@@ -65,6 +65,13 @@ pub(crate) fn decode_evidence<'py>(py: Python<'py>, body: &[u8]) -> Any<'py> {
     })
 }
 
+/// By what a store finds the event of an EVENT frame: epoch id, round, digest; None when its header is cut off.
+#[pyfunction]
+pub(crate) fn event_key<'py>(py: Python<'py>, frame: &[u8]) -> Option<(Bound<'py, PyBytes>, u64, Bound<'py, PyBytes>)> {
+    let (epoch_id, round, digest) = wire::event_key(frame)?;
+    Some((PyBytes::new(py, &epoch_id), round, PyBytes::new(py, &digest)))
+}
+
 /// What a record of the journal says, None when it is none.
 #[pyfunction]
 pub(crate) fn decode_record<'py>(py: Python<'py>, record: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
