@@ -159,6 +159,13 @@ BUGS = [
         f"{FAR_BEHIND}::test_a_liar_that_shows_its_old_events_to_one_peer_first_stops_nobody",
     ),
     Bug(
+        "P6 who left rounds out stays where nobody can build",
+        "propose.py",
+        "for round in range(base, least - 1, -1):",
+        "for round in range(base, base - 1, -1):",
+        f"{VARIANTS}::test_who_left_rounds_out_goes_back_where_nobody_can_build_on_the_last_one",
+    ),
+    Bug(
         "F3 a creator that is dead sends everybody to the disk",
         "fetch.py",
         "max(_lowest(frontier, ours, top), reached - gc_depth) + 1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from syncpoint.core import wire
+from syncpoint.core.config import Network
 from syncpoint.core.crypto import DOMAIN_EVENT, Signer
 from syncpoint.core.error import Reject
 from syncpoint.core.input import Connected, Received
@@ -17,8 +18,8 @@ LIAR = 3
 class Alone:
     """Peer 0 of four; what the others make is signed here, the last one of them forks."""
 
-    def __init__(self, core: str) -> None:
-        self.cluster = Cluster(4, linked=False, core=core)
+    def __init__(self, core: str, network: Network = Network()) -> None:
+        self.cluster = Cluster(4, linked=False, network=network, core=core)
         self.cluster.down = {1, 2, LIAR}
         for other in (1, 2, LIAR):
             self.cluster.links.add((0, other))
@@ -92,3 +93,20 @@ def test_a_second_variant_of_an_epoch_that_is_over_is_taken_from_who_is_through(
     assert take(1, variants[1])
     assert take(2, variants[2])
     assert alone.cluster.machines[0].status().events == 3
+
+
+def test_who_left_rounds_out_goes_back_where_nobody_can_build_on_the_last_one(core: str) -> None:  # P6, V8, 0015
+    """Its event of that round is what the others lack there: of the liar's they can take none."""
+    alone = Alone(core, Network(gc_depth=8))
+    alone.cluster.submit(0, b"to be ordered")
+    alone.own(1)
+    row = [alone.sign(creator, 1) for creator in (1, 2, LIAR)]
+    events = [*row]
+    for round in range(2, 8):  # so many that it leaves some of them out
+        below, row = row, [alone.sign(creator, round, *row) for creator in (1, 2, LIAR)]
+        events += row
+    fork = alone.sign(LIAR, 7, *below, salt=1)
+    last = [alone.sign(1, 8, *row), alone.sign(2, 8, row[0], row[1], fork), alone.sign(LIAR, 8, *row)]
+    alone.give(*events, *last, fork)  # it is taken since something refers to it
+    made = alone.own(8)
+    assert [parent.round for parent in made.parents if parent.creator in (1, 2)] == [7, 7]
