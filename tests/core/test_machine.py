@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -800,15 +800,15 @@ def test_a_full_share_of_a_liar_does_not_keep_out_what_others_send() -> None:
     assert Reject.EQUIVOCATION not in machine.status().rejects
 
 
-def one_behind() -> tuple[Cluster, list[Event]]:
-    """Four peers, of which peer 0 died early; and what the others have made, in ascending rounds."""
-    cluster = Cluster(4, network=Network(max_ahead=50))
+def one_behind(n: int = 4, transactions: int = 300) -> tuple[Cluster, list[Event]]:
+    """Peers, of which peer 0 died early; and what the others have made, in ascending rounds."""
+    cluster = Cluster(n, network=Network(max_ahead=50))
     cluster.run(20 * MS)
     cluster.crash(0)
-    for number in range(300):
+    for number in range(transactions):
         cluster.submit(1 + number % 3, b"%d" % number)
         cluster.run(MS)
-    cluster.run_until(lambda: cluster.all_have(300))
+    cluster.run_until(lambda: cluster.all_have(transactions))
     dag = cluster.machines[1].replica.dag
     return cluster, [node.event for round in range(1, dag.top) for node in dag.row(round).nodes]
 
@@ -834,21 +834,7 @@ def test_a_peer_that_does_not_answer_pulls_does_not_stand_in_the_way() -> None:
 def test_nobody_else_is_pulled_from_while_one_brings_events() -> None:
     """F3: two answers to one question would be the same events twice."""
     cluster, events = one_behind()
-    cluster.down = {1, 2, 3}  # they say only what follows
-    cluster.links = {(0, 1), (0, 2)}
-    cluster.step(0, Connected(1), Connected(2))
-    claim = wire.encode_frontier(FrameType.PULL, [2**40] * 4)
-    since = len(cluster.frames)
-    cluster.step(0, Received(1, (claim,)))
-    brought = 0
-    for event in events[:250]:  # one in a millisecond
-        brought += event.digest not in cluster.machines[0].replica.dag
-        cluster.step(0, Received(1, (wire.encode_event(event),)), Received(2, (claim,)))
-        cluster.run(MS)
-
-    def pulled() -> list[int]:
-        return [to for _, by, to, frame in cluster.frames[since:] if by == 0 and frame[0] == FrameType.PULL]
-
+    claim, brought, pulled = dripping(cluster, events[:250])
     assert brought > 200
     assert pulled() == [1]
     for _ in range(brought + 100 - 250 - 1):
@@ -859,6 +845,35 @@ def test_nobody_else_is_pulled_from_while_one_brings_events() -> None:
         cluster.step(0, Received(2, (claim,)))
         cluster.run(MS)
     assert pulled() == [1, 2]
+
+
+def test_who_brings_fewer_rounds_than_a_network_makes_is_not_waited_for() -> None:
+    """F3: a liar that brings an event now and then must not keep us as far behind as we are."""
+    cluster, events = one_behind(10, 120)
+    _, brought, pulled = dripping(cluster, events[:250])
+    assert brought > 200
+    assert pulled() == [1, 2]
+
+
+def dripping(cluster: Cluster, events: Sequence[Event]) -> tuple[bytes, int, Callable[[], list[int]]]:
+    """Peer 1 brings an event in a millisecond, while peer 2 says that it has more.
+
+    What peer 2 says, how many of the events were new, and who was pulled from so far.
+    """
+    n = len(cluster.machines)
+    cluster.down = set(range(1, n))  # they say only what follows
+    cluster.links = {(0, 1), (0, 2)}
+    cluster.step(0, Connected(1), Connected(2))
+    claim = wire.encode_frontier(FrameType.PULL, [2**40] * n)
+    since = len(cluster.frames)
+    cluster.step(0, Received(1, (claim,)))
+    brought = 0
+    for event in events:
+        brought += event.digest not in cluster.machines[0].replica.dag
+        cluster.step(0, Received(1, (wire.encode_event(event),)), Received(2, (claim,)))
+        cluster.run(MS)
+    frames = cluster.frames
+    return claim, brought, lambda: [to for _, by, to, frame in frames[since:] if by == 0 and frame[0] == FrameType.PULL]
 
 
 def test_a_drip_of_old_events_does_not_prevent_healing() -> None:

@@ -498,9 +498,16 @@ BUGS = [
     Bug(
         "F3 two are asked the same at once",
         "fetch.py",
-        "self._pulls[sender] = until, min(until, before + PATIENCE_PER_EVENT_NS)",
+        "self._pulls[sender] = until, min(until, before + self._patience)",
         "pass",
         "tests/core/test_machine.py::test_nobody_else_is_pulled_from_while_one_brings_events",
+    ),
+    Bug(
+        "F3 a liar that brings little is waited for",
+        "fetch.py",
+        "PATIENCE_PER_ROUND_NS // committee.n",
+        "PATIENCE_PER_ROUND_NS // 4",
+        "tests/core/test_machine.py::test_who_brings_fewer_rounds_than_a_network_makes_is_not_waited_for",
     ),
     Bug("S6 a peer that was removed goes on", "machine.py", "replica.halt(REMOVED)", "pass", EPOCHS),
     Bug(

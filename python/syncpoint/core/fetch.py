@@ -20,7 +20,7 @@ FIRST_RETRY_NS, MAX_RETRY_NS = 20 * MS, 2_000 * MS
 GRAIN_NS = MS  # requests are due at multiples of it: so few wake-ups, however much is missing
 PULL_TIMEOUT_NS = 1_000 * MS  # an unanswered pull no longer stands in the way of another
 PULL_PATIENCE_NS = 100 * MS  # before another peer is pulled from as well ...
-PATIENCE_PER_EVENT_NS = MS  # ... and so much more for each event that the first one brought, while its time lasts
+PATIENCE_PER_ROUND_NS = 4 * MS  # ... and so much more for n events of the first one: no network is as quick as that
 FIRST_PULL_PAUSE_NS, MAX_PULL_PAUSE_NS = 50 * MS, 5_000 * MS  # after a pull that brought nothing new
 MAX_REFUSED = 4096  # digests of invalid events that are remembered, oldest forgotten first
 MAX_ADMITTED = 16  # second variants of one slot that one peer may bring of an epoch that it is through with
@@ -78,6 +78,7 @@ class Fetcher:
         self._admissions: Counter[tuple[int, int, int]] = Counter()
         # Peer -> until when its pull is under way, and before when nobody else is pulled from as well.
         self._pulls: dict[int, tuple[int, int]] = {}
+        self._patience = PATIENCE_PER_ROUND_NS // committee.n  # for an event
         self._max_pulls = committee.f + 1  # from members, so that f liars who do not answer hold up nothing
         self._pause: dict[int, tuple[int, int]] = {}  # peer -> (not before, next pause)
         self._barren: set[int] = set()  # peers ahead of us whose last answer to a pull had nothing that we could take
@@ -150,7 +151,7 @@ class Fetcher:
         self._barren.clear()
         if sender in self._pulls:
             until, before = self._pulls[sender]
-            self._pulls[sender] = until, min(until, before + PATIENCE_PER_EVENT_NS)
+            self._pulls[sender] = until, min(until, before + self._patience)
         ready = []
         want = self._wants.pop(digest, None)
         for child in want.children if want is not None else ():

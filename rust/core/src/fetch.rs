@@ -24,8 +24,8 @@ pub const GRAIN_NS: u64 = MS;
 pub const PULL_TIMEOUT_NS: u64 = 1_000 * MS;
 /// Before another peer is pulled from as well ...
 pub const PULL_PATIENCE_NS: u64 = 100 * MS;
-/// ... and so much more for each event that the first one brought, while its time lasts.
-pub const PATIENCE_PER_EVENT_NS: u64 = MS;
+/// ... and so much more for n events of the first one: no network is as quick as that.
+pub const PATIENCE_PER_ROUND_NS: u64 = 4 * MS;
 /// After a pull that brought nothing new, the first time.
 pub const FIRST_PULL_PAUSE_NS: u64 = 50 * MS;
 /// After a pull that brought nothing new, at most.
@@ -89,6 +89,8 @@ pub struct Fetcher {
     admissions: BTreeMap<(u64, u16, usize), Vec<Digest>>,
     /// Peer -> until when its pull is under way, and before when nobody else is pulled from as well.
     pulls: BTreeMap<usize, (u64, u64)>,
+    /// For an event.
+    patience: u64,
     /// From members, so that f liars who do not answer hold up nothing.
     max_pulls: usize,
     /// Peer -> (not before, next pause).
@@ -120,6 +122,7 @@ impl Fetcher {
             admitted: BTreeSet::new(),
             admissions: BTreeMap::new(),
             pulls: BTreeMap::new(),
+            patience: PATIENCE_PER_ROUND_NS / committee.n as u64,
             max_pulls: committee.f + 1,
             pause: BTreeMap::new(),
             barren: BTreeSet::new(),
@@ -218,7 +221,7 @@ impl Fetcher {
         self.progress += 1;
         self.barren.clear();
         if let Some((until, before)) = self.pulls.get_mut(&sender) {
-            *before = (*before + PATIENCE_PER_EVENT_NS).min(*until);
+            *before = (*before + self.patience).min(*until);
         }
         let mut ready = Vec::new();
         let Some(want) = self.wants.remove(digest) else { return ready };
