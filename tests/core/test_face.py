@@ -130,6 +130,7 @@ QUESTIONS: dict[str, list[tuple[Any, ...]]] = {
         (bytes(40), 4),
     ],
     "decode_evidence": [(EVIDENCE,), (EVIDENCE[:-1],), (EVIDENCE + b"x",), (b"",)],
+    "event_key": [*((frame,) for frame in FRAMES), (FRAMES[0][:90],), (b"",)],
     "decode_record": [(RECORD,), (RECORD[:20],), (b"",), (b"\x02" + RECORD[1:],)],
     "encode_request": [([ROOT],), ([SEED] * 256,), ([],), ([SEED] * 257,)],
     "encode_frontier": [(FrameType.FRONTIER, (0, 1, 2**64 - 1)), (FrameType.PULL, [])],
