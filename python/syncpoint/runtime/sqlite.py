@@ -18,7 +18,7 @@ __all__ = ["APPLICATION_ID", "FORMAT", "SqliteFile"]
 
 APPLICATION_ID = 0x53594E43  # "SYNC", as `file` and others show it
 FORMAT = 4  # of the tables and what is in them; another one is refused, not guessed at
-CHECKPOINT_PAGES = 2000  # of the write-ahead log, before they go into the file itself
+CHECKPOINT_PAGES = 400  # of the write-ahead log, before they go into the file itself: `normal` waits for the disk then
 MAX_LOG_BYTES = 64 * 1024 * 1024  # a longer write-ahead log is cut back once it is empty
 
 # A round and an id find an event: rounds hardly ever fall, so the index grows where it was touched last.
