@@ -305,6 +305,29 @@ async def test_a_store_that_is_closed_in_trouble_says_what_is_lost(
     await again.close()
 
 
+async def test_a_disk_that_fails_only_for_the_last_commit_leaves_what_was_there_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written at the end must not tell of rows that it has not."""
+    bench = Bench(tmp_path, history(3))
+    await bench.start()
+    bench.give(bench.made.accepted[:4])
+    await bench.written()
+    commit = bench.file.commit
+
+    def fail_once(batch: Batch, sync: bool) -> None:
+        monkeypatch.setattr(bench.file, "commit", commit)
+        raise StorageError(28, "full")
+
+    monkeypatch.setattr(bench.file, "commit", fail_once)
+    bench.give(bench.made.accepted[4:])
+    await bench.store.close()
+    again = store_at(bench.file.path, bench.made)
+    loaded = await again.load(User())
+    assert [each.record for each in bench.made.accepted[:4]] == list(loaded.records)
+    await again.close()
+
+
 async def test_what_contradicts_itself_ends_the_engine(tmp_path: Path) -> None:
     bench = Bench(tmp_path, history(3))
     await bench.start()

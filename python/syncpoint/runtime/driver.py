@@ -262,7 +262,9 @@ class Driver:
             if str(error) != self._unreadable:  # it will ask again, and again
                 self._unreadable = str(error)
                 log.warning("peer %d is behind, and what it needs cannot be read: %s", output.peer, error)
-        del self._answers[output.peer]
+        finally:
+            if self._answers.get(output.peer) is asyncio.current_task():  # else it was cancelled, and the next one runs
+                del self._answers[output.peer]
         self._send(output.peer, [output.last])
 
     def _send(self, peer: int, frames: Sequence[bytes]) -> None:

@@ -140,7 +140,8 @@ class Store:
         """Delete what is not needed any more, in steps between commits."""
         if until >= self._end:
             raise ArgumentError(f"forget(until={until}): delivered so far are the indices below {self._end}")
-        await self.written()  # up to there, too
+        if not await self._commit_now():  # up to there, too
+            return
         await self._worker.run(lambda: self._batches.forgetter.forget(until, self._batches.state))
         while True:
             before = self._batches.state
@@ -243,8 +244,8 @@ class Store:
                     self._user.storage_full(False)
         finally:
             self._writing = None
-            if self._waiting and not (self._failed or self._closing):
-                self._linger()
+        if self._waiting and not (self._failed or self._closing):
+            self._linger()
 
     def _next(self) -> _Commit:
         """As much of what waits as goes into one commit, in order."""
@@ -268,6 +269,7 @@ class Store:
             except StorageError as error:
                 if self._closing:
                     log.error("%s: not everything could be written: %s", self._file.name, _reason(error, self._file))
+                    self._trouble = f"the store cannot be written: {_reason(error)}"  # its state is that of this commit
                     return False
                 self._in_trouble(error)
                 with contextlib.suppress(TimeoutError):
