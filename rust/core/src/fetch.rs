@@ -24,7 +24,7 @@ pub const GRAIN_NS: u64 = MS;
 pub const PULL_TIMEOUT_NS: u64 = 1_000 * MS;
 /// Before another peer is pulled from as well ...
 pub const PULL_PATIENCE_NS: u64 = 100 * MS;
-/// ... and so much more for n events of the first one: no network is as quick as that.
+/// ... and so much more for n events of the first one: few networks are as quick as that.
 pub const PATIENCE_PER_ROUND_NS: u64 = 4 * MS;
 /// After a pull that brought nothing new, the first time.
 pub const FIRST_PULL_PAUSE_NS: u64 = 50 * MS;
